@@ -1,0 +1,211 @@
+/* Arenas: a chain of blocks with a bump pointer. Reset keeps the blocks and starts at the first again. */
+#include "fhir/base/arena.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+#define ALIGN       16u
+#define FIRST_BLOCK ((size_t)16 * 1024)
+#define MAX_BLOCK   ((size_t)1024 * 1024)
+#define KEEP_BYTES  ((size_t)4 * 1024 * 1024) /* what a reset keeps for the next round */
+
+typedef struct block {
+    struct block *next;
+    size_t size; /* usable bytes behind this header */
+} block;
+
+struct og_arena {
+    block *first, *cur;
+    char *at, *end;
+    size_t limit, held; /* held: bytes in blocks */
+    size_t used, peak, blocks;
+    bool failed;
+};
+
+#define HEADER ((sizeof(block) + ALIGN - 1) & ~(size_t)(ALIGN - 1))
+
+static char *block_data(block *b)
+{
+    return (char *)b + HEADER;
+}
+
+og_arena *og_arena_new(size_t limit_bytes)
+{
+    og_arena *a = calloc(1, sizeof *a);
+    if (a != NULL)
+        a->limit = limit_bytes;
+    return a;
+}
+
+void og_arena_free(og_arena *a)
+{
+    if (a == NULL)
+        return;
+    for (block *b = a->first, *next; b != NULL; b = next) {
+        next = b->next;
+        free(b);
+    }
+    free(a);
+}
+
+static void enter(og_arena *a, block *b)
+{
+    a->cur = b;
+    a->at = block_data(b);
+    a->end = a->at + b->size;
+}
+
+void og_arena_reset(og_arena *a)
+{
+    size_t kept = 0;
+    block **link = &a->first;
+    while (*link != NULL && kept + (*link)->size <= KEEP_BYTES) {
+        kept += (*link)->size;
+        link = &(*link)->next;
+    }
+    while (*link != NULL) {
+        block *b = *link;
+        *link = b->next;
+        a->held -= b->size;
+        free(b);
+    }
+    a->used = 0;
+    a->failed = false;
+    a->cur = NULL;
+    a->at = a->end = NULL;
+    if (a->first != NULL)
+        enter(a, a->first);
+}
+
+static bool more(og_arena *a, size_t size)
+{
+    while (a->cur != NULL && a->cur->next != NULL) { /* a block kept from an earlier round */
+        enter(a, a->cur->next);
+        if (a->cur->size >= size)
+            return true;
+    }
+    size_t want = a->held < FIRST_BLOCK ? FIRST_BLOCK : a->held;
+    if (want > MAX_BLOCK)
+        want = MAX_BLOCK;
+    if (want < size)
+        want = size;
+    if (size > a->limit || a->held > a->limit - size)
+        return false;
+    if (want > a->limit - a->held)
+        want = size;
+    block *b = malloc(HEADER + want);
+    if (b == NULL)
+        return false;
+    b->next = NULL;
+    b->size = want;
+    a->held += want;
+    a->blocks++;
+    if (a->cur != NULL)
+        a->cur->next = b;
+    else
+        a->first = b;
+    enter(a, b);
+    return true;
+}
+
+void *og_arena_alloc(og_arena *a, size_t size)
+{
+    if (a->failed || size > SIZE_MAX - ALIGN) {
+        a->failed = true;
+        return NULL;
+    }
+    size_t n = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (n == 0)
+        n = ALIGN;
+    if ((size_t)(a->end - a->at) < n && !more(a, n)) {
+        a->failed = true;
+        return NULL;
+    }
+    void *p = a->at;
+    a->at += n;
+    a->used += n;
+    if (a->used > a->peak)
+        a->peak = a->used;
+    return p;
+}
+
+void *og_arena_zalloc(og_arena *a, size_t count, size_t size)
+{
+    size_t n;
+    if (__builtin_mul_overflow(count, size, &n)) {
+        a->failed = true;
+        return NULL;
+    }
+    void *p = og_arena_alloc(a, n);
+    if (p != NULL)
+        memset(p, 0, n);
+    return p;
+}
+
+void *og_arena_grow(og_arena *a, void *old, size_t old_size, size_t new_size)
+{
+    size_t had = (old_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (had == 0)
+        had = ALIGN;
+    if (old != NULL && new_size <= had)
+        return old;
+    if (old != NULL && !a->failed && (char *)old + had == a->at && new_size < SIZE_MAX - ALIGN) {
+        size_t extra = ((new_size + ALIGN - 1) & ~(size_t)(ALIGN - 1)) - had;
+        if ((size_t)(a->end - a->at) >= extra) {
+            a->at += extra;
+            a->used += extra;
+            if (a->used > a->peak)
+                a->peak = a->used;
+            return old;
+        }
+    }
+    void *p = og_arena_alloc(a, new_size);
+    if (p != NULL && old != NULL)
+        memcpy(p, old, old_size);
+    return p;
+}
+
+og_str og_arena_str(og_arena *a, og_str s)
+{
+    char *p = og_arena_alloc(a, s.n + 1);
+    if (p == NULL)
+        return (og_str){0};
+    if (s.n != 0)
+        memcpy(p, s.p, s.n);
+    p[s.n] = '\0';
+    return (og_str){p, s.n};
+}
+
+og_str og_arena_printf(og_arena *a, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    char *p = n >= 0 ? og_arena_alloc(a, (size_t)n + 1) : NULL;
+    if (p != NULL)
+        vsnprintf(p, (size_t)n + 1, fmt, again);
+    va_end(again);
+    return p != NULL ? (og_str){p, (size_t)n} : (og_str){0};
+}
+
+bool og_arena_failed(const og_arena *a)
+{
+    return a->failed;
+}
+
+size_t og_arena_used(const og_arena *a)
+{
+    return a->used;
+}
+
+size_t og_arena_peak(const og_arena *a)
+{
+    return a->peak;
+}
+
+size_t og_arena_blocks(const og_arena *a)
+{
+    return a->blocks;
+}

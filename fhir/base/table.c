@@ -1,0 +1,66 @@
+/* A hash map in an arena: open addressing over an array of entries in insertion order. */
+#include "fhir/base/table.h"
+
+void og_table_init(og_table *t, og_arena *a)
+{
+    *t = (og_table){.arena = a};
+}
+
+/* The slot where key is, or where it belongs. */
+static uint32_t *slot_of(const og_table *t, og_str key, uint64_t hash)
+{
+    uint32_t mask = t->slot_count - 1;
+    uint32_t i = (uint32_t)hash & mask;
+    for (;; i = (i + 1) & mask) {
+        uint32_t e = t->slots[i];
+        if (e == 0)
+            return &t->slots[i];
+        if (t->entries[e - 1].hash == hash && og_str_eq(t->entries[e - 1].key, key))
+            return &t->slots[i];
+    }
+}
+
+void *og_table_get(const og_table *t, og_str key)
+{
+    if (t->count == 0)
+        return NULL;
+    uint32_t *s = slot_of(t, key, og_str_hash(key));
+    return *s != 0 ? t->entries[*s - 1].value : NULL;
+}
+
+static bool rehash(og_table *t, uint32_t slots)
+{
+    uint32_t *s = og_arena_zalloc(t->arena, slots, sizeof *s);
+    if (s == NULL)
+        return false;
+    t->slots = s;
+    t->slot_count = slots;
+    for (uint32_t i = 0; i < t->count; i++)
+        *slot_of(t, t->entries[i].key, t->entries[i].hash) = i + 1;
+    return true;
+}
+
+bool og_table_put(og_table *t, og_str key, void *value)
+{
+    uint64_t hash = og_str_hash(key);
+    if (t->slot_count == 0 && !rehash(t, 16))
+        return false;
+    uint32_t *s = slot_of(t, key, hash);
+    if (*s != 0) {
+        t->entries[*s - 1].value = value;
+        return true;
+    }
+    if (t->count == t->entry_cap) {
+        uint32_t cap = t->entry_cap != 0 ? t->entry_cap * 2 : 8;
+        og_table_entry *e = og_arena_grow(t->arena, t->entries, t->entry_cap * sizeof *e, cap * sizeof *e);
+        if (e == NULL)
+            return false;
+        t->entries = e;
+        t->entry_cap = cap;
+    }
+    t->entries[t->count++] = (og_table_entry){key, value, hash};
+    if (t->count * 4 >= t->slot_count * 3)
+        return rehash(t, t->slot_count * 2);
+    *s = t->count;
+    return true;
+}

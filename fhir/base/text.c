@@ -1,0 +1,296 @@
+/* Text: slices, a bounded growable buffer, UTF-8, checksums. */
+#include "fhir/base/text.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+int og_str_cmp(og_str a, og_str b)
+{
+    size_t n = a.n < b.n ? a.n : b.n;
+    int c = n != 0 ? memcmp(a.p, b.p, n) : 0;
+    if (c != 0)
+        return c;
+    return (a.n > b.n) - (a.n < b.n);
+}
+
+static unsigned char lower(unsigned char c)
+{
+    return c >= 'A' && c <= 'Z' ? (unsigned char)(c + 32) : c;
+}
+
+bool og_str_ieq(og_str a, og_str b)
+{
+    if (a.n != b.n)
+        return false;
+    for (size_t i = 0; i < a.n; i++)
+        if (lower((unsigned char)a.p[i]) != lower((unsigned char)b.p[i]))
+            return false;
+    return true;
+}
+
+uint64_t og_str_hash(og_str a)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < a.n; i++)
+        h = (h ^ (unsigned char)a.p[i]) * 0x100000001b3u;
+    h ^= h >> 32; /* the low bits choose the slot: let the high ones take part */
+    return h;
+}
+
+void og_buf_init(og_buf *b, size_t max_bytes)
+{
+    *b = (og_buf){.max = max_bytes};
+}
+
+void og_buf_done(og_buf *b)
+{
+    free(b->p);
+    *b = (og_buf){0};
+}
+
+void og_buf_clear(og_buf *b)
+{
+    b->n = 0;
+    b->failed = false;
+    if (b->p != NULL)
+        b->p[0] = '\0';
+}
+
+/* Room for n more bytes and the NUL behind them. */
+static bool grow(og_buf *b, size_t n)
+{
+    if (b->failed)
+        return false;
+    if (n > b->max || b->n > b->max - n) {
+        b->failed = true;
+        return false;
+    }
+    if (b->n + n < b->cap)
+        return true;
+    size_t cap = b->cap != 0 ? b->cap : 128;
+    while (cap <= b->n + n)
+        cap += cap / 2 + 64;
+    char *p = realloc(b->p, cap);
+    if (p == NULL) {
+        b->failed = true;
+        return false;
+    }
+    b->p = p;
+    b->cap = cap;
+    return true;
+}
+
+void og_buf_add(og_buf *b, const void *p, size_t n)
+{
+    if (!grow(b, n))
+        return;
+    if (n != 0)
+        memcpy(b->p + b->n, p, n);
+    b->n += n;
+    b->p[b->n] = '\0';
+}
+
+void og_buf_adds(og_buf *b, og_str s)
+{
+    og_buf_add(b, s.p, s.n);
+}
+
+void og_buf_addz(og_buf *b, const char *c)
+{
+    og_buf_add(b, c, strlen(c));
+}
+
+void og_buf_addc(og_buf *b, char c)
+{
+    og_buf_add(b, &c, 1);
+}
+
+void og_buf_addf(og_buf *b, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        b->failed = true;
+    else if (grow(b, (size_t)n)) {
+        vsnprintf(b->p + b->n, (size_t)n + 1, fmt, again);
+        b->n += (size_t)n;
+    }
+    va_end(again);
+}
+
+void og_buf_add_json(og_buf *b, og_str s)
+{
+    size_t run = 0;
+    og_buf_addc(b, '"');
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        og_buf_add(b, s.p + run, i - run);
+        run = i + 1;
+        switch (c) {
+        case '"': og_buf_addz(b, "\\\""); break;
+        case '\\': og_buf_addz(b, "\\\\"); break;
+        case '\n': og_buf_addz(b, "\\n"); break;
+        case '\r': og_buf_addz(b, "\\r"); break;
+        case '\t': og_buf_addz(b, "\\t"); break;
+        default: og_buf_addf(b, "\\u%04x", c);
+        }
+    }
+    if (s.n > run)
+        og_buf_add(b, s.p + run, s.n - run);
+    og_buf_addc(b, '"');
+}
+
+og_str og_buf_str(const og_buf *b)
+{
+    return (og_str){b->p != NULL ? b->p : "", b->n};
+}
+
+/* Length of the valid sequence at p (n bytes left), 0 when it is not valid. */
+static size_t utf8_len(const unsigned char *p, size_t n)
+{
+    if (p[0] < 0x80)
+        return 1;
+    if (p[0] < 0xC2 || p[0] > 0xF4)
+        return 0;
+    size_t len = p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
+    if (n < len)
+        return 0;
+    unsigned char lo = 0x80, hi = 0xBF;
+    switch (p[0]) {
+    case 0xE0: lo = 0xA0; break;
+    case 0xED: hi = 0x9F; break;
+    case 0xF0: lo = 0x90; break;
+    case 0xF4: hi = 0x8F; break;
+    default: break;
+    }
+    if (p[1] < lo || p[1] > hi)
+        return 0;
+    for (size_t i = 2; i < len; i++)
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    return len;
+}
+
+size_t og_utf8_check(og_str s)
+{
+    size_t i = 0;
+    while (i < s.n) {
+        uint64_t w;
+        if (s.n - i >= 8 && (memcpy(&w, s.p + i, 8), (w & 0x8080808080808080u) == 0)) {
+            i += 8;
+            continue;
+        }
+        size_t len = utf8_len((const unsigned char *)s.p + i, s.n - i);
+        if (len == 0)
+            return i;
+        i += len;
+    }
+    return s.n;
+}
+
+uint32_t og_utf8_next(og_str s, size_t *at)
+{
+    const unsigned char *p = (const unsigned char *)s.p + *at;
+    size_t len = utf8_len(p, s.n - *at);
+    *at += len != 0 ? len : 1;
+    switch (len) {
+    case 1: return p[0];
+    case 2: return (uint32_t)(p[0] & 0x1F) << 6 | (p[1] & 0x3F);
+    case 3: return (uint32_t)(p[0] & 0x0F) << 12 | (uint32_t)(p[1] & 0x3F) << 6 | (p[2] & 0x3F);
+    case 4:
+        return (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3F) << 12 |
+               (uint32_t)(p[2] & 0x3F) << 6 | (p[3] & 0x3F);
+    default: return 0xFFFD;
+    }
+}
+
+size_t og_utf8_put(uint32_t cp, char *out)
+{
+    if (cp < 0x80) {
+        out[0] = (char)cp;
+        return 1;
+    }
+    if (cp < 0x800) {
+        out[0] = (char)(0xC0 | cp >> 6);
+        out[1] = (char)(0x80 | (cp & 0x3F));
+        return 2;
+    }
+    if (cp < 0x10000) {
+        out[0] = (char)(0xE0 | cp >> 12);
+        out[1] = (char)(0x80 | (cp >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (cp & 0x3F));
+        return 3;
+    }
+    out[0] = (char)(0xF0 | cp >> 18);
+    out[1] = (char)(0x80 | (cp >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (cp >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (cp & 0x3F));
+    return 4;
+}
+
+uint32_t og_crc32c(uint32_t crc, const void *data, size_t n)
+{
+    static uint32_t table[256];
+    static bool ready;
+    const unsigned char *p = data;
+
+    if (!__atomic_load_n(&ready, __ATOMIC_ACQUIRE)) { /* every thread computes the same table */
+        for (uint32_t i = 0; i < 256; i++) {
+            uint32_t c = i;
+            for (int k = 0; k < 8; k++)
+                c = (c & 1) != 0 ? c >> 1 ^ 0x82F63B78u : c >> 1;
+            __atomic_store_n(&table[i], c, __ATOMIC_RELAXED);
+        }
+        __atomic_store_n(&ready, true, __ATOMIC_RELEASE);
+    }
+    crc = ~crc;
+    for (size_t i = 0; i < n; i++)
+        crc = table[(crc ^ p[i]) & 0xFF] ^ crc >> 8;
+    return ~crc;
+}
+
+uint32_t og_murmur2(const void *data, size_t n)
+{
+    const unsigned char *p = data;
+    const uint32_t m = 0x5bd1e995u;
+    uint32_t h = 0x9747b28cu ^ (uint32_t)n;
+
+    for (; n >= 4; n -= 4, p += 4) {
+        uint32_t k = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        k *= m;
+        k ^= k >> 24;
+        k *= m;
+        h *= m;
+        h ^= k;
+    }
+    if (n == 3)
+        h ^= (uint32_t)p[2] << 16;
+    if (n >= 2)
+        h ^= (uint32_t)p[1] << 8;
+    if (n >= 1) {
+        h ^= p[0];
+        h *= m;
+    }
+    h ^= h >> 13;
+    h *= m;
+    h ^= h >> 15;
+    return h;
+}
+
+void og_text_place(og_str text, size_t at, uint32_t *ret_line, uint32_t *ret_column)
+{
+    uint32_t line = 1;
+    size_t start = 0;
+    for (size_t i = 0; i < at && i < text.n; i++)
+        if (text.p[i] == '\n') {
+            line++;
+            start = i + 1;
+        }
+    *ret_line = line;
+    *ret_column = (uint32_t)(at - start + 1);
+}

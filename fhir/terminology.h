@@ -1,0 +1,37 @@
+/* ValueSets (explicit codes or an expansion) and ConceptMaps, looked up by system and code.
+ * Known aliases of a system (OID and URL forms) are the same system; ICD codes match with and without
+ * dot; a bare code never matches. Immutable after loading. */
+#ifndef OG_FHIR_TERMINOLOGY_H
+#define OG_FHIR_TERMINOLOGY_H
+
+#include "fhir/resource.h"
+
+typedef struct fhir_terminology fhir_terminology;
+typedef struct fhir_valueset fhir_valueset;
+
+fhir_terminology *fhir_terminology_new(void); /* caller owns */
+void fhir_terminology_free(fhir_terminology *t);
+/* Adds a ValueSet, ConceptMap or CodeSystem resource; copies what it needs. All errors go to report with
+ * path. compose.include with concept lists and with valueSet references (resolved at link), exclude, and
+ * expansion.contains (nested, abstract codes skipped) are read; filters need an expansion: an error. */
+og_status fhir_terminology_add(fhir_terminology *t, fhir_elem resource, const char *origin, og_report *report);
+/* Resolves includes between value sets; to be called once after the last add. */
+og_status fhir_terminology_link(fhir_terminology *t, og_report *report);
+
+/* By canonical url (`url` or `url|version`) or OID/urn form; NULL when unknown. */
+const fhir_valueset *fhir_valueset_find(const fhir_terminology *t, og_str url, og_str version);
+bool fhir_valueset_has(const fhir_valueset *vs, og_str system, og_str code);
+og_str fhir_valueset_url(const fhir_valueset *vs);
+size_t fhir_valueset_count(const fhir_valueset *vs);
+/* Code i of the expansion, in file order. Borrowed. */
+void fhir_valueset_code(const fhir_valueset *vs, size_t i, og_str *ret_system, og_str *ret_code, og_str *ret_display);
+
+/* The canonical form of a system URI: OID and known alias forms become the URL. */
+og_str fhir_system_canonical(og_str system);
+/* Same code in this system: byte equality, ICD systems without regard to the dot. */
+bool fhir_code_equal(og_str system, og_str a, og_str b);
+
+/* ConceptMap translation of system|code: first `equivalent`, `equal`, `wider` or `narrower`... target; false when there is none. */
+bool fhir_translate(const fhir_terminology *t, og_str system, og_str code, og_str *ret_system, og_str *ret_code);
+
+#endif

@@ -1,0 +1,23 @@
+/* UCUM units by grammar and generated table (fhir/ucum.inc from the UCUM essence): an exact factor, a
+ * seven-dimension vector, special units Cel and [degF]. Accepts the calendar words of CQL as aliases only
+ * where said. Immutable static data, no allocation outside what the caller gives. */
+#ifndef OG_FHIR_UCUM_H
+#define OG_FHIR_UCUM_H
+
+#include "fhir/base/decimal.h"
+
+/* True when unit is a valid UCUM expression (case sensitive form). */
+bool ucum_valid(og_str unit);
+/* True when both are valid and have the same dimension. */
+bool ucum_comparable(og_str a, og_str b);
+/* value in `from` expressed in `to`, exact up to the final rounding to 8 places; false when not comparable,
+ * not valid or out of range. */
+bool ucum_convert(og_decimal value, og_str from, og_str to, og_decimal *ret);
+/* -1, 0, 1 in *ret: compares without rounding first. False when not comparable. */
+bool ucum_compare(og_decimal a, og_str unit_a, og_decimal b, og_str unit_b, int *ret);
+/* Unit text of a product or quotient, reduced where dimensions cancel ("1" when nothing is left). Written
+ * to out (terminated); false when it does not fit or is not valid. */
+bool ucum_multiply(og_str a, og_str b, char *out, size_t size);
+bool ucum_divide(og_str a, og_str b, char *out, size_t size);
+
+#endif

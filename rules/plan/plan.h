@@ -1,0 +1,135 @@
+/* Rules: PlanDefinition in, cards and alerts out (FHIR R4 Clinical Reasoning, CDS on FHIR; the
+ * mapping is described in rules/content/README.md).
+ *
+ * plan_content is a folder's worth of knowledge, checked as a whole, then immutable. No files here: the
+ * caller hands the bytes of each file in. */
+#ifndef OG_PLAN_PLAN_H
+#define OG_PLAN_PLAN_H
+
+#include "rules/cql/cql.h"
+
+typedef struct plan_content plan_content;
+
+typedef struct plan_file {
+    const char *name; /* relative to the content folder: "PlanDefinition-D3.json", "elm/Schedule.json" */
+    og_str text;
+} plan_file;
+
+typedef struct plan_setting { /* a CQL parameter that the configuration sets */
+    const char *name;  /* "Overdue Warn" or "Schedule.Overdue Warn" */
+    const char *value; /* CQL literal */
+} plan_setting;
+
+typedef struct plan_options {
+    const plan_setting *settings;
+    size_t setting_count;
+    const char *const *disabled; /* rule ids that are switched off */
+    size_t disabled_count;
+    const char *language;        /* "en" (default), "de": FHIR translation extensions choose */
+} plan_options;
+
+/* Loads and checks everything; every problem goes to report with file, line, column or JSON path. On any
+ * error returns its status and leaves *ret alone. Caller owns *ret. */
+OG_MUSTCHECK og_status plan_content_load(const plan_file *files, size_t count, const plan_options *options,
+                                         plan_content **ret, og_report *report);
+void plan_content_free(plan_content *c);
+/* Hex digest over all files and settings: the rule set's version, stored with every alert. */
+const char *plan_content_digest(const plan_content *c);
+const cql_set *plan_content_cql(const plan_content *c);
+const fhir_terminology *plan_content_terminology(const plan_content *c);
+size_t plan_content_rule_count(const plan_content *c);
+const char *plan_content_rule_id(const plan_content *c, size_t i);
+
+/* What any rule can ever ask for (DESIGN 5.4): false means that gather may drop the resource. A type
+ * that rules read with a code filter is dropped when it has codings and none matches; Patient and types read
+ * without filter always pass. */
+bool plan_content_wants(const plan_content *c, const fhir_resource *r);
+bool plan_content_wants_type(const plan_content *c, og_str type);
+
+/* ---- evaluation ---- */
+
+typedef struct plan_patient {
+    og_str tenant, id;              /* id as used for routing (logical id without "Patient/") */
+    const fhir_resource *resources; /* see cql_request */
+    size_t resource_count;
+} plan_patient;
+
+typedef enum plan_indicator { PLAN_INFO, PLAN_WARNING, PLAN_CRITICAL } plan_indicator;
+
+typedef struct plan_evidence {
+    og_str label, value, date, reference; /* "Creatinine", "124 umol/L", "2026-02-27", "Observation/1" */
+} plan_evidence;
+
+typedef struct plan_card {
+    og_str rule;           /* "D3" */
+    og_str slot;           /* declared by the rule, part of the alert's identity */
+    char alert_id[37];     /* UUIDv5 of tenant, patient, rule, slot (STREAM 3.5) */
+    plan_indicator indicator;
+    og_str summary, detail;/* detail: GitHub-flavoured markdown with the evidence */
+    const plan_evidence *evidence;
+    size_t evidence_count;
+    og_str json;           /* the CDS Hooks card without uuid, one line, RFC 8259 */
+    uint64_t material;     /* hash of what is material: indicator, summary, suggestions (STREAM 3.5) */
+} plan_card;
+
+typedef enum plan_outcome_kind {
+    PLAN_FIRED, PLAN_NOT_FIRED, PLAN_SUPPRESSED, PLAN_FAILED, PLAN_GATED
+} plan_outcome_kind;
+
+typedef struct plan_outcome { /* one per rule, for --explain */
+    og_str rule;
+    plan_outcome_kind kind;
+    og_str by;             /* PLAN_SUPPRESSED: the rule that does */
+    og_error error;        /* PLAN_FAILED */
+    og_str explain;        /* JSON object text with the conditions' values and resources; empty unless asked for */
+} plan_outcome;
+
+typedef struct plan_result {
+    const plan_card *cards;
+    size_t card_count;
+    const plan_outcome *outcomes;
+    size_t outcome_count;
+    int64_t next_review_ms; /* when the result can change without new data; 0: never */
+} plan_result;
+
+/* Evaluates all rules for one patient at as_of. A failing rule costs that rule only (PLAN_FAILED). Same
+ * input and as_of give the same result. Everything lives in a and borrows the patient's documents. */
+OG_MUSTCHECK og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_patient *patient,
+                                             int64_t as_of_ms, int offset_min, bool explain,
+                                             plan_result *ret, og_error *err);
+
+/* ---- alerts: what we believe ---- */
+
+typedef enum plan_alert_state { PLAN_ALERT_ACTIVE, PLAN_ALERT_RESOLVED } plan_alert_state;
+
+typedef struct plan_alert {
+    char id[37];
+    og_str rule, slot;
+    plan_alert_state state;
+    uint32_t revision;     /* from 1, rises only when something material changes or it re-opens */
+    uint64_t material;
+    plan_indicator indicator;
+    int64_t opened_ms, changed_ms, resolved_ms;
+    char card_uuid[37];    /* UUIDv5 of alert id and revision */
+    og_str card;           /* the CDS Hooks card with its uuid, one line */
+    og_str digest;         /* rule set that made it */
+} plan_alert;
+
+typedef enum plan_change_kind { PLAN_OPENED, PLAN_CHANGED, PLAN_RESOLVED } plan_change_kind;
+
+typedef struct plan_change {
+    plan_change_kind kind;
+    plan_alert alert;       /* the new state */
+    char retracts[37];      /* CHANGED, RESOLVED: uuid of the card that no longer holds; else empty */
+} plan_change;
+
+/* Compares a result with the patient's stored alerts: only differences come out, in the result's order,
+ * resolved ones last. The same result twice gives no change. A PLAN_FAILED rule leaves its alerts as they are. */
+OG_MUSTCHECK og_status plan_alert_compare(og_arena *a, const plan_content *c, const plan_alert *open, size_t open_count,
+                                          const plan_result *result, int64_t now_ms,
+                                          const plan_change **ret, size_t *ret_count, og_error *err);
+/* An alert as it is stored: JSON text, and back. Lives in a. */
+og_str plan_alert_write(og_arena *a, const plan_alert *alert);
+OG_MUSTCHECK og_status plan_alert_read(og_arena *a, og_str text, plan_alert *ret, og_error *err);
+
+#endif
