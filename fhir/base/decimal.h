@@ -1,5 +1,5 @@
-/* CQL and FHIR decimals: exact, 28 digits, 8 places. A 128-bit integer scaled by 10^8; products and
- * quotients through 256 bits. CQL 1.5 Appendix B: range +-(10^28-1)/10^8, step 10^-8, overflow is null
+/* CQL and FHIR decimals: exact, 28 digits, 8 places. A 128-bit integer scaled by 10^8, exact in
+ * every intermediate result. CQL 1.5 Appendix B: range +-(10^28-1)/10^8, step 10^-8, overflow is null
  * (here: false). No binary floating point is stored anywhere. */
 #ifndef OG_BASE_DECIMAL_H
 #define OG_BASE_DECIMAL_H
@@ -27,9 +27,11 @@ bool og_decimal_add(og_decimal a, og_decimal b, og_decimal *ret);
 bool og_decimal_sub(og_decimal a, og_decimal b, og_decimal *ret);
 bool og_decimal_mul(og_decimal a, og_decimal b, og_decimal *ret);  /* rounded half away from zero at 8 places */
 bool og_decimal_div(og_decimal a, og_decimal b, og_decimal *ret);  /* false also when b is 0 */
-og_decimal og_decimal_round(og_decimal d, int places);             /* half away from zero */
+og_decimal og_decimal_round(og_decimal d, int places);             /* half away from zero; may exceed the range */
 og_decimal og_decimal_truncate(og_decimal d);                      /* towards zero, whole number */
 double og_decimal_to_double(og_decimal d);                         /* for transcendental functions only */
+long double og_decimal_to_long_double(og_decimal d);               /* the same with more digits */
 bool og_decimal_from_double(double d, og_decimal *ret);            /* rounded to 8 places; false: nan, inf, range */
+bool og_decimal_from_long_double(long double d, og_decimal *ret);  /* the same */
 
 #endif

@@ -19,11 +19,11 @@ typedef struct og_temporal {
 } og_temporal;
 
 /* FHIR dateTime/date/instant (R4 datatypes.html, strict; 24:00 refused; fractions of any length are
- * truncated to ms) - false when it is none. */
+ * truncated to ms; the leap second :60, which R4 allows, becomes :59) - false when it is none. */
 bool og_temporal_parse_fhir(og_str s, og_temporal *ret);
 /* FHIR / CQL time hh:mm[:ss[.fff]]; precision as written. */
 bool og_temporal_parse_time(og_str s, og_temporal *ret);
-/* ISO text as far as the precision goes; returns length (< 40). */
+/* ISO text as far as the precision goes, offset as +hh:mm when there is one; returns length (< 40). */
 size_t og_temporal_format(const og_temporal *t, char out[48]);
 
 /* Days since 1970-01-01 and back. */
@@ -34,7 +34,7 @@ int og_days_in_month(int year, int month);
  * without offset uses default_offset_min. */
 int64_t og_temporal_earliest_ms(const og_temporal *t, int default_offset_min);
 int64_t og_temporal_latest_ms(const og_temporal *t, int default_offset_min);
-/* The DateTime with ms precision and offset at an instant. */
+/* The DateTime with ms precision and offset at an instant; beyond the years 0001-9999 their first or last. */
 og_temporal og_temporal_at(int64_t ms_since_epoch, int offset_min);
 
 #endif
