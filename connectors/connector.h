@@ -1,5 +1,5 @@
-/* The two small interfaces between the daemon and the world. A connector carries bytes and reads the
- * envelope, not the letter: it knows no CQL and no cards. */
+/* The two small interfaces between the daemon and the world. A connector carries bytes and reads
+ * the envelope, not the letter: it knows no CQL and no cards. */
 #ifndef OG_CONNECTORS_CONNECTOR_H
 #define OG_CONNECTORS_CONNECTOR_H
 
@@ -20,8 +20,9 @@ typedef struct conn_header {
 
 typedef struct conn_message {
     conn_origin origin;
-    og_str key;     /* .p NULL: no key */
-    og_str value;   /* .p NULL: a null value (a delete) */
+    og_str key;   /* .p NULL: no key */
+    og_str value; /* .p NULL: a null value (a delete) */
+    void *native; /* the connector's own view of the message (headers); NULL when there is none */
 } conn_message;
 
 /* What became of something handed to a sink (DESIGN, STYLE 4): three words and no more. */
