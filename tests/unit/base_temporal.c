@@ -80,7 +80,8 @@ static void test_fhir_text(void **state)
             continue;
         }
         char out[48];
-        assert_int_equal(og_temporal_format(&t, out), strlen(out));
+        size_t n = og_temporal_format(&t, out);
+        assert_int_equal(n, strlen(out));
         assert_string_equal(out, cases[i].out);
     }
 }
