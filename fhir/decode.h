@@ -5,8 +5,8 @@
  * asked for. What is checked on the way: RFC 8259 grammar, UTF-8 (RFC 3629), escapes and surrogate pairs,
  * duplicate keys (FHIR R4 json.html), nesting depth, size. A byte order mark at the start is refused.
  *
- * Nodes stand in document order. An object is OBJECT, then for each member KEY and the value's nodes; an
- * array is ARRAY and its elements' nodes. A container's node knows the index of the node behind its last
+ * Nodes stand in document order. An object is OBJECT, then for each member KEY (or KEY_ESCAPED) and the
+ * value's nodes; an array is ARRAY and its elements' nodes. A container's node knows the index of the node behind its last
  * descendant, so that a subtree is skipped in one step. */
 #ifndef OG_FHIR_DECODE_H
 #define OG_FHIR_DECODE_H
@@ -23,7 +23,8 @@ typedef enum fhir_kind {
     FHIR_NUMBER,
     FHIR_TRUE,
     FHIR_FALSE,
-    FHIR_NULL
+    FHIR_NULL,
+    FHIR_KEY_ESCAPED /* on the tape only: a KEY whose name has escapes */
 } fhir_kind;
 
 typedef struct fhir_node {
@@ -74,7 +75,7 @@ fhir_elem fhir_path(fhir_elem object, const char *path);
  * member's value; fhir_key_of(c) its name. e must be the container that c came from. */
 fhir_elem fhir_first(fhir_elem container);
 fhir_elem fhir_next(fhir_elem container, fhir_elem child);
-og_str fhir_key_of(fhir_elem member_value);
+og_str fhir_key_of(fhir_elem member_value); /* as it stands in the text: still escaped */
 /* FHIR lets a repeating element be used through its list only, but callers often want "each of it":
  * same loop over an array's elements, or over the single value itself when e is not an array. */
 fhir_elem fhir_each_first(fhir_elem e);

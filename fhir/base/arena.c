@@ -1,4 +1,5 @@
-/* Arenas: a chain of blocks with a bump pointer. Reset keeps the blocks and starts at the first again. */
+/* Arenas: a chain of blocks with a bump pointer. Reset keeps the blocks and starts at the first
+ * again. */
 #include "fhir/base/arena.h"
 
 #include <stdarg.h>
@@ -108,15 +109,19 @@ static bool more(og_arena *a, size_t size)
     return true;
 }
 
+/* What an allocation of size bytes takes. */
+static size_t rounded(size_t size)
+{
+    return size != 0 ? (size + ALIGN - 1) & ~(size_t)(ALIGN - 1) : ALIGN;
+}
+
 void *og_arena_alloc(og_arena *a, size_t size)
 {
     if (a->failed || size > SIZE_MAX - ALIGN) {
         a->failed = true;
         return NULL;
     }
-    size_t n = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    if (n == 0)
-        n = ALIGN;
+    size_t n = rounded(size);
     if ((size_t)(a->end - a->at) < n && !more(a, n)) {
         a->failed = true;
         return NULL;
@@ -144,13 +149,11 @@ void *og_arena_zalloc(og_arena *a, size_t count, size_t size)
 
 void *og_arena_grow(og_arena *a, void *old, size_t old_size, size_t new_size)
 {
-    size_t had = (old_size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    if (had == 0)
-        had = ALIGN;
+    size_t had = rounded(old_size);
     if (old != NULL && new_size <= had)
         return old;
     if (old != NULL && !a->failed && (char *)old + had == a->at && new_size < SIZE_MAX - ALIGN) {
-        size_t extra = ((new_size + ALIGN - 1) & ~(size_t)(ALIGN - 1)) - had;
+        size_t extra = rounded(new_size) - had;
         if ((size_t)(a->end - a->at) >= extra) {
             a->at += extra;
             a->used += extra;
@@ -163,6 +166,15 @@ void *og_arena_grow(og_arena *a, void *old, size_t old_size, size_t new_size)
     if (p != NULL && old != NULL)
         memcpy(p, old, old_size);
     return p;
+}
+
+void og_arena_shrink(og_arena *a, void *p, size_t old_size, size_t new_size)
+{
+    size_t had = rounded(old_size), keep = rounded(new_size);
+    if (p == NULL || keep >= had || (char *)p + had != a->at)
+        return;
+    a->at -= had - keep;
+    a->used -= had - keep;
 }
 
 og_str og_arena_str(og_arena *a, og_str s)

@@ -24,6 +24,8 @@ void *og_arena_alloc(og_arena *a, size_t size) __attribute__((malloc, alloc_size
 void *og_arena_zalloc(og_arena *a, size_t count, size_t size);
 /* Enlarges the most recent allocation in place when it can, otherwise moves it. */
 void *og_arena_grow(og_arena *a, void *old, size_t old_size, size_t new_size);
+/* Gives back the end of an allocation of old_size bytes when it is the most recent one; the pointer stays. */
+void og_arena_shrink(og_arena *a, void *p, size_t old_size, size_t new_size);
 /* A NUL-terminated copy. {NULL,0} on failure. */
 og_str og_arena_str(og_arena *a, og_str s);
 og_str og_arena_printf(og_arena *a, const char *fmt, ...) OG_PRINTF(2, 3);

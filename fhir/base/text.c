@@ -150,9 +150,9 @@ og_str og_buf_str(const og_buf *b)
     return (og_str){b->p != NULL ? b->p : "", b->n};
 }
 
-/* Length of the valid sequence at p (n bytes left), 0 when it is not valid. */
-static size_t utf8_len(const unsigned char *p, size_t n)
+size_t og_utf8_length(const char *s, size_t n)
 {
+    const unsigned char *p = (const unsigned char *)s;
     if (p[0] < 0x80)
         return 1;
     if (p[0] < 0xC2 || p[0] > 0xF4)
@@ -185,7 +185,7 @@ size_t og_utf8_check(og_str s)
             i += 8;
             continue;
         }
-        size_t len = utf8_len((const unsigned char *)s.p + i, s.n - i);
+        size_t len = og_utf8_length(s.p + i, s.n - i);
         if (len == 0)
             return i;
         i += len;
@@ -196,7 +196,7 @@ size_t og_utf8_check(og_str s)
 uint32_t og_utf8_next(og_str s, size_t *at)
 {
     const unsigned char *p = (const unsigned char *)s.p + *at;
-    size_t len = utf8_len(p, s.n - *at);
+    size_t len = og_utf8_length(s.p + *at, s.n - *at);
     *at += len != 0 ? len : 1;
     switch (len) {
     case 1: return p[0];
@@ -261,7 +261,8 @@ uint32_t og_murmur2(const void *data, size_t n)
     uint32_t h = 0x9747b28cu ^ (uint32_t)n;
 
     for (; n >= 4; n -= 4, p += 4) {
-        uint32_t k = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        uint32_t k =
+            (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
         k *= m;
         k ^= k >> 24;
         k *= m;

@@ -84,6 +84,8 @@ static inline bool og_buf_failed(const og_buf *b)
 /* Position of the first byte that is not valid UTF-8 (RFC 3629: no surrogates, no overlong forms), or
  * s.n when all is valid. */
 size_t og_utf8_check(og_str s);
+/* Length of the valid sequence that begins at p (1 to 4), or 0 when none does. n > 0 bytes are readable. */
+size_t og_utf8_length(const char *p, size_t n);
 /* Decodes one code point at s.p[*at], advances *at; 0xFFFD and one byte on bad input. at < s.n. */
 uint32_t og_utf8_next(og_str s, size_t *at);
 /* Writes cp as UTF-8 into out (4 bytes room), returns the length. */
