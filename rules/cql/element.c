@@ -317,6 +317,15 @@ static cql_value step(og_arena *a, const cql_value *of, og_str name)
     return m->is_list ? list_property(a, at, ext, type, of) : make(a, at, ext, type, e->resource);
 }
 
+cql_value cql_element_step(og_arena *a, cql_value element, og_str name)
+{
+    if (element.kind != CQL_ELEMENT)
+        return CQL_NULL_VALUE;
+    cql_value v = step(a, &element, name);
+    v.from = element.from;
+    return v;
+}
+
 /* Takes the first step off path: a name and, when it has one, an index (else -1). False on bad
  * syntax. */
 static bool next_step(og_str *path, og_str *ret_name, int64_t *ret_index)
@@ -349,10 +358,9 @@ cql_value cql_element_property(og_arena *a, cql_value element, og_str path)
     do {
         og_str name;
         int64_t index;
-        if (v.kind != CQL_ELEMENT || !next_step(&path, &name, &index))
+        if (!next_step(&path, &name, &index))
             return CQL_NULL_VALUE;
-        v = step(a, &v, name);
-        v.from = element.from;
+        v = cql_element_step(a, v, name);
         if (index < 0)
             continue;
         if (v.kind != CQL_LIST || (uint64_t)index >= v.list->count)

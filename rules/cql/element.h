@@ -21,6 +21,8 @@ cql_value cql_element_at(og_arena *a, fhir_elem at, uint16_t type, const fhir_re
  * null), `.value` of a primitive as a System value. A list has no properties: null. The result
  * rests on what element rests on. */
 cql_value cql_element_property(og_arena *a, cql_value element, og_str path);
+/* One step of a path: the property called name, without dots or index. */
+cql_value cql_element_step(og_arena *a, cql_value element, og_str name);
 /* The System value of a primitive element (System types of the model info; decimals rounded to 8
  * places, dateTimes as partial as they are written, without offset when none is written). Null when
  * the element is no primitive, has no value, or a value that cannot be represented. */
