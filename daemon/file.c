@@ -1,5 +1,5 @@
-/* Files, read whole and written whole. Nothing here is called from the loop while messages flow: content,
- * configuration and secrets are read at start and at reload. */
+/* Files, read whole and written whole. Nothing here is called from the loop while messages flow:
+ * content, configuration and secrets are read at start and at reload. */
 #include "daemon/file.h"
 
 #include <dirent.h>
@@ -96,7 +96,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-og_status file_list(og_arena *a, const char *dir, const char *const **ret, size_t *ret_count, og_error *err)
+og_status file_list(og_arena *a, const char *dir, const char *const **ret, size_t *ret_count,
+                    og_error *err)
 {
     const char **names = NULL;
     size_t count = 0, cap = 0;
