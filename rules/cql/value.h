@@ -150,8 +150,9 @@ static inline og_str cql_str(cql_value v)
     return (og_str){v.string, v.length};
 }
 
-/* The value as CQL literal text: 'it''s', @2012-01-01T, 5.0 'mg', Interval[1, 5), { 1, 2 }, Tuple { a: 1 },
- * Code '..' from .., null. FHIR elements as their JSON. Appended to out. */
+/* The value as CQL literal text: 'it\'s', @2012-01-01T, 5.0 'mg', 4 days, Interval[1, 5), { 1, 2 },
+ * Tuple { a: 1 }, Code { code: 'x', system: '..' }, null. FHIR elements as their JSON. Appended to out;
+ * out fails when values are nested more than 200 deep. */
 void cql_value_format(og_buf *out, cql_value v);
 /* "System.Decimal", "List<System.Any>", "FHIR.Observation" ...; "System.Any" for null. Appended to out. */
 void cql_value_type(og_buf *out, cql_value v);
