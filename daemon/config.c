@@ -1,0 +1,771 @@
+/* Configuration. libyaml gives a tree of nodes with their places; the table made from config.def
+ * says what may stand where. Defaults, file and environment go through the same setter, so that all
+ * three obey the same rules, and every message has a place.
+ *
+ * libyaml and not a schema library on top of it, because Kafka's properties are an open map and
+ * because a bad value must have its line and column as much as an unknown key. */
+#include "daemon/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <yaml.h>
+
+#include "daemon/file.h"
+#include "fhir/base/temporal.h"
+
+#define MAX_FILE  ((size_t)1 << 20)
+#define MAX_ARENA ((size_t)16 << 20)
+#define PREFIX    "OSTEOGUARD_"
+
+typedef enum option_type {
+    OPTION_IS_TEXT,
+    OPTION_IS_INT,
+    OPTION_IS_BOOL,
+    OPTION_IS_CHOICE,
+    OPTION_IS_LIST,
+    OPTION_IS_MAP
+} option_type;
+
+typedef struct option {
+    const char *section, *key; /* section NULL: of an endpoint */
+    option_type type;
+    size_t offset;
+    const char *deflt;
+    int64_t min, max;
+    const char *choices, *help;
+} option;
+
+#define AT(field)    offsetof(config, field)
+#define AT_EP(field) offsetof(config_endpoint, field)
+static const option options[] = {
+#define OPTION_TEXT(s, k, f, d, h)        {s, k, OPTION_IS_TEXT, AT(f), d, 0, 0, NULL, h},
+#define OPTION_INT(s, k, f, d, lo, hi, h) {s, k, OPTION_IS_INT, AT(f), d, lo, hi, NULL, h},
+#define OPTION_BOOL(s, k, f, d, h)        {s, k, OPTION_IS_BOOL, AT(f), d, 0, 0, NULL, h},
+#define OPTION_CHOICE(s, k, f, d, c, h)   {s, k, OPTION_IS_CHOICE, AT(f), d, 0, 0, c, h},
+#define OPTION_LIST(s, k, f, d, h)        {s, k, OPTION_IS_LIST, AT(f), d, 0, 0, NULL, h},
+#define OPTION_MAP(s, k, f, d, h)         {s, k, OPTION_IS_MAP, AT(f), d, 0, 0, NULL, h},
+#define ENDPOINT_TEXT(k, f, d, h)         {NULL, k, OPTION_IS_TEXT, AT_EP(f), d, 0, 0, NULL, h},
+#define ENDPOINT_INT(k, f, d, lo, hi, h)  {NULL, k, OPTION_IS_INT, AT_EP(f), d, lo, hi, NULL, h},
+#define ENDPOINT_CHOICE(k, f, d, c, h)    {NULL, k, OPTION_IS_CHOICE, AT_EP(f), d, 0, 0, c, h},
+#include "daemon/config.def"
+};
+#define OPTIONS (sizeof options / sizeof options[0])
+
+/* One reading: what it fills, where it is, whom it tells. */
+typedef struct reader {
+    config *c;
+    og_report *report;
+    const char *origin;
+    yaml_document_t *doc;
+    bool placed; /* marks are places in a file, not in a variable's value */
+    og_status status;
+} reader;
+
+static void problem(reader *r, const yaml_mark_t *mark, const char *fmt, ...) OG_PRINTF(3, 4);
+
+static void problem(reader *r, const yaml_mark_t *mark, const char *fmt, ...)
+{
+    char text[512];
+    og_error err;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    og_error_init(&err);
+    (void)og_fail(&err, OG_INVALID, "%s", text);
+    og_error_origin(&err, r->origin);
+    if (mark != NULL && r->placed)
+        og_error_at(&err, (uint32_t)mark->line + 1, (uint32_t)mark->column + 1);
+    og_report_add(r->report, &err);
+    if (r->status == OG_OK)
+        r->status = OG_INVALID;
+}
+
+static const char *full_name(const option *o, const char *endpoint, char room[160])
+{
+    snprintf(room, 160, "%s%s.%s", o->section != NULL ? "" : "endpoints.",
+             o->section != NULL ? o->section : endpoint, o->key);
+    return room;
+}
+
+/* ---- one value ---- */
+
+static void set_int(reader *r, const option *o, const char *name, const char *text, int64_t *target,
+                    const yaml_mark_t *mark)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (text[0] == '\0' || *end != '\0' || errno != 0 || isspace((unsigned char)text[0]))
+        problem(r, mark, "%s: \"%s\" is not a whole number", name, text);
+    else if (value < o->min || value > o->max)
+        problem(r, mark, "%s: %lld is not between %lld and %lld", name, value, (long long)o->min,
+                (long long)o->max);
+    else
+        *target = value;
+}
+
+static void set_choice(reader *r, const option *o, const char *name, const char *text,
+                       int64_t *target, const yaml_mark_t *mark)
+{
+    og_str rest = og_str_of(o->choices);
+    for (int64_t number = 0;; number++) {
+        ptrdiff_t bar = og_str_find(rest, '|');
+        og_str choice = {rest.p, bar < 0 ? rest.n : (size_t)bar};
+        if (og_str_is(choice, text)) {
+            *target = number;
+            return;
+        }
+        if (bar < 0)
+            break;
+        rest = og_str_from(rest, (size_t)bar + 1);
+    }
+    problem(r, mark, "%s: \"%s\" is not one of %s", name, text, o->choices);
+}
+
+static void set_scalar(reader *r, const option *o, void *base, const char *endpoint,
+                       const char *text, const yaml_mark_t *mark)
+{
+    char room[160];
+    const char *name = full_name(o, endpoint, room);
+    void *target = (char *)base + o->offset;
+    switch (o->type) {
+    case OPTION_IS_TEXT:
+        *(const char **)target = og_arena_str(r->c->arena, og_str_of(text)).p;
+        break;
+    case OPTION_IS_INT: set_int(r, o, name, text, target, mark); break;
+    case OPTION_IS_CHOICE: set_choice(r, o, name, text, target, mark); break;
+    case OPTION_IS_BOOL:
+        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
+            problem(r, mark, "%s: \"%s\" is neither true nor false", name, text);
+        else
+            *(bool *)target = strcmp(text, "true") == 0;
+        break;
+    case OPTION_IS_LIST: problem(r, mark, "%s: expected a list, for example [a, b]", name); break;
+    case OPTION_IS_MAP: problem(r, mark, "%s: expected name: value pairs", name); break;
+    }
+}
+
+/* "a, b" → list; the empty text is the empty list. */
+static void set_commas(reader *r, const option *o, void *base, const char *text)
+{
+    config_list *list = (config_list *)(void *)((char *)base + o->offset);
+    size_t count = 1;
+    for (const char *c = text; *c != '\0'; c++)
+        count += *c == ',';
+    const char **at = og_arena_zalloc(r->c->arena, count, sizeof *at);
+    size_t n = 0;
+    og_str rest = og_str_of(text);
+    while (at != NULL) {
+        ptrdiff_t comma = og_str_find(rest, ',');
+        og_str item = {rest.p, comma < 0 ? rest.n : (size_t)comma};
+        while (item.n > 0 && item.p[0] == ' ')
+            item = og_str_from(item, 1);
+        while (item.n > 0 && item.p[item.n - 1] == ' ')
+            item.n--;
+        if (item.n > 0)
+            at[n++] = og_arena_str(r->c->arena, item).p;
+        if (comma < 0)
+            break;
+        rest = og_str_from(rest, (size_t)comma + 1);
+    }
+    *list = (config_list){at, n};
+}
+
+/* ---- one node ---- */
+
+static const char *scalar_text(const yaml_node_t *node)
+{
+    return (const char *)node->data.scalar.value;
+}
+
+/* A key without a value (`key:` or `key: ~`) leaves the default. */
+static bool is_null(const yaml_node_t *node)
+{
+    if (node->type != YAML_SCALAR_NODE || node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+        return false;
+    const char *text = scalar_text(node);
+    return text[0] == '\0' || strcmp(text, "~") == 0 || strcmp(text, "null") == 0;
+}
+
+/* libyaml hands NUL bytes through (they can be written as "\0"); a C string cannot hold them. */
+static bool plain_text(reader *r, const char *name, const yaml_node_t *node)
+{
+    if (memchr(node->data.scalar.value, '\0', node->data.scalar.length) == NULL)
+        return true;
+    problem(r, &node->start_mark, "%s: a NUL character is not allowed", name);
+    return false;
+}
+
+static const yaml_node_t *node_at(const reader *r, int index)
+{
+    return yaml_document_get_node(r->doc, index);
+}
+
+static void set_list(reader *r, const option *o, void *base, const char *name,
+                     const yaml_node_t *node)
+{
+    config_list *list = (config_list *)(void *)((char *)base + o->offset);
+    size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start), n = 0;
+    const char **at = og_arena_zalloc(r->c->arena, count + 1, sizeof *at);
+    for (size_t i = 0; at != NULL && i < count; i++) {
+        const yaml_node_t *item = node_at(r, node->data.sequence.items.start[i]);
+        if (item->type != YAML_SCALAR_NODE || is_null(item))
+            problem(r, &item->start_mark, "%s: expected a text as element of the list", name);
+        else if (plain_text(r, name, item))
+            at[n++] = og_arena_str(r->c->arena, og_str_of(scalar_text(item))).p;
+    }
+    *list = (config_list){at, n};
+}
+
+static void set_map(reader *r, const option *o, void *base, const char *name,
+                    const yaml_node_t *node)
+{
+    config_map *map = (config_map *)(void *)((char *)base + o->offset);
+    size_t count = (size_t)(node->data.mapping.pairs.top - node->data.mapping.pairs.start), n = 0;
+    kafka_property *at = og_arena_zalloc(r->c->arena, count + 1, sizeof *at);
+    for (size_t i = 0; at != NULL && i < count; i++) {
+        const yaml_node_t *key = node_at(r, node->data.mapping.pairs.start[i].key);
+        const yaml_node_t *value = node_at(r, node->data.mapping.pairs.start[i].value);
+        bool twice = false;
+        if (key->type != YAML_SCALAR_NODE || value->type != YAML_SCALAR_NODE) {
+            problem(r, &key->start_mark, "%s: expected name: value with a text as value", name);
+            continue;
+        }
+        if (!plain_text(r, name, key) || !plain_text(r, name, value))
+            continue;
+        for (size_t k = 0; k < n; k++)
+            twice |= strcmp(at[k].name, scalar_text(key)) == 0;
+        if (twice) {
+            problem(r, &key->start_mark, "%s: %s stands here twice", name, scalar_text(key));
+            continue;
+        }
+        at[n].name = og_arena_str(r->c->arena, og_str_of(scalar_text(key))).p;
+        at[n++].value = og_arena_str(r->c->arena, og_str_of(scalar_text(value))).p;
+    }
+    *map = (config_map){at, n};
+}
+
+static void set_node(reader *r, const option *o, void *base, const char *endpoint,
+                     const yaml_node_t *node)
+{
+    char room[160];
+    const char *name = full_name(o, endpoint, room);
+    if (is_null(node))
+        return;
+    if (o->type == OPTION_IS_LIST && node->type == YAML_SEQUENCE_NODE)
+        set_list(r, o, base, name, node);
+    else if (o->type == OPTION_IS_MAP && node->type == YAML_MAPPING_NODE)
+        set_map(r, o, base, name, node);
+    else if (node->type != YAML_SCALAR_NODE)
+        problem(r, &node->start_mark, "%s: expected a single value", name);
+    else if (o->type == OPTION_IS_LIST && !r->placed)
+        set_commas(r, o, base, scalar_text(node));
+    else if (plain_text(r, name, node))
+        set_scalar(r, o, base, endpoint, scalar_text(node), &node->start_mark);
+}
+
+/* ---- the file ---- */
+
+static const option *find_option(const char *section, const char *key)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        bool same = section == NULL
+                        ? options[i].section == NULL
+                        : options[i].section != NULL && strcmp(options[i].section, section) == 0;
+        if (same && (key == NULL || strcmp(options[i].key, key) == 0))
+            return &options[i];
+    }
+    return NULL;
+}
+
+/* True when the key of pair i stands in the mapping before; the problem is reported. */
+static bool repeated(reader *r, const yaml_node_t *mapping, size_t i)
+{
+    const yaml_node_t *key = node_at(r, mapping->data.mapping.pairs.start[i].key);
+    for (size_t k = 0; k < i; k++) {
+        const yaml_node_t *other = node_at(r, mapping->data.mapping.pairs.start[k].key);
+        if (other->type == YAML_SCALAR_NODE && strcmp(scalar_text(other), scalar_text(key)) == 0) {
+            problem(r, &key->start_mark, "%s stands here twice", scalar_text(key));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Calls fn for each `key: value` of a mapping, after checking that keys are texts and stand once.
+ */
+typedef void pair_fn(reader *r, const char *key, const yaml_mark_t *mark, const yaml_node_t *value,
+                     void *ctx);
+
+static void each_pair(reader *r, const char *what, const yaml_node_t *node, pair_fn *fn, void *ctx)
+{
+    if (is_null(node))
+        return;
+    if (node->type != YAML_MAPPING_NODE) {
+        problem(r, &node->start_mark, "%s: expected key: value pairs", what);
+        return;
+    }
+    size_t count = (size_t)(node->data.mapping.pairs.top - node->data.mapping.pairs.start);
+    for (size_t i = 0; i < count; i++) {
+        const yaml_node_t *key = node_at(r, node->data.mapping.pairs.start[i].key);
+        if (key->type != YAML_SCALAR_NODE)
+            problem(r, &key->start_mark, "%s: a key must be a text", what);
+        else if (!repeated(r, node, i))
+            fn(r, scalar_text(key), &key->start_mark,
+               node_at(r, node->data.mapping.pairs.start[i].value), ctx);
+    }
+}
+
+static void set_defaults(reader *r, void *base, bool endpoint)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const option *o = &options[i];
+        if ((o->section == NULL) != endpoint)
+            continue;
+        if (o->type == OPTION_IS_LIST)
+            set_commas(r, o, base, o->deflt);
+        else if (o->type != OPTION_IS_MAP)
+            set_scalar(r, o, base, "", o->deflt, NULL);
+    }
+}
+
+static void endpoint_pair(reader *r, const char *key, const yaml_mark_t *mark,
+                          const yaml_node_t *value, void *ctx)
+{
+    config_endpoint *ep = ctx;
+    const option *o = find_option(NULL, key);
+    if (o == NULL)
+        problem(r, mark, "unknown key endpoints.%s.%s", ep->name, key);
+    else
+        set_node(r, o, ep, ep->name, value);
+}
+
+static bool endpoint_name_valid(const char *name)
+{
+    if (name[0] == '\0' || strlen(name) > 32)
+        return false;
+    for (const char *c = name; *c != '\0'; c++)
+        if (!isalnum((unsigned char)*c) && *c != '_' && *c != '-')
+            return false;
+    return true;
+}
+
+static void endpoints_pair(reader *r, const char *key, const yaml_mark_t *mark,
+                           const yaml_node_t *value, void *ctx)
+{
+    config *c = ctx;
+    if (!endpoint_name_valid(key)) {
+        problem(r, mark, "\"%s\" cannot name an endpoint: letters, digits, - and _, at most 32",
+                key);
+        return;
+    }
+    if (find_option(key, NULL) != NULL || strcmp(key, "endpoints") == 0) {
+        problem(r, mark, "an endpoint cannot be called %s, that is a section of the configuration",
+                key);
+        return;
+    }
+    size_t old = c->endpoint_count * sizeof *c->endpoints;
+    config_endpoint *grown = og_arena_grow(c->arena, c->endpoints, old, old + sizeof *grown);
+    if (grown == NULL)
+        return;
+    c->endpoints = grown;
+    config_endpoint *ep = &grown[c->endpoint_count++];
+    memset(ep, 0, sizeof *ep);
+    ep->name = og_arena_str(c->arena, og_str_of(key)).p;
+    set_defaults(r, ep, true);
+    each_pair(r, "endpoints", value, endpoint_pair, ep);
+}
+
+static void section_pair(reader *r, const char *key, const yaml_mark_t *mark,
+                         const yaml_node_t *value, void *ctx)
+{
+    const char *section = ctx;
+    const option *o = find_option(section, key);
+    if (o == NULL)
+        problem(r, mark, "unknown key %s.%s", section, key);
+    else
+        set_node(r, o, r->c, NULL, value);
+}
+
+static void root_pair(reader *r, const char *key, const yaml_mark_t *mark, const yaml_node_t *value,
+                      void *ctx)
+{
+    char section[64];
+    (void)ctx;
+    if (strcmp(key, "endpoints") == 0) {
+        each_pair(r, key, value, endpoints_pair, r->c);
+        return;
+    }
+    if (strlen(key) >= sizeof section || find_option(key, NULL) == NULL) {
+        problem(r, mark, "unknown section %.64s", key);
+        return;
+    }
+    memcpy(section, key, strlen(key) + 1);
+    each_pair(r, key, value, section_pair, section);
+}
+
+/* Parses text into a document and gives its root (NULL: empty) to fn; the document lives during the
+ * call. */
+static void with_document(reader *r, og_str text,
+                          void (*fn)(reader *r, const yaml_node_t *root, void *ctx), void *ctx)
+{
+    yaml_parser_t parser;
+    yaml_document_t doc;
+    if (!yaml_parser_initialize(&parser)) {
+        problem(r, NULL, "no memory for the YAML reader");
+        return;
+    }
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text.p, text.n);
+    if (!yaml_parser_load(&parser, &doc)) {
+        yaml_mark_t mark = parser.problem_mark;
+        problem(r, &mark, "%s%s%s", parser.context != NULL ? parser.context : "",
+                parser.context != NULL ? ": " : "",
+                parser.problem != NULL ? parser.problem : "not YAML");
+        yaml_parser_delete(&parser);
+        return;
+    }
+    r->doc = &doc;
+    fn(r, yaml_document_get_root_node(&doc), ctx);
+    r->doc = NULL;
+    yaml_document_delete(&doc);
+    yaml_parser_delete(&parser);
+}
+
+static void read_root(reader *r, const yaml_node_t *root, void *ctx)
+{
+    (void)ctx;
+    if (root != NULL)
+        each_pair(r, "the configuration", root, root_pair, NULL);
+}
+
+/* ---- the environment ---- */
+
+/* True when name (a variable's, behind the prefix) is SECTION_KEY in upper case; - and . become _.
+ */
+static bool names_option(const char *name, const char *section, const char *key)
+{
+    char want[160];
+    int n = snprintf(want, sizeof want, "%s_%s", section, key);
+    if (n < 0 || (size_t)n >= sizeof want)
+        return false;
+    for (char *c = want; *c != '\0'; c++)
+        *c = isalnum((unsigned char)*c) ? (char)toupper((unsigned char)*c) : '_';
+    return strcmp(want, name) == 0;
+}
+
+typedef struct override {
+    const option *o;
+    void *base;
+    const char *endpoint;
+} override;
+
+static bool find_override(config *c, const char *name, override *ret)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const option *o = &options[i];
+        if (o->section != NULL && names_option(name, o->section, o->key)) {
+            *ret = (override){o, c, NULL};
+            return true;
+        }
+        for (size_t e = 0; o->section == NULL && e < c->endpoint_count; e++) {
+            char long_name[64];
+            snprintf(long_name, sizeof long_name, "endpoints_%s", c->endpoints[e].name);
+            if (names_option(name, c->endpoints[e].name, o->key) ||
+                names_option(name, long_name, o->key)) {
+                *ret = (override){o, &c->endpoints[e], c->endpoints[e].name};
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void read_override(reader *r, const yaml_node_t *root, void *ctx)
+{
+    const override *v = ctx;
+    if (root != NULL)
+        set_node(r, v->o, v->base, v->endpoint, root);
+}
+
+static void apply_variable(reader *r, const char *variable, og_report *warn)
+{
+    char name[160];
+    const char *equals = strchr(variable, '=');
+    override v;
+    if (strncmp(variable, PREFIX, sizeof PREFIX - 1) != 0 || equals == NULL)
+        return;
+    if ((size_t)(equals - variable) >= sizeof name)
+        return;
+    memcpy(name, variable, (size_t)(equals - variable));
+    name[equals - variable] = '\0';
+    r->origin = name;
+    if (!find_override(r->c, name + sizeof PREFIX - 1, &v)) {
+        og_error err;
+        og_error_init(&err);
+        (void)og_fail(&err, OG_NOTFOUND, "no option has this variable; it is ignored");
+        og_error_origin(&err, name);
+        og_report_add(warn, &err);
+    } else if (v.o->type == OPTION_IS_MAP || (v.o->type == OPTION_IS_LIST && equals[1] == '[')) {
+        with_document(r, og_str_of(equals + 1), read_override, &v);
+    } else if (v.o->type == OPTION_IS_LIST) {
+        set_commas(r, v.o, v.base, equals + 1);
+    } else {
+        set_scalar(r, v.o, v.base, v.endpoint, equals + 1, NULL);
+    }
+    r->origin = r->c->origin;
+}
+
+/* ---- what belongs together ---- */
+
+static void check_listen(reader *r)
+{
+    config *c = r->c;
+    const char *text = c->http_listen;
+    c->http_host = "";
+    if (text[0] == '\0')
+        return;
+    const char *colon = strrchr(text, ':');
+    char *end;
+    long port = colon != NULL ? strtol(colon + 1, &end, 10) : -1;
+    if (colon == NULL || colon == text || colon[1] == '\0' || *end != '\0' || port < 0 ||
+        port > 65535) {
+        problem(r, NULL,
+                "http.listen: \"%s\" is not address:port, for example 127.0.0.1:8080 or [::]:8080",
+                text);
+        return;
+    }
+    og_str host = {text, (size_t)(colon - text)};
+    if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
+        host = (og_str){host.p + 1, host.n - 2};
+    c->http_host = og_arena_str(c->arena, host).p;
+    c->http_port = (int)port;
+}
+
+static void check_clock(reader *r)
+{
+    config *c = r->c;
+    og_temporal t;
+    if (c->clock_start[0] != '\0') {
+        if (!og_temporal_parse_fhir(og_str_of(c->clock_start), &t) || t.precision < OG_MINUTE ||
+            !t.has_offset) {
+            problem(r, NULL,
+                    "clock.start: \"%s\" is not an instant with offset, for example "
+                    "2026-02-28T23:59:40+01:00",
+                    c->clock_start);
+            return;
+        }
+        c->clock_simulated = true;
+        c->clock_start_ms = og_temporal_earliest_ms(&t, 0);
+    }
+    char *end;
+    double speed = strtod(c->clock_speed, &end);
+    if (c->clock_speed[0] == '\0' || *end != '\0' || !(speed >= 0 && speed <= 100000))
+        problem(r, NULL, "clock.speed: \"%s\" is not a number between 0 and 100000",
+                c->clock_speed);
+    else
+        c->clock_speed_per_1000 = (int64_t)(speed * 1000 + 0.5);
+}
+
+static void check_names(reader *r)
+{
+    config *c = r->c;
+    if (c->tenant[0] == '\0' || strchr(c->tenant, '|') != NULL || strlen(c->tenant) > 64)
+        problem(r, NULL, "site.tenant: must have 1 to 64 characters and no |");
+    if (c->kafka_sources.count == 0)
+        problem(r, NULL, "kafka.sources: at least one topic is needed");
+    if (c->kafka_bootstrap[0] == '\0')
+        problem(r, NULL, "kafka.bootstrap: at least one broker is needed");
+    const char *const ours[] = {c->kafka_records, c->kafka_alerts, c->kafka_shared,
+                                c->kafka_dead_letters};
+    for (size_t i = 0; i < 4; i++) {
+        if (ours[i][0] == '\0')
+            problem(r, NULL, "kafka: the names of our topics must not be empty");
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(ours[i], ours[k]) == 0)
+                problem(r, NULL, "kafka: topic %s has two roles", ours[i]);
+        for (size_t k = 0; k < c->kafka_sources.count; k++)
+            if (strcmp(ours[i], c->kafka_sources.at[k]) == 0)
+                problem(r, NULL, "kafka: topic %s is a source and one of ours", ours[i]);
+    }
+}
+
+static void check_endpoint(reader *r, const config_endpoint *ep)
+{
+    if (strncmp(ep->url, "http://", 7) != 0 && strncmp(ep->url, "https://", 8) != 0)
+        problem(r, NULL, "endpoints.%s.url: \"%s\" is not an http or https URL", ep->name, ep->url);
+    if (ep->key_file[0] != '\0' && ep->cert_file[0] == '\0')
+        problem(r, NULL, "endpoints.%s: key_file without cert_file", ep->name);
+    const char *const files[] = {ep->bearer_token_file, ep->ca_file, ep->cert_file, ep->key_file};
+    for (size_t i = 0; i < 4; i++)
+        if (files[i][0] != '\0' && access(files[i], R_OK) != 0)
+            problem(r, NULL, "endpoints.%s: cannot read %s: %s", ep->name, files[i],
+                    strerror(errno));
+}
+
+/* A property that librdkafka does not know, or that would break a promise of the connector. */
+static void check_properties(reader *r)
+{
+    static const bool consumer[] = {true, false};
+    for (size_t i = 0; i < 2; i++) {
+        config_map map;
+        og_error err;
+        og_error_init(&err);
+        og_status status = config_kafka(r->c, consumer[i], &map, &err);
+        if (status == OG_OK)
+            status = kafka_properties_check(map.at, map.count, consumer[i], &err);
+        if (status != OG_OK)
+            problem(r, NULL, "kafka: %s", err.text);
+    }
+}
+
+static void check_whole(reader *r)
+{
+    config *c = r->c;
+    check_listen(r);
+    check_clock(r);
+    check_names(r);
+    for (size_t i = 0; i < c->endpoint_count; i++)
+        check_endpoint(r, &c->endpoints[i]);
+    if (c->backoff_max_ms < c->backoff_min_ms)
+        problem(r, NULL, "delivery.backoff_max_ms is smaller than delivery.backoff_min_ms");
+    if (c->max_record_bytes > c->max_message_bytes)
+        problem(r, NULL, "limits.record_bytes is larger than limits.message_bytes");
+    check_properties(r);
+}
+
+og_status config_parse(og_str text, const char *origin, char *const *environment, config **ret,
+                       og_report *report, og_report *warn)
+{
+    reader r = {.report = report, .placed = true};
+    og_arena *arena = og_arena_new(MAX_ARENA);
+    config *c = arena != NULL ? og_arena_zalloc(arena, 1, sizeof *c) : NULL;
+    if (c == NULL) {
+        og_arena_free(arena);
+        return OG_NOMEM;
+    }
+    c->arena = arena;
+    c->origin = og_arena_str(arena, og_str_of(origin)).p;
+    r.c = c;
+    r.origin = c->origin;
+
+    set_defaults(&r, c, false);
+    with_document(&r, text, read_root, NULL);
+    r.placed = false;
+    for (size_t i = 0; environment != NULL && environment[i] != NULL; i++)
+        apply_variable(&r, environment[i], warn);
+    if (r.status == OG_OK)
+        check_whole(&r);
+    if (og_arena_failed(arena))
+        problem(&r, NULL, "the configuration is too large");
+    if (r.status != OG_OK) {
+        config_free(c);
+        return r.status;
+    }
+    *ret = c;
+    return OG_OK;
+}
+
+og_status config_load(const char *path, config **ret, og_report *report, og_report *warn)
+{
+    og_buf text;
+    og_error err;
+    og_error_init(&err);
+    og_buf_init(&text, MAX_FILE);
+    og_status status = file_read(path, MAX_FILE, &text, &err);
+    if (status != OG_OK)
+        og_report_add(report, &err);
+    else
+        status = config_parse(og_buf_str(&text), path, environ, ret, report, warn);
+    og_buf_done(&text);
+    return status;
+}
+
+void config_free(config *c)
+{
+    if (c != NULL)
+        og_arena_free(c->arena);
+}
+
+static void put_property(kafka_property *at, size_t *count, kafka_property p)
+{
+    for (size_t i = 0; i < *count; i++) {
+        if (strcmp(at[i].name, p.name) == 0) {
+            at[i].value = p.value;
+            return;
+        }
+    }
+    at[(*count)++] = p;
+}
+
+og_status config_kafka(config *c, bool consumer, config_map *ret, og_error *err)
+{
+    const config_map *special =
+        consumer ? &c->kafka_consumer_properties : &c->kafka_producer_properties;
+    size_t count = 0, room = 2 + c->kafka_properties.count + special->count;
+    kafka_property *at = og_arena_zalloc(c->arena, room, sizeof *at);
+    if (at == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for Kafka's properties");
+    put_property(at, &count, (kafka_property){"bootstrap.servers", c->kafka_bootstrap});
+    put_property(at, &count, (kafka_property){"client.id", c->kafka_client_id});
+    for (size_t i = 0; i < c->kafka_properties.count; i++)
+        put_property(at, &count, c->kafka_properties.at[i]);
+    for (size_t i = 0; i < special->count; i++)
+        put_property(at, &count, special->at[i]);
+    *ret = (config_map){at, count};
+    return OG_OK;
+}
+
+void config_clock(const config *c, og_clock *ret)
+{
+    if (c->clock_simulated)
+        clock_simulate(ret, c->clock_start_ms, c->clock_speed_per_1000);
+    else
+        clock_real(ret);
+}
+
+static void describe_option(og_buf *out, const option *o, const char *indent)
+{
+    og_buf_addf(out, "%s# %s", indent, o->help);
+    if (o->type == OPTION_IS_INT)
+        og_buf_addf(out, " (%lld to %lld)", (long long)o->min, (long long)o->max);
+    if (o->type == OPTION_IS_CHOICE)
+        og_buf_addf(out, " (%s)", o->choices);
+    bool list = o->type == OPTION_IS_LIST, map = o->type == OPTION_IS_MAP;
+    const char *deflt = o->type == OPTION_IS_TEXT && o->deflt[0] == '\0' ? "\"\"" : o->deflt;
+    og_buf_addf(out, "\n%s%s: %s%s%s\n", indent, o->key,
+                list  ? "["
+                : map ? "{"
+                      : "",
+                deflt,
+                list  ? "]"
+                : map ? "}"
+                      : "");
+}
+
+void config_describe(og_buf *out)
+{
+    const char *section = "";
+    for (size_t i = 0; i < OPTIONS && options[i].section != NULL; i++) {
+        if (strcmp(section, options[i].section) != 0)
+            og_buf_addf(out, "%s%s:\n", i > 0 ? "\n" : "", options[i].section);
+        section = options[i].section;
+        describe_option(out, &options[i], "  ");
+    }
+    og_buf_addz(out, "\nendpoints:\n  ehr:\n");
+    for (size_t i = 0; i < OPTIONS; i++)
+        if (options[i].section == NULL)
+            describe_option(out, &options[i], "    ");
+}
+
+bool config_option(size_t i, config_option_info *ret)
+{
+    if (i >= OPTIONS)
+        return false;
+    *ret = (config_option_info){options[i].section, options[i].key, options[i].deflt};
+    return true;
+}

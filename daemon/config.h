@@ -1,0 +1,105 @@
+/* The configuration: one YAML file, each value overridable by environment, secrets by file
+ * reference.
+ *
+ * The options stand in config.def and nowhere else. OSTEOGUARD_SECTION_KEY in the environment wins
+ * over the file; an endpoint is a section of its own name (OSTEOGUARD_EHR_URL for the endpoint
+ * `ehr`). Lists are written there as `a, b`, lists and maps also as YAML: `[a, b]`, `{name:
+ * value}`. */
+#ifndef OG_DAEMON_CONFIG_H
+#define OG_DAEMON_CONFIG_H
+
+#include "connectors/kafka.h"
+#include "daemon/clock.h"
+#include "daemon/log.h"
+#include "fhir/base/arena.h"
+
+typedef enum config_sync { CONFIG_SYNC_INTERVAL, CONFIG_SYNC_BATCH } config_sync;
+typedef enum config_format { CONFIG_FORMAT_WEBHOOK } config_format;
+
+typedef struct config_list {
+    const char *const *at;
+    size_t count;
+} config_list;
+
+typedef struct config_map {
+    const kafka_property *at; /* in the order of the file */
+    size_t count;
+} config_map;
+
+typedef struct config_endpoint {
+    const char *name;
+    const char *url, *bearer_token_file, *ca_file, *cert_file, *key_file, *fhir_server, *service;
+    int64_t format; /* config_format */
+    int64_t connect_timeout_ms, timeout_ms, max_in_flight;
+} config_endpoint;
+
+/* Texts are never NULL; one that is not set is "". */
+typedef struct config {
+    og_arena *arena;    /* holds everything below */
+    const char *origin; /* the file's name for messages */
+
+    const char *tenant, *timezone, *language;
+    int64_t source_epoch;
+
+    const char *kafka_bootstrap, *kafka_client_id, *kafka_group_prefix;
+    config_list kafka_sources;
+    const char *kafka_records, *kafka_alerts, *kafka_shared, *kafka_dead_letters;
+    int64_t kafka_partitions, kafka_replication, kafka_linger_ms;
+    bool kafka_create_topics;
+    config_map kafka_properties, kafka_consumer_properties, kafka_producer_properties;
+
+    const char *store_dir;
+    int64_t store_map_size_mb, store_sync, store_sync_interval_ms; /* store_sync: config_sync */
+
+    const char *content_dir;
+    config_list content_disabled;
+    config_map content_parameters;
+
+    int64_t log_level, log_format; /* enums of log.h */
+    bool log_identifiers;
+
+    const char *http_listen, *http_port_file;
+    const char *http_host; /* of http_listen; "" when there is to be no server */
+    int http_port;
+
+    int64_t backoff_min_ms, backoff_max_ms;
+    int64_t max_message_bytes, max_record_bytes, dead_letter_bytes, max_depth;
+    int64_t batch_records, batch_wait_ms, arena_mb, max_in_flight;
+
+    const char *clock_start, *clock_speed;
+    bool clock_simulated;
+    int64_t clock_start_ms, clock_speed_per_1000;
+
+    config_endpoint *endpoints; /* in the order of the file */
+    size_t endpoint_count;
+} config;
+
+/* Reads a configuration from text (origin names it in messages) and environment (NAME=value
+ * strings, NULL at the end; NULL: none). Every problem goes to report with line and column, or with
+ * the variable's name as origin. On success *ret is the caller's, to be given to config_free.
+ * Unknown OSTEOGUARD_ variables are handed to `warn` (may be NULL) and do no harm. */
+OG_MUSTCHECK og_status config_parse(og_str text, const char *origin, char *const *environment,
+                                    config **ret, og_report *report, og_report *warn);
+/* The same from a file, with the process' environment. */
+OG_MUSTCHECK og_status config_load(const char *path, config **ret, og_report *report,
+                                   og_report *warn);
+void config_free(config *c); /* accepts NULL */
+
+/* The properties for a consumer or a producer: bootstrap.servers, client.id, the common map, the
+ * special map; a later one wins. Lives in the configuration. */
+OG_MUSTCHECK og_status config_kafka(config *c, bool consumer, config_map *ret, og_error *err);
+
+/* The clock that the configuration asks for, started now. */
+void config_clock(const config *c, og_clock *ret);
+
+/* Writes every option with its default, range and help as YAML comments: `check --options`. */
+void config_describe(og_buf *out);
+
+typedef struct config_option_info {
+    const char *section, *key, *deflt; /* section NULL: of each endpoint */
+} config_option_info;
+/* Option i of config.def, false behind the last: for the test that compares them with the reference
+ * file. */
+bool config_option(size_t i, config_option_info *ret);
+
+#endif
