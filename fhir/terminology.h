@@ -1,6 +1,7 @@
 /* ValueSets (explicit codes or an expansion) and ConceptMaps, looked up by system and code.
- * Known aliases of a system (OID and URL forms) are the same system; ICD codes match with and without
- * dot; a bare code never matches. Immutable after loading. */
+ * Known aliases of a system (OID and URL forms) are the same system; ICD codes match with and
+ * without dot, and with and without the marks + * ! of ICD-10-GM; a bare code never matches.
+ * Immutable after loading, and then safe to share between threads. */
 #ifndef OG_FHIR_TERMINOLOGY_H
 #define OG_FHIR_TERMINOLOGY_H
 
@@ -11,27 +12,37 @@ typedef struct fhir_valueset fhir_valueset;
 
 fhir_terminology *fhir_terminology_new(void); /* caller owns */
 void fhir_terminology_free(fhir_terminology *t);
-/* Adds a ValueSet, ConceptMap or CodeSystem resource; copies what it needs. All errors go to report with
- * path. compose.include with concept lists and with valueSet references (resolved at link), exclude, and
- * expansion.contains (nested, abstract codes skipped) are read; filters need an expansion: an error. */
-og_status fhir_terminology_add(fhir_terminology *t, fhir_elem resource, const char *origin, og_report *report);
-/* Resolves includes between value sets; to be called once after the last add. */
+/* Adds a ValueSet, ConceptMap or CodeSystem resource; copies what it needs. All errors go to report
+ * with path, line and column; a resource with errors is not added, and the first error's status is
+ * returned. compose.include with concept lists, with valueSet references and with whole code
+ * systems (resolved at link), exclude, and expansion.contains (nested, abstract codes skipped) are
+ * read; an expansion that has codes takes precedence over compose. Filters and an expansion with
+ * parts missing are errors. R4 valueset.html, conceptmap.html, codesystem.html. */
+og_status fhir_terminology_add(fhir_terminology *t, fhir_elem resource, const char *origin,
+                               og_report *report);
+/* Resolves includes between value sets; to be called once after the last add. Errors: a value set
+ * or code system that is not there, one that includes itself. */
 og_status fhir_terminology_link(fhir_terminology *t, og_report *report);
 
-/* By canonical url (`url` or `url|version`) or OID/urn form; NULL when unknown. */
+/* By canonical url (`url` or `url|version`) or OID/urn form; NULL when unknown. Without a version
+ * the highest one; with a version this one, or one that has none. */
 const fhir_valueset *fhir_valueset_find(const fhir_terminology *t, og_str url, og_str version);
 bool fhir_valueset_has(const fhir_valueset *vs, og_str system, og_str code);
 og_str fhir_valueset_url(const fhir_valueset *vs);
 size_t fhir_valueset_count(const fhir_valueset *vs);
 /* Code i of the expansion, in file order. Borrowed. */
-void fhir_valueset_code(const fhir_valueset *vs, size_t i, og_str *ret_system, og_str *ret_code, og_str *ret_display);
+void fhir_valueset_code(const fhir_valueset *vs, size_t i, og_str *ret_system, og_str *ret_code,
+                        og_str *ret_display);
 
 /* The canonical form of a system URI: OID and known alias forms become the URL. */
 og_str fhir_system_canonical(og_str system);
 /* Same code in this system: byte equality, ICD systems without regard to the dot. */
 bool fhir_code_equal(og_str system, og_str a, og_str b);
 
-/* ConceptMap translation of system|code: first `equivalent`, `equal`, `wider` or `narrower`... target; false when there is none. */
-bool fhir_translate(const fhir_terminology *t, og_str system, og_str code, og_str *ret_system, og_str *ret_code);
+/* ConceptMap translation of system|code: the first target that is equal or equivalent, else the
+ * first that is wider (subsumes), else the first that is narrower (specializes); false when there
+ * is none. Any map that was added may answer, the earlier added first. */
+bool fhir_translate(const fhir_terminology *t, og_str system, og_str code, og_str *ret_system,
+                    og_str *ret_code);
 
 #endif
