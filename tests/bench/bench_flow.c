@@ -1,0 +1,380 @@
+/* bench_flow: from an event on Kafka to its card at the EHR, through the real daemon.
+ *
+ *   bench_flow OSTEOGUARD CONFIG CONTENT [EVENTS_PER_SECOND [SECONDS [CORPUS.ndjson.gz]]]
+ *
+ * Makes an embedded broker and an EHR stand-in in this process, starts the daemon, sends one
+ * MedicationAdministration per new patient (denosumab without vitamin D and calcium: rule B1
+ * answers with one card) at a steady rate, and prints the time from the call that sends the event
+ * to the request that brings the card: p50, p90, p99, max. Then sends a corpus and prints the
+ * daemon's resident memory. Nothing here is asserted. */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "connectors/http_client.h"
+#include "connectors/http_server.h"
+#include "connectors/kafka.h"
+
+enum { PARTITIONS = 4, POLL_MS = 100, WARM_UP = 200 };
+
+typedef struct bench {
+    uv_loop_t loop;
+    const char *osteoguard, *config, *content, *corpus;
+    char store[64], bootstrap[300], url[64], metrics_url[64], port_file[96];
+    rd_kafka_t *owner;
+    rd_kafka_mock_cluster_t *cluster;
+    kafka_sink *sink;
+    http_server *ehr;
+    http_client *client;
+    uv_process_t daemon;
+    uv_timer_t poll, pace;
+    bool ready, daemon_gone, asking;
+    int rate;
+    uint32_t total, sent, arrived, late;
+    uint64_t began_ns;
+    uint64_t *sent_ns, *took_ns;
+    gzFile file;
+    uint64_t corpus_sent, corpus_bytes, in_flight_bytes, messages_before;
+    double messages, lag, pending;
+    enum { STARTING, EVENTS, CORPUS, DONE } phase;
+} bench;
+
+static void die(const char *what, const char *why)
+{
+    fprintf(stderr, "bench_flow: %s: %s\n", what, why);
+    exit(1);
+}
+
+static const char *const sources[] = {"fhir.condition", "fhir.observation",
+                                      "fhir.medicationstatement", "fhir.medicationadministration",
+                                      "fhir.bundle"};
+static const char *const inner[] = {"osteoguard.records", "osteoguard.alerts", "osteoguard.shared",
+                                    "osteoguard.dead-letters"};
+
+static void make_broker(bench *b)
+{
+    char text[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    b->owner = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    if (b->owner == NULL)
+        die("librdkafka", text);
+    b->cluster = rd_kafka_mock_cluster_new(b->owner, 1);
+    if (b->cluster == NULL)
+        die("embedded broker", "cannot be made");
+    snprintf(b->bootstrap, sizeof b->bootstrap, "%s", rd_kafka_mock_cluster_bootstraps(b->cluster));
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
+        rd_kafka_mock_topic_create(b->cluster, sources[i], PARTITIONS, 1);
+    for (size_t i = 0; i < sizeof inner / sizeof *inner; i++)
+        rd_kafka_mock_topic_create(b->cluster, inner[i], i < 2 ? PARTITIONS : 1, 1);
+}
+
+/* --- the EHR: notes when a patient's first card arrives --- */
+
+static void on_cards(void *ctx, http_exchange *x)
+{
+    bench *b = ctx;
+    uint64_t now = uv_hrtime();
+    og_str body = http_exchange_body(x);
+    json_t *root = json_loadb(body.p, body.n, 0, NULL);
+    json_t *delivery =
+        json_object_get(json_object_get(root, "extension"), "org.osteoguard.delivery");
+    const char *patient = json_string_value(json_object_get(delivery, "patientId"));
+    uint32_t n;
+    if (patient != NULL && sscanf(patient, "bench-%" SCNu32, &n) == 1 && n < b->total &&
+        b->took_ns[n] == 0) {
+        b->took_ns[n] = now - b->sent_ns[n];
+        b->arrived++;
+    }
+    json_decref(root);
+    http_exchange_answer(x, 200, "application/json", OG_STR("{}"));
+}
+
+/* --- events at a steady rate --- */
+
+static void send_value(bench *b, const char *topic, og_str key, og_str value)
+{
+    og_error err;
+    og_error_init(&err);
+    kafka_record record = {
+        .topic = topic, .partition = KAFKA_PARTITION_BY_KEY, .key = key, .value = value};
+    for (;;) {
+        conn_verdict v = kafka_sink_send(b->sink, &record, NULL, NULL, &err);
+        if (v == CONN_DONE)
+            return;
+        if (v == CONN_NEVER)
+            die(topic, err.text);
+        uv_run(&b->loop, UV_RUN_ONCE);
+    }
+}
+
+static void send_event(bench *b, uint32_t n)
+{
+    char key[64], value[1024];
+    snprintf(key, sizeof key, "MedicationAdministration/dose-%u", n);
+    int size = snprintf(
+        value, sizeof value,
+        "{\"resourceType\":\"MedicationAdministration\",\"id\":\"dose-%u\",\"meta\":{\"versionId\":"
+        "\"1\","
+        "\"lastUpdated\":\"2026-02-28T10:00:00Z\"},\"status\":\"completed\","
+        "\"medicationCodeableConcept\":{\"coding\":"
+        "[{\"system\":\"http://www.whocc.no/"
+        "atc\",\"code\":\"M05BX04\",\"display\":\"denosumab\"}],\"text\":\"Denosumab 120 mg\"},"
+        "\"subject\":{\"reference\":\"Patient/"
+        "bench-%u\"},\"effectiveDateTime\":\"2026-02-%02uT09:00:00+01:00\",\"dosage\":{\"dose\":"
+        "{\"value\":120,\"unit\":\"mg\",\"system\":\"http://"
+        "unitsofmeasure.org\",\"code\":\"mg\"}}}",
+        n, n, 1 + n % 15);
+    b->sent_ns[n] = uv_hrtime();
+    send_value(b, "fhir.medicationadministration", og_str_of(key), (og_str){value, (size_t)size});
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_latencies(bench *b)
+{
+    uint32_t n = 0;
+    for (uint32_t i = WARM_UP; i < b->total; i++)
+        if (b->took_ns[i] != 0)
+            b->took_ns[n++] = b->took_ns[i];
+    if (n == 0)
+        die("events", "no card arrived");
+    qsort(b->took_ns, n, sizeof *b->took_ns, compare_u64);
+    printf("event to card at %d events/s: %u events, %u cards; p50 %.2f ms, p90 %.2f ms, p99 %.2f "
+           "ms, max %.2f ms\n",
+           b->rate, b->total, b->arrived, (double)b->took_ns[n / 2] / 1e6,
+           (double)b->took_ns[n * 9 / 10] / 1e6, (double)b->took_ns[(uint64_t)n * 99 / 100] / 1e6,
+           (double)b->took_ns[n - 1] / 1e6);
+    fflush(stdout);
+}
+
+/* --- the corpus, no faster than the daemon takes it: the embedded broker keeps 5 MB per partition
+ * --- */
+
+static bool send_line(bench *b)
+{
+    static char line[1 << 22];
+    if (b->file == NULL || gzgets(b->file, line, sizeof line) == NULL)
+        return false;
+    og_str value = {line, strlen(line)};
+    while (value.n != 0 && value.p[value.n - 1] == '\n')
+        value.n--;
+    char key[32];
+    snprintf(key, sizeof key, "line-%" PRIu64, b->corpus_sent);
+    send_value(b, "fhir.bundle", og_str_of(key), value);
+    b->corpus_sent++;
+    b->corpus_bytes += value.n;
+    b->in_flight_bytes += value.n;
+    return true;
+}
+
+static long resident_kb(int pid, const char *what)
+{
+    char path[64], line[256];
+    long kb = -1;
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return -1;
+    while (fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, what, strlen(what)) == 0)
+            kb = strtol(line + strlen(what), NULL, 10);
+    fclose(f);
+    return kb;
+}
+
+static void finish(bench *b)
+{
+    printf("resident memory after %" PRIu64 " corpus resources (%.1f MB): %.1f MB (peak %.1f MB)\n",
+           b->corpus_sent, (double)b->corpus_bytes / 1e6,
+           (double)resident_kb(b->daemon.pid, "VmRSS:") / 1024,
+           (double)resident_kb(b->daemon.pid, "VmHWM:") / 1024);
+    b->phase = DONE;
+    uv_process_kill(&b->daemon, SIGTERM);
+}
+
+static void step_corpus(bench *b)
+{
+    bool caught_up = b->messages >= (double)(b->messages_before + b->corpus_sent) && b->lag == 0 &&
+                     b->pending == 0;
+    if (!caught_up && b->corpus_sent != 0)
+        return;
+    b->in_flight_bytes = 0;
+    while (b->in_flight_bytes < 2000000)
+        if (!send_line(b)) {
+            if (b->in_flight_bytes == 0)
+                finish(b);
+            return;
+        }
+}
+
+static void on_pace(uv_timer_t *timer)
+{
+    bench *b = timer->data;
+    if (b->phase != EVENTS)
+        return;
+    uint64_t due = (uv_hrtime() - b->began_ns) * (uint64_t)b->rate / 1000000000u + 1;
+    while (b->sent < b->total && b->sent < due)
+        send_event(b, b->sent++);
+    bool over = b->sent == b->total && uv_hrtime() - b->sent_ns[b->total - 1] > 5000000000u;
+    if (b->arrived == b->total || over) {
+        print_latencies(b);
+        printf("resident memory with %u patients: %.1f MB\n", b->total,
+               (double)resident_kb(b->daemon.pid, "VmRSS:") / 1024);
+        b->messages_before = b->total;
+        b->phase = CORPUS;
+        uv_timer_stop(timer);
+    }
+}
+
+/* --- the daemon: its metrics say when it is ready and how far it is --- */
+
+static double metric(og_str text, const char *name)
+{
+    const char *at = memmem(text.p, text.n, name, strlen(name));
+    while (at != NULL) {
+        bool start = at == text.p || at[-1] == '\n';
+        const char *behind = at + strlen(name);
+        if (start && *behind == ' ')
+            return strtod(behind + 1, NULL);
+        at = memmem(behind, text.n - (size_t)(behind - text.p), name, strlen(name));
+    }
+    return -1;
+}
+
+static void on_metrics(void *ctx, const http_response *r)
+{
+    bench *b = ctx;
+    b->asking = false;
+    if (r->failure != HTTP_FAILURE_NONE || r->status != 200)
+        return;
+    b->messages = metric(r->body, "osteoguard_messages_total");
+    b->lag = metric(r->body, "osteoguard_records_lag") + metric(r->body, "osteoguard_source_lag");
+    b->pending = metric(r->body, "osteoguard_outbox_pending");
+    if (b->phase == STARTING && metric(r->body, "osteoguard_ready") == 1) {
+        b->phase = EVENTS;
+        b->began_ns = uv_hrtime();
+    } else if (b->phase == CORPUS)
+        step_corpus(b);
+}
+
+static void on_poll(uv_timer_t *timer)
+{
+    bench *b = timer->data;
+    if (b->metrics_url[0] == '\0') {
+        FILE *f = fopen(b->port_file, "r");
+        int port = 0;
+        if (f == NULL)
+            return;
+        if (fscanf(f, "%d", &port) == 1 && port > 0)
+            snprintf(b->metrics_url, sizeof b->metrics_url, "http://127.0.0.1:%d/metrics", port);
+        fclose(f);
+        return;
+    }
+    if (b->asking || b->phase == EVENTS)
+        return; /* no questions while the clock runs */
+    http_request request = {.url = b->metrics_url, .timeout_ms = 2000};
+    if (http_client_send(b->client, &request, on_metrics, b, NULL, NULL) == OG_OK)
+        b->asking = true;
+}
+
+static void on_exit_daemon(uv_process_t *process, int64_t status, int signal_number)
+{
+    bench *b = process->data;
+    b->daemon_gone = true;
+    if (b->phase != DONE)
+        fprintf(stderr, "bench_flow: the daemon ended (status %" PRId64 ", signal %d)\n", status,
+                signal_number);
+    uv_stop(&b->loop);
+}
+
+static void start_daemon(bench *b)
+{
+    char env[8][512];
+    snprintf(env[0], sizeof env[0], "OSTEOGUARD_KAFKA_BOOTSTRAP=%s", b->bootstrap);
+    snprintf(env[1], sizeof env[1], "OSTEOGUARD_EHR_URL=%s", b->url);
+    snprintf(env[2], sizeof env[2], "OSTEOGUARD_STORE_DIR=%s", b->store);
+    snprintf(env[3], sizeof env[3], "OSTEOGUARD_CONTENT_DIR=%s", b->content);
+    snprintf(env[4], sizeof env[4], "OSTEOGUARD_HTTP_LISTEN=127.0.0.1:0");
+    snprintf(env[5], sizeof env[5], "OSTEOGUARD_HTTP_PORT_FILE=%s", b->port_file);
+    snprintf(env[6], sizeof env[6], "OSTEOGUARD_LOG_LEVEL=warning");
+    snprintf(env[7], sizeof env[7], "OSTEOGUARD_CLOCK_START=2026-03-01T09:00:00+01:00");
+    char *environment[] = {env[0], env[1], env[2], env[3], env[4], env[5], env[6], env[7], NULL};
+    char *arguments[] = {(char *)b->osteoguard, "serve", "-c", (char *)b->config, NULL};
+    uv_stdio_container_t io[3] = {{.flags = UV_IGNORE},
+                                  {.flags = UV_INHERIT_FD, .data.fd = 2},
+                                  {.flags = UV_INHERIT_FD, .data.fd = 2}};
+    uv_process_options_t options = {.file = b->osteoguard,
+                                    .args = arguments,
+                                    .env = environment,
+                                    .exit_cb = on_exit_daemon,
+                                    .stdio = io,
+                                    .stdio_count = 3};
+    b->daemon.data = b;
+    int rc = uv_spawn(&b->loop, &b->daemon, &options);
+    if (rc != 0)
+        die(b->osteoguard, uv_strerror(rc));
+}
+
+int main(int argc, char **argv)
+{
+    static bench b;
+    if (argc < 4) {
+        fprintf(stderr, "usage: bench_flow OSTEOGUARD CONFIG CONTENT [EVENTS_PER_SECOND [SECONDS "
+                        "[CORPUS.ndjson.gz]]]\n");
+        return 2;
+    }
+    b.osteoguard = argv[1];
+    b.config = argv[2];
+    b.content = argv[3];
+    b.rate = argc > 4 ? atoi(argv[4]) : 500;
+    b.total = (uint32_t)((argc > 5 ? atoi(argv[5]) : 20) * b.rate);
+    b.file = argc > 6 ? gzopen(argv[6], "rb") : NULL;
+    if (b.rate <= 0 || b.total <= WARM_UP)
+        die("arguments", "rate and seconds must give more than 200 events");
+    b.sent_ns = calloc(b.total, sizeof *b.sent_ns);
+    b.took_ns = calloc(b.total, sizeof *b.took_ns);
+    snprintf(b.store, sizeof b.store, "/tmp/bench_flow.XXXXXX");
+    if (b.sent_ns == NULL || b.took_ns == NULL || mkdtemp(b.store) == NULL)
+        die("start", strerror(errno));
+    snprintf(b.port_file, sizeof b.port_file, "%s/port", b.store);
+
+    uv_loop_init(&b.loop);
+    make_broker(&b);
+    og_error err;
+    og_error_init(&err);
+    http_route route = {.method = "POST", .path = "/cards", .fn = on_cards, .ctx = &b};
+    http_server_options server = {.routes = &route, .route_count = 1};
+    kafka_property bootstrap = {"bootstrap.servers", b.bootstrap};
+    kafka_sink_options sink = {.properties = &bootstrap, .property_count = 1, .linger_ms = -1};
+    http_client_options client = {0};
+    if (http_server_new(&b.loop, &server, &b.ehr, &err) != OG_OK ||
+        kafka_sink_new(&b.loop, &sink, &b.sink, &err) != OG_OK ||
+        http_client_new(&b.loop, &client, &b.client, &err) != OG_OK)
+        die("start", err.text);
+    snprintf(b.url, sizeof b.url, "http://127.0.0.1:%d/cards", http_server_port(b.ehr));
+    start_daemon(&b);
+
+    uv_timer_init(&b.loop, &b.poll);
+    uv_timer_init(&b.loop, &b.pace);
+    b.poll.data = b.pace.data = &b;
+    uv_timer_start(&b.poll, on_poll, POLL_MS, POLL_MS);
+    uv_timer_start(&b.pace, on_pace, 1, 1);
+    uv_run(&b.loop, UV_RUN_DEFAULT);
+
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", b.store);
+    if (system(command) != 0)
+        fprintf(stderr, "bench_flow: cannot remove %s\n", b.store);
+    return b.phase == DONE ? 0 : 1;
+}
