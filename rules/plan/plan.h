@@ -1,8 +1,8 @@
 /* Rules: PlanDefinition in, cards and alerts out (FHIR R4 Clinical Reasoning, CDS on FHIR; the
  * mapping is described in rules/content/README.md).
  *
- * plan_content is a folder's worth of knowledge, checked as a whole, then immutable. No files here: the
- * caller hands the bytes of each file in. */
+ * plan_content is a folder's worth of knowledge, checked as a whole, then immutable. No files here:
+ * the caller hands the bytes of each file in. */
 #ifndef OG_PLAN_PLAN_H
 #define OG_PLAN_PLAN_H
 
@@ -11,13 +11,14 @@
 typedef struct plan_content plan_content;
 
 typedef struct plan_file {
-    const char *name; /* relative to the content folder: "PlanDefinition-D3.json", "elm/Schedule.json" */
+    const char
+        *name; /* relative to the content folder: "PlanDefinition-D3.json", "elm/Schedule.json" */
     og_str text;
 } plan_file;
 
 typedef struct plan_setting { /* a CQL parameter that the configuration sets */
-    const char *name;  /* "Overdue Warn" or "Schedule.Overdue Warn" */
-    const char *value; /* CQL literal */
+    const char *name;         /* "Overdue Warn" or "Schedule.Overdue Warn" */
+    const char *value;        /* CQL literal */
 } plan_setting;
 
 typedef struct plan_options {
@@ -25,13 +26,16 @@ typedef struct plan_options {
     size_t setting_count;
     const char *const *disabled; /* rule ids that are switched off */
     size_t disabled_count;
-    const char *language;        /* "en" (default), "de": FHIR translation extensions choose */
+    const char *language; /* "en" (default), "de": FHIR translation extensions choose */
 } plan_options;
 
-/* Loads and checks everything; every problem goes to report with file, line, column or JSON path. On any
- * error returns its status and leaves *ret alone. Caller owns *ret. */
-OG_MUSTCHECK og_status plan_content_load(const plan_file *files, size_t count, const plan_options *options,
-                                         plan_content **ret, og_report *report);
+/* Loads and checks everything; every problem goes to report with file, line and column where it has
+ * them. On any error returns its status and leaves *ret alone. The files' bytes are copied where
+ * needed. Names that are no part of the knowledge (README.md, cases/, scripts) are passed over.
+ * Caller owns *ret. */
+OG_MUSTCHECK og_status plan_content_load(const plan_file *files, size_t count,
+                                         const plan_options *options, plan_content **ret,
+                                         og_report *report);
 void plan_content_free(plan_content *c);
 /* Hex digest over all files and settings: the rule set's version, stored with every alert. */
 const char *plan_content_digest(const plan_content *c);
@@ -40,9 +44,9 @@ const fhir_terminology *plan_content_terminology(const plan_content *c);
 size_t plan_content_rule_count(const plan_content *c);
 const char *plan_content_rule_id(const plan_content *c, size_t i);
 
-/* What any rule can ever ask for (DESIGN 5.4): false means that gather may drop the resource. A type
- * that rules read with a code filter is dropped when it has codings and none matches; Patient and types read
- * without filter always pass. */
+/* What any rule can ever ask for (DESIGN 5.4): false means that gather may drop the resource. A
+ * type that rules read with a code filter is dropped when it has codings and none matches; Patient
+ * and types read without filter always pass. */
 bool plan_content_wants(const plan_content *c, const fhir_resource *r);
 bool plan_content_wants_type(const plan_content *c, og_str type);
 
@@ -57,31 +61,42 @@ typedef struct plan_patient {
 typedef enum plan_indicator { PLAN_INFO, PLAN_WARNING, PLAN_CRITICAL } plan_indicator;
 
 typedef struct plan_evidence {
-    og_str label, value, date, reference; /* "Creatinine", "124 umol/L", "2026-02-27", "Observation/1" */
+    og_str label, value, date,
+        reference; /* "Creatinine", "124 umol/L", "2026-02-27", "Observation/1" */
 } plan_evidence;
 
 typedef struct plan_card {
-    og_str rule;           /* "D3" */
-    og_str slot;           /* declared by the rule, part of the alert's identity */
-    char alert_id[37];     /* UUIDv5 of tenant, patient, rule, slot (STREAM 3.5) */
+    og_str rule;       /* "D3" */
+    og_str slot;       /* declared by the rule, part of the alert's identity */
+    char alert_id[37]; /* UUIDv5 of tenant|patient|rule|slot (STREAM 3.5) in the namespace
+                        * 708a4554-1036-5919-b098-c0259720327c, which is the UUIDv5 of
+                        * https://osteoguard.org/fhir in the URL namespace */
     plan_indicator indicator;
-    og_str summary, detail;/* detail: GitHub-flavoured markdown with the evidence */
+    og_str summary, detail; /* detail: GitHub-flavoured markdown with the evidence */
     const plan_evidence *evidence;
     size_t evidence_count;
-    og_str json;           /* the CDS Hooks card without uuid, one line, RFC 8259 */
-    uint64_t material;     /* hash of what is material: indicator, summary, suggestions (STREAM 3.5) */
+    og_str json;       /* the CDS Hooks card without uuid, one line, RFC 8259 */
+    uint64_t material; /* hash of what is material: indicator, suggestions, and the rule's
+                        * `material` expression or else the summary (STREAM 3.5) */
 } plan_card;
 
 typedef enum plan_outcome_kind {
-    PLAN_FIRED, PLAN_NOT_FIRED, PLAN_SUPPRESSED, PLAN_FAILED, PLAN_GATED
+    PLAN_FIRED,
+    PLAN_NOT_FIRED,
+    PLAN_SUPPRESSED, /* it would fire, but a firing rule that is not itself suppressed suppresses it
+                      */
+    PLAN_FAILED,     /* an expression failed: it neither fires nor suppresses */
+    PLAN_GATED       /* not run here: it has neither a data-changed nor a periodic trigger */
 } plan_outcome_kind;
 
 typedef struct plan_outcome { /* one per rule, for --explain */
     og_str rule;
     plan_outcome_kind kind;
-    og_str by;             /* PLAN_SUPPRESSED: the rule that does */
-    og_error error;        /* PLAN_FAILED */
-    og_str explain;        /* JSON object text with the conditions' values and resources; empty unless asked for */
+    og_str by;      /* PLAN_SUPPRESSED: the rule that does */
+    og_error error; /* PLAN_FAILED: path is "Library.Define" when an expression failed */
+    og_str note;    /* what had to be mended (a summary that was cut), else empty */
+    og_str explain; /* JSON object text with the conditions' values and resources; empty unless
+                       asked for */
 } plan_outcome;
 
 typedef struct plan_result {
@@ -92,11 +107,15 @@ typedef struct plan_result {
     int64_t next_review_ms; /* when the result can change without new data; 0: never */
 } plan_result;
 
-/* Evaluates all rules for one patient at as_of. A failing rule costs that rule only (PLAN_FAILED). Same
- * input and as_of give the same result. Everything lives in a and borrows the patient's documents. */
-OG_MUSTCHECK og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_patient *patient,
-                                             int64_t as_of_ms, int offset_min, bool explain,
-                                             plan_result *ret, og_error *err);
+/* Evaluates all rules for one patient at as_of. Resources are seen with the codings that
+ * ConceptMaps add; the caller's stay as they are. offset_min is the site's at as_of: it makes
+ * Today() and the next local midnight. A failing rule costs that rule only (PLAN_FAILED). Same
+ * input and as_of give the same result. Everything lives in a and borrows the patient's documents.
+ */
+OG_MUSTCHECK og_status plan_content_evaluate(const plan_content *c, og_arena *a,
+                                             const plan_patient *patient, int64_t as_of_ms,
+                                             int offset_min, bool explain, plan_result *ret,
+                                             og_error *err);
 
 /* ---- alerts: what we believe ---- */
 
@@ -106,29 +125,35 @@ typedef struct plan_alert {
     char id[37];
     og_str rule, slot;
     plan_alert_state state;
-    uint32_t revision;     /* from 1, rises only when something material changes or it re-opens */
+    uint32_t revision; /* from 1, rises only when something material changes or it re-opens */
     uint64_t material;
     plan_indicator indicator;
     int64_t opened_ms, changed_ms, resolved_ms;
-    char card_uuid[37];    /* UUIDv5 of alert id and revision */
-    og_str card;           /* the CDS Hooks card with its uuid, one line */
-    og_str digest;         /* rule set that made it */
+    char card_uuid[37]; /* UUIDv5 of alert id and revision */
+    og_str card;        /* the CDS Hooks card with its uuid, one line */
+    og_str digest;      /* rule set that made it */
 } plan_alert;
 
 typedef enum plan_change_kind { PLAN_OPENED, PLAN_CHANGED, PLAN_RESOLVED } plan_change_kind;
 
 typedef struct plan_change {
     plan_change_kind kind;
-    plan_alert alert;       /* the new state */
-    char retracts[37];      /* CHANGED, RESOLVED: uuid of the card that no longer holds; else empty */
+    plan_alert alert;  /* the new state */
+    char retracts[37]; /* CHANGED, RESOLVED: uuid of the card that no longer holds; else empty */
 } plan_change;
 
-/* Compares a result with the patient's stored alerts: only differences come out, in the result's order,
- * resolved ones last. The same result twice gives no change. A PLAN_FAILED rule leaves its alerts as they are. */
-OG_MUSTCHECK og_status plan_alert_compare(og_arena *a, const plan_content *c, const plan_alert *open, size_t open_count,
+/* Compares a result with the patient's stored alerts, resolved ones among them (they carry the
+ * revision on when the alert opens again): only differences come out, in the result's order,
+ * resolved ones last. The same result twice gives no change. A rule with PLAN_FAILED or PLAN_GATED
+ * leaves its alerts as they are; the alerts of a rule that is no longer in the content are
+ * resolved. Changes live in a and borrow from the result and from open. OG_NOMEM. */
+OG_MUSTCHECK og_status plan_alert_compare(og_arena *a, const plan_content *c,
+                                          const plan_alert *open, size_t open_count,
                                           const plan_result *result, int64_t now_ms,
-                                          const plan_change **ret, size_t *ret_count, og_error *err);
-/* An alert as it is stored: JSON text, and back. Lives in a. */
+                                          const plan_change **ret, size_t *ret_count,
+                                          og_error *err);
+/* An alert as it is stored: one line of JSON, and back. Lives in a ({NULL,0}: no memory); a read
+ * alert borrows from text. OG_SYNTAX, OG_INVALID with path, OG_NOMEM. */
 og_str plan_alert_write(og_arena *a, const plan_alert *alert);
 OG_MUSTCHECK og_status plan_alert_read(og_arena *a, og_str text, plan_alert *ret, og_error *err);
 

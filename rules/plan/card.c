@@ -1,0 +1,426 @@
+/* A rule that fires, as a CDS Hooks card (CDS Hooks 2.0, "Card Attributes").
+ *
+ * The card is deterministic byte for byte: same values, same text. Its uuid is not in it, because
+ * that depends on the alert's revision (alert.c). Text that comes from patients' data is escaped
+ * where it stands in markdown; the rule's own texts are markdown by intent. */
+#include "rules/plan/plan_private.h"
+
+#define RULE_SYSTEM "https://osteoguard.org/rule"
+
+const char *plan__indicator_name(plan_indicator i)
+{
+    static const char *const names[] = {"info", "warning", "critical"};
+    return names[i];
+}
+
+static bool indicator_of(og_str s, plan_indicator *ret)
+{
+    static const struct {
+        const char *name;
+        plan_indicator indicator;
+    } names[] = {{"info", PLAN_INFO},      {"routine", PLAN_INFO}, {"warning", PLAN_WARNING},
+                 {"urgent", PLAN_WARNING}, {"asap", PLAN_WARNING}, {"critical", PLAN_CRITICAL},
+                 {"stat", PLAN_CRITICAL}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (og_str_is(s, names[i].name)) {
+            *ret = names[i].indicator;
+            return true;
+        }
+    return false;
+}
+
+/* ---- summary ---- */
+
+/* One line: every run of white space and control characters is one space, none at the ends. */
+static og_str one_line(og_arena *a, og_str s)
+{
+    char *p = og_arena_alloc(a, s.n + 1);
+    size_t n = 0;
+
+    if (p == NULL)
+        return (og_str){0};
+    for (size_t i = 0; i < s.n; i++) {
+        bool blank = (unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f;
+        if (!blank)
+            p[n++] = s.p[i];
+        else if (n != 0 && p[n - 1] != ' ')
+            p[n++] = ' ';
+    }
+    if (n != 0 && p[n - 1] == ' ')
+        n--;
+    p[n] = '\0';
+    return (og_str){p, n};
+}
+
+/* The summary with fewer characters than the limit: cut behind a word, with an ellipsis. */
+static og_str cut(og_arena *a, og_str s)
+{
+    size_t at = 0, space = 0;
+
+    for (size_t characters = 0; at < s.n && characters < PLAN__MAX_SUMMARY - 2; characters++) {
+        if (s.p[at] == ' ')
+            space = at;
+        og_utf8_next(s, &at);
+    }
+    if (at < s.n && s.p[at] == ' ')
+        space = at;
+    return og_arena_printf(a, "%.*s\xe2\x80\xa6", (int)(space != 0 ? space : at), s.p);
+}
+
+static og_status make_summary(plan__eval *e, const plan__rule *r, og_str *ret, og_str *ret_note,
+                              og_error *err)
+{
+    og_str s;
+    og_status status = plan__expr_text(e->run, &r->dynamic_summary, &s, err);
+
+    if (status != OG_OK)
+        return status;
+    s = one_line(e->arena, s);
+    if (s.n == 0)
+        s = one_line(e->arena, r->summary);
+    if (s.n == 0)
+        return og_fail(err, OG_EVAL, "the summary is empty or null");
+    size_t characters = plan__characters(s);
+    if (characters >= PLAN__MAX_SUMMARY) {
+        *ret_note = og_arena_printf(e->arena,
+                                    "the summary has %zu characters and was cut: fewer than %d "
+                                    "are allowed",
+                                    characters, PLAN__MAX_SUMMARY);
+        s = cut(e->arena, s);
+    }
+    *ret = s;
+    return OG_OK;
+}
+
+static og_status make_indicator(plan__eval *e, const plan__rule *r, plan_indicator *ret,
+                                og_error *err)
+{
+    og_str s;
+    og_status status = plan__expr_text(e->run, &r->dynamic_indicator, &s, err);
+
+    if (status != OG_OK)
+        return status;
+    *ret = r->indicator;
+    if (s.n != 0 && !indicator_of(s, ret)) {
+        og_fail(err, OG_EVAL, "'%.*s' is none of info, warning, critical", OG_STR_ARG(s));
+        return OG_EVAL;
+    }
+    return OG_OK;
+}
+
+/* ---- evidence ---- */
+
+static og_status evidence_cell(const plan__expr *x, og_str name, cql_value v, plan_evidence *ret,
+                               og_error *err)
+{
+    static const char *const names[] = {"label", "value", "date", "reference"};
+    og_str *cells[] = {&ret->label, &ret->value, &ret->date, &ret->reference};
+
+    for (size_t i = 0; i < 4; i++) {
+        if (!og_str_is(name, names[i]))
+            continue;
+        if (v.kind != CQL_STRING && v.kind != CQL_NULL)
+            return plan__expr_kind(x, v, "have Strings in its tuples", err);
+        *cells[i] = v.kind == CQL_STRING ? cql_str(v) : (og_str){0};
+        return OG_OK;
+    }
+    return og_fail(err, OG_EVAL,
+                   "an evidence tuple has label, value, date and reference, not '%.*s'",
+                   OG_STR_ARG(name));
+}
+
+static og_status evidence_row(const plan__expr *x, cql_value row, plan_evidence *ret, og_error *err)
+{
+    if (row.kind != CQL_TUPLE)
+        return plan__expr_kind(x, row, "be a list of tuples", err);
+    for (size_t i = 0; i < row.tuple->count; i++) {
+        og_status s = evidence_cell(x, row.tuple->names[i], row.tuple->items[i], ret, err);
+        if (s != OG_OK)
+            return s;
+    }
+    return OG_OK;
+}
+
+static og_status make_evidence(plan__eval *e, const plan__rule *r, plan_card *ret, og_error *err)
+{
+    cql_value v;
+    og_status s = plan__expr_value(e->run, &r->evidence, &v, err);
+
+    if (s != OG_OK || cql_is_null(v))
+        return s;
+    if (v.kind != CQL_LIST)
+        return plan__expr_kind(&r->evidence, v, "be a list of tuples", err);
+    plan_evidence *rows = og_arena_zalloc(e->arena, v.list->count + 1, sizeof *rows);
+    if (rows == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the evidence");
+    for (size_t i = 0; i < v.list->count; i++) {
+        if (cql_is_null(v.list->items[i]))
+            continue;
+        s = evidence_row(&r->evidence, v.list->items[i], &rows[ret->evidence_count], err);
+        if (s != OG_OK)
+            return s;
+        ret->evidence_count++;
+    }
+    ret->evidence = rows;
+    return OG_OK;
+}
+
+/* A cell of a markdown table: characters that mean something in GitHub-flavoured markdown are
+ * escaped. */
+static void add_cell(og_buf *b, og_str s)
+{
+    og_buf_addz(b, "| ");
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (strchr("\\`*_[]<>|~&", c) != NULL && c != '\0')
+            og_buf_addc(b, '\\');
+        og_buf_addc(b, (unsigned char)c < ' ' ? ' ' : c);
+    }
+    og_buf_addc(b, ' ');
+}
+
+static void add_table(og_buf *b, og_str language, const plan_evidence *rows, size_t count)
+{
+    bool german = og_str_starts(language, OG_STR("de"));
+
+    og_buf_addz(b, german ? "| Befund | Wert | Datum | Quelle |\n"
+                          : "| Finding | Value | Date | Source |\n");
+    og_buf_addz(b, "| --- | --- | --- | --- |");
+    for (size_t i = 0; i < count; i++) {
+        og_buf_addc(b, '\n');
+        add_cell(b, rows[i].label);
+        add_cell(b, rows[i].value);
+        add_cell(b, rows[i].date);
+        add_cell(b, rows[i].reference);
+        og_buf_addc(b, '|');
+    }
+}
+
+static og_status make_detail(plan__eval *e, const plan__rule *r, plan_card *ret, og_error *err)
+{
+    og_str text;
+    og_buf b;
+    og_status s = plan__expr_text(e->run, &r->dynamic_detail, &text, err);
+
+    if (s != OG_OK)
+        return s;
+    if (text.n == 0)
+        text = r->detail;
+    og_buf_init(&b, (size_t)16 << 20);
+    og_buf_adds(&b, text);
+    if (ret->evidence_count != 0) {
+        if (text.n != 0)
+            og_buf_addz(&b, "\n\n");
+        add_table(&b, e->content->language, ret->evidence, ret->evidence_count);
+    }
+    if (og_buf_failed(&b))
+        s = og_fail(err, OG_LIMIT, "the detail is too long");
+    else
+        ret->detail = og_arena_str(e->arena, og_buf_str(&b));
+    og_buf_done(&b);
+    return s;
+}
+
+/* ---- suggestions ---- */
+
+static og_status add_draft(plan__eval *e, const plan__draft *d, plan__json *actions, og_error *err)
+{
+    bool offered;
+    og_str description;
+    plan__json *resource, *action;
+    og_status s = plan__expr_all(e->run, d->conditions, d->condition_count, &offered, err);
+
+    if (s != OG_OK || !offered)
+        return s;
+    if ((s = plan__expr_text(e->run, &d->dynamic_description, &description, err)) != OG_OK ||
+        (s = plan__draft_build(e->arena, e->run, d, e->patient->id, &resource, err)) != OG_OK)
+        return s;
+    action = plan__json_object(e->arena);
+    plan__json_set_string(e->arena, action, "type", OG_STR("create"));
+    plan__json_set_string(e->arena, action, "description",
+                          description.n != 0 ? description : d->description);
+    plan__json_set(action, OG_STR("resource"), resource);
+    plan__json_add(actions, action);
+    return OG_OK;
+}
+
+static og_status add_suggestion(plan__eval *e, const plan__suggestion *x, const char *alert_id,
+                                plan__json *list, og_error *err)
+{
+    og_arena *a = e->arena;
+    og_str label;
+    bool offered;
+    char uuid[37];
+    plan__json *suggestion = plan__json_object(a), *actions = plan__json_array(a);
+    og_status s = plan__expr_all(e->run, x->conditions, x->condition_count, &offered, err);
+
+    if (s != OG_OK || !offered)
+        return s;
+    if ((s = plan__expr_text(e->run, &x->dynamic_label, &label, err)) != OG_OK)
+        return s;
+    label = one_line(a, label.n != 0 ? label : x->label);
+    if (label.n == 0)
+        return og_fail(err, OG_EVAL, "the label of a suggestion is empty or null");
+    og_str parts[] = {og_str_of(alert_id), OG_STR("suggestion"), x->key};
+    plan__uuid(a, parts, 3, uuid);
+    plan__json_set_string(a, suggestion, "label", label);
+    plan__json_set_string(a, suggestion, "uuid", og_arena_str(a, og_str_of(uuid)));
+    if (x->recommended)
+        plan__json_set(suggestion, OG_STR("isRecommended"), plan__json_raw(a, OG_STR("true")));
+    for (size_t i = 0; i < x->draft_count && s == OG_OK; i++)
+        s = add_draft(e, &x->drafts[i], actions, err);
+    plan__json_set(suggestion, OG_STR("actions"), actions);
+    plan__json_add(list, suggestion);
+    return s;
+}
+
+/* ---- the rest of the card ---- */
+
+static plan__json *source_json(og_arena *a, const plan__rule *r)
+{
+    plan__json *source = plan__json_object(a), *topic = plan__json_object(a);
+    plan__json_set_string(a, source, "label", r->source_label);
+    plan__json_set_string(a, source, "url", r->source_url);
+    plan__json_set_string(a, topic, "system", OG_STR(RULE_SYSTEM));
+    plan__json_set_string(a, topic, "code", r->id);
+    plan__json_set_string(a, topic, "display", r->title);
+    plan__json_set(source, OG_STR("topic"), topic);
+    return source;
+}
+
+static plan__json *reasons_json(og_arena *a, const plan__rule *r)
+{
+    plan__json *list = plan__json_array(a);
+    for (size_t i = 0; i < r->override_reason_count; i++) {
+        plan__json *coding = plan__json_object(a);
+        plan__json_set_string(a, coding, "system", r->override_reasons[i].system);
+        plan__json_set_string(a, coding, "code", r->override_reasons[i].code);
+        plan__json_set_string(a, coding, "display", r->override_reasons[i].display);
+        plan__json_add(list, coding);
+    }
+    return list;
+}
+
+static plan__json *links_json(og_arena *a, const plan__rule *r)
+{
+    plan__json *list = plan__json_array(a);
+    for (size_t i = 0; i < r->link_count; i++) {
+        plan__json *link = plan__json_object(a);
+        plan__json_set_string(a, link, "label", r->links[i].label);
+        plan__json_set_string(a, link, "url", r->links[i].url);
+        plan__json_set_string(a, link, "type", OG_STR("absolute"));
+        plan__json_add(list, link);
+    }
+    return list;
+}
+
+static plan__json *extension_json(og_arena *a, const plan__rule *r, const plan_card *card)
+{
+    plan__json *extension = plan__json_object(a), *alert = plan__json_object(a);
+    plan__json *rows = plan__json_array(a);
+
+    plan__json_set_string(a, alert, "id", og_arena_str(a, og_str_of(card->alert_id)));
+    plan__json_set_string(a, alert, "rule", r->id);
+    plan__json_set_string(a, alert, "slot", card->slot);
+    plan__json_set_string(a, alert, "definition", r->url);
+    plan__json_set_string(a, alert, "version", r->version);
+    plan__json_set(extension, OG_STR("org.osteoguard.alert"), alert);
+    for (size_t i = 0; i < card->evidence_count; i++) {
+        plan__json *row = plan__json_object(a);
+        plan__json_set_string(a, row, "label", card->evidence[i].label);
+        plan__json_set_string(a, row, "value", card->evidence[i].value);
+        plan__json_set_string(a, row, "date", card->evidence[i].date);
+        plan__json_set_string(a, row, "reference", card->evidence[i].reference);
+        plan__json_add(rows, row);
+    }
+    plan__json_set(extension, OG_STR("org.osteoguard.evidence"), rows);
+    return extension;
+}
+
+static og_status make_slot(plan__eval *e, const plan__rule *r, og_str *ret, og_error *err)
+{
+    cql_value v;
+    og_status s = plan__expr_value(e->run, &r->slot, &v, err);
+
+    if (s != OG_OK)
+        return s;
+    if (!plan__value_text(e->arena, v, ret))
+        return plan__expr_kind(&r->slot, v, "be a String, a date or a number", err);
+    if (ret->n == 0)
+        *ret = r->static_slot;
+    return OG_OK;
+}
+
+/* What makes the card a new one: indicator, the rule's own anchor (else the summary), suggestions.
+ */
+static og_status make_material(plan__eval *e, const plan__rule *r, plan_card *card,
+                               const plan__json *suggestions, og_error *err)
+{
+    cql_value v;
+    og_str anchor;
+    og_status s = plan__expr_value(e->run, &r->material, &v, err);
+
+    if (s != OG_OK)
+        return s;
+    if (!plan__value_text(e->arena, v, &anchor))
+        return plan__expr_kind(&r->material, v, "be a String, a date or a number", err);
+    if (r->material.define == NULL)
+        anchor = card->summary;
+    og_str drafts = plan__json_text(e->arena, suggestions);
+    og_str all = og_arena_printf(e->arena, "%s\n%.*s\n%.*s", plan__indicator_name(card->indicator),
+                                 OG_STR_ARG(anchor), OG_STR_ARG(drafts));
+    if (drafts.p == NULL || all.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a card");
+    card->material = og_str_hash(all);
+    return OG_OK;
+}
+
+static og_status write_card(plan__eval *e, const plan__rule *r, plan_card *card,
+                            plan__json *suggestions, og_error *err)
+{
+    og_arena *a = e->arena;
+    plan__json *j = plan__json_object(a);
+
+    plan__json_set_string(a, j, "summary", card->summary);
+    plan__json_set_string(a, j, "indicator", og_str_of(plan__indicator_name(card->indicator)));
+    plan__json_set_string(a, j, "detail", card->detail);
+    plan__json_set(j, OG_STR("source"), source_json(a, r));
+    plan__json_set(j, OG_STR("suggestions"), suggestions);
+    if (plan__json_length(suggestions) != 0)
+        plan__json_set_string(a, j, "selectionBehavior",
+                              r->at_most_one ? OG_STR("at-most-one") : OG_STR("any"));
+    plan__json_set(j, OG_STR("overrideReasons"), reasons_json(a, r));
+    plan__json_set(j, OG_STR("links"), links_json(a, r));
+    plan__json_set(j, OG_STR("extension"), extension_json(a, r, card));
+    card->json = plan__json_text(a, j);
+    if (card->json.p == NULL || og_arena_failed(a))
+        return og_fail(err, OG_NOMEM, "no memory for a card");
+    return OG_OK;
+}
+
+og_status plan__card_build(plan__eval *e, const plan__rule *r, plan_card *ret, og_str *ret_note,
+                           og_error *err)
+{
+    plan_card card = {.rule = r->id};
+    plan__json *suggestions = plan__json_array(e->arena);
+    og_str note = {0};
+    og_status s;
+
+    if ((s = make_slot(e, r, &card.slot, err)) != OG_OK ||
+        (s = make_summary(e, r, &card.summary, &note, err)) != OG_OK ||
+        (s = make_indicator(e, r, &card.indicator, err)) != OG_OK ||
+        (s = make_evidence(e, r, &card, err)) != OG_OK ||
+        (s = make_detail(e, r, &card, err)) != OG_OK)
+        return s;
+    og_str parts[] = {e->patient->tenant, e->patient->id, card.rule, card.slot};
+    plan__uuid(e->arena, parts, 4, card.alert_id);
+    for (size_t i = 0; i < r->suggestion_count; i++)
+        if ((s = add_suggestion(e, &r->suggestions[i], card.alert_id, suggestions, err)) != OG_OK)
+            return s;
+    if ((s = make_material(e, r, &card, suggestions, err)) != OG_OK ||
+        (s = write_card(e, r, &card, suggestions, err)) != OG_OK)
+        return s;
+    *ret = card;
+    *ret_note = note;
+    return OG_OK;
+}

@@ -1,0 +1,393 @@
+/* All rules for one patient: conditions, cards, suppression, the next moment to look again.
+ *
+ * Every rule that fires builds its card before suppression is decided. A rule whose card cannot be
+ * built has failed, and a failed rule suppresses nobody: a fault in one rule never silences
+ * another. Rules are visited in the order of their ids, suppression in an order fixed when the
+ * content was loaded, so the result does not depend on the order of files. */
+#include "rules/plan/plan_private.h"
+
+#include <stdlib.h>
+#include <uuid/uuid.h>
+
+#define DAY_MS           86400000LL
+#define MAX_EXPLAIN_TEXT 2000
+
+/* ---- expressions ---- */
+
+/* The expression's place, for an error that has none. */
+static void place(const plan__expr *x, og_error *err)
+{
+    char path[256];
+
+    if (err == NULL || x->library == NULL)
+        return;
+    snprintf(path, sizeof path, "%.*s.%.*s", OG_STR_ARG(cql_library_name(x->library)),
+             OG_STR_ARG(cql_define_name(x->define)));
+    og_error_path(err, path);
+}
+
+og_status plan__expr_value(cql_run *run, const plan__expr *x, cql_value *ret, og_error *err)
+{
+    *ret = CQL_NULL_VALUE;
+    if (x->define == NULL)
+        return OG_OK;
+    og_status s = cql_run_define(run, x->define, ret, err);
+    if (s != OG_OK)
+        place(x, err);
+    return s;
+}
+
+og_status plan__expr_kind(const plan__expr *x, cql_value v, const char *must, og_error *err)
+{
+    og_buf name;
+
+    og_buf_init(&name, 400);
+    cql_value_type(&name, v);
+    og_fail(err, OG_EVAL, "'%.*s' must %s, is %.*s", OG_STR_ARG(x->text), must,
+            OG_STR_ARG(og_buf_str(&name)));
+    og_buf_done(&name);
+    place(x, err);
+    return OG_EVAL;
+}
+
+og_status plan__expr_text(cql_run *run, const plan__expr *x, og_str *ret, og_error *err)
+{
+    cql_value v;
+    og_status s = plan__expr_value(run, x, &v, err);
+
+    *ret = (og_str){0};
+    if (s != OG_OK || cql_is_null(v))
+        return s;
+    if (v.kind != CQL_STRING)
+        return plan__expr_kind(x, v, "be a String", err);
+    *ret = cql_str(v);
+    return OG_OK;
+}
+
+og_status plan__expr_all(cql_run *run, const plan__expr *x, size_t count, bool *ret, og_error *err)
+{
+    *ret = true;
+    for (size_t i = 0; i < count && *ret; i++) {
+        cql_value v;
+        og_status s = plan__expr_value(run, &x[i], &v, err);
+        if (s != OG_OK)
+            return s;
+        if (v.kind != CQL_BOOLEAN && v.kind != CQL_NULL)
+            return plan__expr_kind(&x[i], v, "be a Boolean", err);
+        *ret = v.kind == CQL_BOOLEAN && v.boolean;
+    }
+    return OG_OK;
+}
+
+bool plan__value_text(og_arena *a, cql_value v, og_str *ret)
+{
+    char text[64];
+
+    switch ((cql_kind)v.kind) {
+    case CQL_NULL: *ret = (og_str){0}; return true;
+    case CQL_STRING: *ret = cql_str(v); return true;
+    case CQL_BOOLEAN: *ret = v.boolean ? OG_STR("true") : OG_STR("false"); return true;
+    case CQL_INTEGER: *ret = og_arena_printf(a, "%d", v.integer); return true;
+    case CQL_LONG: *ret = og_arena_printf(a, "%lld", (long long)v.long_); return true;
+    case CQL_DECIMAL:
+        *ret = og_arena_str(a, (og_str){text, og_decimal_format(v.decimal, v.scale, text)});
+        return true;
+    case CQL_DATE:
+    case CQL_DATETIME:
+    case CQL_TIME:
+        *ret = og_arena_str(a, (og_str){text, og_temporal_format(&v.temporal, text)});
+        return true;
+    case CQL_CODE:
+        *ret =
+            og_arena_printf(a, "%.*s|%.*s", OG_STR_ARG(v.code->system), OG_STR_ARG(v.code->code));
+        return true;
+    default: return false;
+    }
+}
+
+/* ---- identities ---- */
+
+void plan__uuid(og_arena *a, const og_str *parts, size_t count, char ret[37])
+{
+    static const uuid_t name_space = {0x70, 0x8a, 0x45, 0x54, 0x10, 0x36, 0x59, 0x19,
+                                      0xb0, 0x98, 0xc0, 0x25, 0x97, 0x20, 0x32, 0x7c};
+    size_t size = 1, n = 0;
+    uuid_t id;
+
+    ret[0] = '\0';
+    for (size_t i = 0; i < count; i++)
+        size += 2 * parts[i].n + 1;
+    char *name = og_arena_alloc(a, size);
+    if (name == NULL)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            name[n++] = '|';
+        for (size_t k = 0; k < parts[i].n; k++) {
+            if (parts[i].p[k] == '|' || parts[i].p[k] == '\\')
+                name[n++] = '\\';
+            name[n++] = parts[i].p[k];
+        }
+    }
+    uuid_generate_sha1(id, name_space, name, n);
+    uuid_unparse_lower(id, ret);
+}
+
+/* ---- the next look ---- */
+
+static int64_t next_midnight(const cql_request *q)
+{
+    int64_t local = q->as_of_ms + (int64_t)q->offset_min * 60000;
+    int64_t day = local >= 0 ? local / DAY_MS : -((-local + DAY_MS - 1) / DAY_MS);
+    return (day + 1) * DAY_MS - (int64_t)q->offset_min * 60000;
+}
+
+static void look_again(int64_t *next, int64_t at)
+{
+    if (*next == 0 || at < *next)
+        *next = at;
+}
+
+static og_status review(plan__eval *e, const plan__rule *r, int64_t *next, og_error *err)
+{
+    cql_value v;
+    og_status s = plan__expr_value(e->run, &r->next_review, &v, err);
+
+    if (s != OG_OK)
+        return s;
+    if (r->next_review.define == NULL) {
+        if (r->on_clock)
+            look_again(next, next_midnight(&e->request));
+        return OG_OK;
+    }
+    if (cql_is_null(v))
+        return OG_OK;
+    if (v.kind != CQL_DATE && v.kind != CQL_DATETIME)
+        return plan__expr_kind(&r->next_review, v, "be a Date or a DateTime", err);
+    int64_t at = og_temporal_earliest_ms(&v.temporal, e->request.offset_min);
+    look_again(next, at > e->request.as_of_ms ? at : next_midnight(&e->request));
+    return OG_OK;
+}
+
+/* ---- why ---- */
+
+static og_str literal(og_arena *a, cql_value v)
+{
+    og_buf b;
+    og_str text;
+
+    og_buf_init(&b, (size_t)16 << 20);
+    cql_value_format(&b, v);
+    text = og_buf_failed(&b) ? OG_STR("(too long)") : og_buf_str(&b);
+    if (text.n > MAX_EXPLAIN_TEXT) {
+        size_t n = MAX_EXPLAIN_TEXT;
+        while (n > 0 && ((unsigned char)text.p[n] & 0xC0) == 0x80)
+            n--;
+        text = og_arena_printf(a, "%.*s\xe2\x80\xa6", (int)n, text.p);
+    } else {
+        text = og_arena_str(a, text);
+    }
+    og_buf_done(&b);
+    return text;
+}
+
+static void add_sources(plan__eval *e, const plan__expr *x, og_table *seen, plan__json *list)
+{
+    const fhir_resource *const *sources;
+    size_t count = cql_run_sources(e->run, x->define, &sources);
+
+    for (size_t i = 0; i < count; i++) {
+        og_str ref = og_arena_printf(e->arena, "%.*s/%.*s", OG_STR_ARG(sources[i]->type),
+                                     OG_STR_ARG(sources[i]->id));
+        if (sources[i]->id.n == 0 || ref.p == NULL || og_table_get(seen, ref) != NULL)
+            continue;
+        if (og_table_put(seen, ref, list))
+            plan__json_add(list, plan__json_string(e->arena, ref));
+    }
+}
+
+static void add_value(plan__eval *e, const char *role, const plan__expr *x, og_table *seen,
+                      plan__json *values, plan__json *resources)
+{
+    og_error err;
+    cql_value v;
+    plan__json *j = plan__json_object(e->arena);
+
+    if (x->define == NULL)
+        return;
+    og_error_init(&err);
+    plan__json_set_string(e->arena, j, "role", og_str_of(role));
+    plan__json_set_string(e->arena, j, "library", cql_library_name(x->library));
+    plan__json_set_string(e->arena, j, "expression", cql_define_name(x->define));
+    if (cql_run_define(e->run, x->define, &v, &err) == OG_OK) {
+        plan__json_set_string(e->arena, j, "value", literal(e->arena, v));
+        add_sources(e, x, seen, resources);
+    } else {
+        plan__json_set_string(e->arena, j, "error", og_arena_str(e->arena, og_str_of(err.text)));
+    }
+    plan__json_add(values, j);
+}
+
+/* Conditions always; the texts only where they were asked for. */
+static og_str explain_rule(plan__eval *e, const plan__rule *r, plan_outcome_kind kind)
+{
+    plan__json *j = plan__json_object(e->arena), *values = plan__json_array(e->arena);
+    plan__json *resources = plan__json_array(e->arena);
+    og_table seen;
+
+    og_table_init(&seen, e->arena);
+    if (kind != PLAN_GATED)
+        for (size_t i = 0; i < r->condition_count; i++)
+            add_value(e, "condition", &r->conditions[i], &seen, values, resources);
+    if (kind != PLAN_GATED)
+        add_value(e, "next-review", &r->next_review, &seen, values, resources);
+    if (kind == PLAN_FIRED || kind == PLAN_SUPPRESSED || kind == PLAN_FAILED) {
+        add_value(e, "slot", &r->slot, &seen, values, resources);
+        add_value(e, "summary", &r->dynamic_summary, &seen, values, resources);
+        add_value(e, "indicator", &r->dynamic_indicator, &seen, values, resources);
+        add_value(e, "evidence", &r->evidence, &seen, values, resources);
+    }
+    plan__json_set(j, OG_STR("expressions"), values);
+    plan__json_set(j, OG_STR("resources"), resources);
+    return plan__json_text(e->arena, j);
+}
+
+/* ---- one rule, all rules ---- */
+
+static og_status begin(plan__eval *e, og_error *err)
+{
+    e->run = cql_run_begin(e->arena, e->content->cql, &e->request);
+    return e->run != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory to evaluate");
+}
+
+static og_status evaluate_rule(plan__eval *e, const plan__rule *r, plan_card *card,
+                               plan_outcome *outcome, int64_t *next)
+{
+    og_error *err = &outcome->error;
+    bool applies;
+    og_status s = plan__expr_all(e->run, r->conditions, r->condition_count, &applies, err);
+
+    if (s == OG_OK)
+        s = review(e, r, next, err);
+    if (s == OG_OK && applies)
+        s = plan__card_build(e, r, card, &outcome->note, err);
+    if (s == OG_OK)
+        outcome->kind = applies ? PLAN_FIRED : PLAN_NOT_FIRED;
+    return s;
+}
+
+/* OG_NOMEM only: everything else is the rule's own misfortune. */
+static og_status evaluate_rules(plan__eval *e, plan_card *cards, plan_outcome *outcomes,
+                                int64_t *next, og_error *err)
+{
+    for (size_t i = 0; i < e->content->rule_count; i++) {
+        const plan__rule *r = &e->content->rules[i];
+        outcomes[i].rule = r->id;
+        outcomes[i].kind = PLAN_GATED;
+        og_error_init(&outcomes[i].error);
+        if (!r->on_data && !r->on_clock)
+            continue;
+        og_status s = evaluate_rule(e, r, &cards[i], &outcomes[i], next);
+        if (og_arena_failed(e->arena))
+            return og_fail(err, OG_NOMEM, "no memory to evaluate rule %.*s", OG_STR_ARG(r->id));
+        if (s == OG_OK)
+            continue;
+        outcomes[i].kind = PLAN_FAILED;
+        look_again(next, next_midnight(&e->request)); /* tomorrow may know better */
+        if (s == OG_LIMIT && begin(e, err) != OG_OK)  /* the limits are per run */
+            return OG_NOMEM;
+    }
+    return OG_OK;
+}
+
+/* In load order a rule comes before those that it suppresses: when it is visited, its own fate is
+ * known. */
+static void suppress(const plan_content *c, plan_outcome *outcomes)
+{
+    for (size_t i = 0; i < c->rule_count; i++) {
+        uint32_t rule = c->order[i];
+        if (outcomes[rule].kind != PLAN_FIRED)
+            continue;
+        for (const uint32_t *k = c->suppressed[rule]; *k != UINT32_MAX; k++) {
+            plan_outcome *o = &outcomes[*k];
+            bool first = o->kind == PLAN_SUPPRESSED && og_str_cmp(c->rules[rule].id, o->by) < 0;
+            if (o->kind != PLAN_FIRED && !first)
+                continue;
+            o->kind = PLAN_SUPPRESSED;
+            o->by = c->rules[rule].id;
+        }
+    }
+}
+
+static int by_weight(const void *a, const void *b)
+{
+    const plan_card *x = a, *y = b;
+    if (x->indicator != y->indicator)
+        return x->indicator > y->indicator ? -1 : 1;
+    return og_str_cmp(x->rule, y->rule);
+}
+
+/* Moves the cards of rules that fired to the front, heaviest first. */
+static size_t sort_cards(plan_card *cards, const plan_outcome *outcomes, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        if (outcomes[i].kind == PLAN_FIRED)
+            cards[n++] = cards[i];
+    qsort(cards, n, sizeof *cards, by_weight);
+    return n;
+}
+
+static og_status translate_all(plan__eval *e, og_error *err)
+{
+    const plan_patient *p = e->patient;
+    fhir_resource *list;
+
+    if (!e->content->translates || p->resource_count == 0)
+        return OG_OK;
+    list = og_arena_zalloc(e->arena, p->resource_count, sizeof *list);
+    if (list == NULL)
+        return og_fail(err, OG_NOMEM, "no memory to evaluate");
+    for (size_t i = 0; i < p->resource_count; i++) {
+        og_status s = plan__translate(e->content, e->arena, &p->resources[i], &list[i], err);
+        if (s != OG_OK)
+            return s;
+    }
+    e->request.resources = list;
+    return OG_OK;
+}
+
+og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_patient *patient,
+                                int64_t as_of_ms, int offset_min, bool explain, plan_result *ret,
+                                og_error *err)
+{
+    plan__eval e = {.content = c, .arena = a, .patient = patient};
+    plan_card *cards = og_arena_zalloc(a, c->rule_count + 1, sizeof *cards);
+    plan_outcome *outcomes = og_arena_zalloc(a, c->rule_count + 1, sizeof *outcomes);
+    int64_t next = 0;
+    og_status s;
+
+    if (cards == NULL || outcomes == NULL)
+        return og_fail(err, OG_NOMEM, "no memory to evaluate");
+    e.request = (cql_request){.resources = patient->resources,
+                              .resource_count = patient->resource_count,
+                              .as_of_ms = as_of_ms,
+                              .offset_min = offset_min,
+                              .parameters = c->parameters,
+                              .parameter_count = c->parameter_count};
+    if ((s = translate_all(&e, err)) != OG_OK || (s = begin(&e, err)) != OG_OK ||
+        (s = evaluate_rules(&e, cards, outcomes, &next, err)) != OG_OK)
+        return s;
+    suppress(c, outcomes);
+    for (size_t i = 0; explain && i < c->rule_count; i++)
+        outcomes[i].explain = explain_rule(&e, &c->rules[i], outcomes[i].kind);
+    size_t count = sort_cards(cards, outcomes, c->rule_count);
+    if (og_arena_failed(a))
+        return og_fail(err, OG_NOMEM, "no memory to evaluate");
+    *ret = (plan_result){.cards = cards,
+                         .card_count = count,
+                         .outcomes = outcomes,
+                         .outcome_count = c->rule_count,
+                         .next_review_ms = next};
+    return OG_OK;
+}

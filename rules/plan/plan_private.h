@@ -1,0 +1,243 @@
+/* Shared between the files of this room, not outside it. */
+#ifndef OG_PLAN_PRIVATE_H
+#define OG_PLAN_PRIVATE_H
+
+#include "fhir/base/table.h"
+#include "fhir/model.h"
+#include "rules/plan/plan.h"
+
+/* ---- json.c: a small JSON tree, for what is built rather than read ---- */
+
+typedef struct plan__json plan__json;
+
+/* All of these live in a, accept NULL nodes (memory was out: og_arena_failed says so at the end)
+ * and borrow the slices that they are given. */
+plan__json *plan__json_object(og_arena *a);
+plan__json *plan__json_array(og_arena *a);
+plan__json *plan__json_string(og_arena *a, og_str text); /* not yet escaped */
+plan__json *plan__json_raw(og_arena *a, og_str json);    /* a scalar's text as it stands */
+plan__json *plan__json_copy(og_arena *a,
+                            fhir_elem e); /* number lexemes are kept; NULL when absent */
+plan__json *plan__json_clone(og_arena *a, const plan__json *j);
+/* Sets a member, in place of one that has this name. A NULL value removes it. */
+void plan__json_set(plan__json *object, og_str name, plan__json *value);
+void plan__json_set_string(og_arena *a, plan__json *object, const char *name, og_str text);
+void plan__json_add(plan__json *array, plan__json *value);
+plan__json *plan__json_get(const plan__json *object, og_str name);
+/* Element i of an array; count: NULL. */
+plan__json *plan__json_at(const plan__json *array, size_t i);
+/* Puts value in the place of element i, or behind the last one when i is the count; NULL takes the
+ * element away. False when i is beyond. */
+bool plan__json_put(plan__json *array, size_t i, plan__json *value);
+bool plan__json_is_object(const plan__json *j);
+bool plan__json_is_array(const plan__json *j);
+size_t plan__json_length(const plan__json *array);
+/* Appends the tree as one line. null, "", [] and {} are left out at every level, as CDS Hooks wants
+ * it (HTTP response, "no null, empty string, array or object"). */
+void plan__json_write(og_buf *out, const plan__json *j);
+/* The same as text in a; {NULL,0} when memory is out. */
+og_str plan__json_text(og_arena *a, const plan__json *j);
+
+/* ---- definition.c: one PlanDefinition, checked ---- */
+
+#define PLAN__MAX_SUMMARY 140 /* CDS Hooks: fewer characters than this */
+
+/* Code points of valid UTF-8. */
+size_t plan__characters(og_str s);
+
+typedef struct plan__expr {
+    og_str text; /* as the rule names it */
+    const cql_library *library;
+    const cql_define *define; /* NULL: no expression */
+} plan__expr;
+
+typedef struct plan__step { /* of an element path */
+    og_str name;
+    int64_t index; /* -1: none given */
+    uint16_t type; /* FHIR type behind this step */
+    bool is_list;  /* the element repeats */
+} plan__step;
+
+typedef struct plan__dynamic {
+    const plan__step *steps;
+    size_t step_count;
+    og_str path;
+    plan__expr value;
+} plan__dynamic;
+
+typedef struct plan__draft { /* an ActivityDefinition */
+    og_str kind;
+    uint16_t type;
+    const plan__json *resource; /* static part, without subject */
+    og_str description;
+    plan__expr dynamic_description;
+    const plan__dynamic *dynamics;
+    size_t dynamic_count;
+    const plan__expr *conditions; /* of a further action of the same suggestion */
+    size_t condition_count;
+} plan__draft;
+
+typedef struct plan__suggestion {
+    og_str key; /* element id or number: part of the suggestion's uuid */
+    og_str label;
+    plan__expr dynamic_label;
+    const plan__expr *conditions;
+    size_t condition_count;
+    const plan__draft *drafts;
+    size_t draft_count;
+    bool recommended;
+} plan__suggestion;
+
+typedef struct plan__coding {
+    og_str system, code, display;
+} plan__coding;
+
+typedef struct plan__link {
+    og_str label, url;
+} plan__link;
+
+typedef struct plan__rule {
+    og_str id, title, url, version;
+    const char *file;
+    const fhir_doc *doc;
+    og_str source_label, source_url;
+    const plan__link *links;
+    size_t link_count;
+    const plan__coding *override_reasons;
+    size_t override_reason_count;
+    const og_str *suppresses;    /* rule ids */
+    const uint32_t *suppress_at; /* their byte positions, for messages */
+    size_t suppress_count;
+    bool on_data, on_clock, on_hook; /* triggers */
+    bool off;                        /* retired or disabled */
+    const plan__expr *conditions;
+    size_t condition_count;
+    og_str summary, detail;
+    plan_indicator indicator;
+    plan__expr dynamic_summary, dynamic_detail, dynamic_indicator;
+    plan__expr evidence, slot, next_review, material;
+    og_str static_slot;
+    bool at_most_one;
+    const plan__suggestion *suggestions;
+    size_t suggestion_count;
+    const plan__expr *all; /* every expression of the rule, once */
+    size_t all_count;
+} plan__rule;
+
+/* ---- content.c ---- */
+
+typedef struct plan__want { /* what rules read of one resource type */
+    og_str type;
+    bool all; /* some retrieve has no filter that can be judged here */
+    const cql_requirement **filters;
+    size_t filter_count, filter_cap;
+} plan__want;
+
+struct plan_content {
+    og_arena *arena;
+    fhir_terminology *terms;
+    cql_set *cql;
+    char digest[33];
+    bool translates; /* there is a ConceptMap */
+    og_str language;
+    plan__rule *rules; /* those that are on, by id */
+    size_t rule_count;
+    const uint32_t *order;             /* rules, suppressors before what they suppress */
+    const uint32_t *const *suppressed; /* per rule: numbers of the rules that it suppresses */
+    const cql_parameter *parameters;
+    size_t parameter_count;
+    og_table wants; /* type → plan__want */
+};
+
+typedef struct plan__source { /* a JSON file of the folder, while it is being loaded */
+    const char *name;
+    og_str text;
+    fhir_doc doc;
+    bool decoded;
+} plan__source;
+
+/* What loading carries around. */
+typedef struct plan__load {
+    plan_content *content;
+    og_arena *scratch; /* until loading ends */
+    const plan_options *options;
+    plan__source *sources; /* JSON files in byte order of their names */
+    size_t source_count;
+    og_report *report; /* the caller's */
+    unsigned count;    /* problems so far */
+    og_status status;  /* of the first one */
+    bool linked;       /* names of CQL defines can be resolved */
+} plan__load;
+
+/* Reports a problem at a byte of a file's text (at -1: no place). */
+void plan__problem(plan__load *l, const char *file, og_str text, int64_t at, const char *fmt, ...)
+    OG_PRINTF(5, 6);
+/* Reports a problem with its element. */
+void plan__problem_at(plan__load *l, const char *file, fhir_elem e, const char *fmt, ...)
+    OG_PRINTF(4, 5);
+/* The place of a JSON or FHIR path in a document: of its deepest part that exists. */
+int64_t plan__path_byte(const fhir_doc *doc, og_str path);
+/* Position of an element in its text. */
+uint32_t plan__elem_byte(fhir_elem e);
+
+/* Checks every element of a resource against the model: unknown names, wrong JSON types, null. */
+void plan__check_elements(plan__load *l, const char *file, fhir_elem resource);
+
+/* Reads one PlanDefinition; all its problems are reported. False when it has any. */
+bool plan__definition_read(plan__load *l, const plan__source *file, plan__rule *ret);
+
+/* want.c */
+bool plan__wants_build(plan_content *c, og_error *err);
+
+/* translate.c: the resource with the codings that ConceptMaps add; r itself when there are none. */
+OG_MUSTCHECK og_status plan__translate(const plan_content *c, og_arena *a, const fhir_resource *r,
+                                       fhir_resource *ret, og_error *err);
+
+/* ---- draft.c ---- */
+
+/* A CQL value as JSON of a FHIR type. A value that does not fit gives OG_EVAL; null gives NULL. */
+OG_MUSTCHECK og_status plan__value_json(og_arena *a, cql_value v, uint16_t type, plan__json **ret,
+                                        og_error *err);
+/* Takes a dotted path apart and checks it against the model, beginning at type. */
+bool plan__path_read(og_arena *a, og_str path, uint16_t type, const plan__step **ret,
+                     size_t *ret_count, og_error *err);
+/* A copy of the draft's resource with its computed elements. */
+OG_MUSTCHECK og_status plan__draft_build(og_arena *a, cql_run *run, const plan__draft *d,
+                                         og_str patient, plan__json **ret, og_error *err);
+
+/* ---- plan.c and card.c ---- */
+
+typedef struct plan__eval {
+    const plan_content *content;
+    og_arena *arena;
+    cql_run *run;
+    const plan_patient *patient;
+    cql_request request;
+} plan__eval;
+
+/* Value of an expression; an error says which. */
+OG_MUSTCHECK og_status plan__expr_value(cql_run *run, const plan__expr *x, cql_value *ret,
+                                        og_error *err);
+/* The same for one that must be a String; null is an empty one. */
+OG_MUSTCHECK og_status plan__expr_text(cql_run *run, const plan__expr *x, og_str *ret,
+                                       og_error *err);
+/* True when all are true; null and false are not. */
+OG_MUSTCHECK og_status plan__expr_all(cql_run *run, const plan__expr *x, size_t count, bool *ret,
+                                      og_error *err);
+/* OG_EVAL: "X must be ..., is System.Integer". */
+og_status plan__expr_kind(const plan__expr *x, cql_value v, const char *must, og_error *err);
+/* Builds the card of a rule whose conditions hold. *ret_note is not empty when something had to be
+ * mended (a summary that was cut). */
+OG_MUSTCHECK og_status plan__card_build(plan__eval *e, const plan__rule *rule, plan_card *ret,
+                                        og_str *ret_note, og_error *err);
+
+/* Text of a String, Date, DateTime, Time, Integer, Long, Decimal, Boolean or Code; empty for null.
+ * False for any other kind. */
+bool plan__value_text(og_arena *a, cql_value v, og_str *ret);
+
+/* UUIDv5 in the project's namespace of parts joined by '|'; in a part '\' and '|' are escaped by
+ * '\'. */
+void plan__uuid(og_arena *a, const og_str *parts, size_t count, char ret[37]);
+const char *plan__indicator_name(plan_indicator i);
+
+#endif
