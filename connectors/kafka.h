@@ -133,6 +133,12 @@ bool kafka_source_done(kafka_source *s, const char *topic, int32_t partition, in
 bool kafka_source_commit(kafka_source *s, const char *topic, int32_t partition,
                          int64_t next_offset);
 
+/* Inside on_revoke (not when lost): the partitions stay ours until kafka_source_release_revoke(),
+ * for work that is under way; what is marked done meanwhile is still committed. After 5 s the group
+ * is not kept waiting any longer. */
+void kafka_source_hold_revoke(kafka_source *s);
+void kafka_source_release_revoke(kafka_source *s);
+
 /* READER mode: read exactly these partitions from these offsets (count 0: none), instead of what
  * was read before. */
 OG_MUSTCHECK og_status kafka_source_assign(kafka_source *s, const kafka_partition *partitions,
@@ -147,11 +153,10 @@ void kafka_source_resume(kafka_source *s, const char *topic, int32_t partition);
 typedef struct kafka_position {
     const char *topic; /* borrowed until the partition goes */
     int32_t partition;
-    int64_t next; /* offset after the last message delivered (or the end that was reached); -1: none
-                     yet */
-    int64_t done; /* offset stored for the group; -1: none yet */
-    int64_t high; /* the broker's end offset as last seen in a fetch; -1 unknown */
-    int64_t low;  /* -1 unknown */
+    int64_t next;   /* offset of the next message to be delivered; -1: not known yet */
+    int64_t done;   /* offset stored for the group; -1: none yet */
+    int64_t high;   /* the broker's end offset as last seen in a fetch; -1 unknown */
+    int64_t low;    /* -1 unknown */
     size_t waiting; /* GROUP mode: messages delivered and not yet done */
     bool at_end;    /* the end was reached since the assignment */
     bool paused;
@@ -210,9 +215,10 @@ typedef struct kafka_sink_options {
 typedef void kafka_report_fn(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
                              const kafka_error *error);
 
-/* A new idempotent producer (acks=all). After a fatal producer error every record in flight is
- * reported as CONN_AGAIN and the producer is replaced; sends answer CONN_AGAIN until that is done.
- * Caller owns *ret. */
+/* A topic must take batches of the property batch.size (1,000,000 bytes unless set), otherwise
+ * small records are refused together. A new idempotent producer (acks=all). After a fatal producer
+ * error every record in flight is reported as CONN_AGAIN and the producer is replaced; sends answer
+ * CONN_AGAIN until that is done. Caller owns *ret. */
 OG_MUSTCHECK og_status kafka_sink_new(uv_loop_t *loop, const kafka_sink_options *options,
                                       kafka_sink **ret, og_error *err);
 /* Hands a record over; everything is copied. CONN_DONE: accepted, cb (may be NULL) will be called.
