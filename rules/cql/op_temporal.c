@@ -78,8 +78,6 @@ og_temporal cql__at_offset(og_temporal t, int offset_min, int default_offset_min
     int known = 0;
     while (known < t.precision && component(&e, known + 1) == component(&l, known + 1))
         known++;
-    if (t.precision == OG_SECOND) /* earliest and latest differ in what a second leaves open only */
-        known = OG_SECOND;
     return cql__truncate(e, known);
 }
 
