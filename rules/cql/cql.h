@@ -23,6 +23,9 @@ og_status cql_set_add(cql_set *set, og_str text, const char *origin, og_report *
 /* Resolves includes, references, functions, overloads, value sets, FHIR types. terms is borrowed for the
  * set's life; may be NULL when no library uses a value set. */
 og_status cql_set_link(cql_set *set, const fhir_terminology *terms, og_report *report);
+/* A value set that terms does not have is an error when linking. When missing ones are allowed (to be called
+ * before linking), it is an error of the expressions that ask for it. */
+void cql_set_allow_missing_valuesets(cql_set *set, bool allow);
 
 /* By name (`Name` or namespace-qualified) and version (empty: the only or highest one). NULL when absent. */
 const cql_library *cql_set_find(const cql_set *set, og_str name, og_str version);
@@ -34,6 +37,7 @@ size_t cql_library_define_count(const cql_library *lib);
 const cql_define *cql_library_define_at(const cql_library *lib, size_t i); /* source order, no functions */
 const cql_define *cql_library_define(const cql_library *lib, og_str name);
 og_str cql_define_name(const cql_define *d);
+const cql_library *cql_define_library(const cql_define *d);
 /* A parameter of a library: its name, and default as literal text through cql_run. */
 size_t cql_library_parameter_count(const cql_library *lib);
 og_str cql_library_parameter_at(const cql_library *lib, size_t i);

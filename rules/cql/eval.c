@@ -1,0 +1,757 @@
+/* The tree walk. Every node is evaluated by one function of this file, of query.c or of retrieve.c;
+ * operators get their arguments as an array and know nothing of the tree.
+ *
+ * Three-valued logic is cut short only where the skipped operand cannot raise an error (may_fail,
+ * worked out by bind.c): an error does not depend on the order in which an author wrote the
+ * operands. */
+#include "rules/cql/run.h"
+
+#include "fhir/model.h"
+#include "rules/cql/element.h"
+
+#define FEW_ARGS 8u
+
+/* ---- lists, properties ---- */
+
+cql_value cql__list_of(cql_run *run, const cql_value *items, size_t count)
+{
+    cql_list *l = og_arena_alloc(run->arena, sizeof *l);
+    if (l == NULL)
+        return cql__no_memory(run);
+    *l = (cql_list){.items = items, .count = count};
+    return (cql_value){.kind = CQL_LIST, .list = l};
+}
+
+static cql_value text_or_null(og_str s)
+{
+    return s.p != NULL && s.n != 0 ? cql_string(s) : CQL_NULL_VALUE;
+}
+
+static cql_value quantity_at(const cql_quantity *q)
+{
+    return (cql_value){.kind = CQL_QUANTITY, .quantity = q};
+}
+
+static cql_value code_property(const cql_code *c, og_str name)
+{
+    if (og_str_is(name, "code"))
+        return text_or_null(c->code);
+    if (og_str_is(name, "system"))
+        return text_or_null(c->system);
+    if (og_str_is(name, "version"))
+        return text_or_null(c->version);
+    if (og_str_is(name, "display"))
+        return text_or_null(c->display);
+    return CQL_NULL_VALUE;
+}
+
+static cql_value concept_codes(cql_run *run, const cql_concept *c)
+{
+    cql_value *items = og_arena_alloc(run->arena, c->count * sizeof *items);
+    if (items == NULL)
+        return cql__no_memory(run);
+    for (size_t i = 0; i < c->count; i++)
+        items[i] = (cql_value){.kind = CQL_CODE, .code = &c->codes[i]};
+    return cql__list_of(run, items, c->count);
+}
+
+static cql_value interval_property(const cql_interval *i, og_str name)
+{
+    if (og_str_is(name, "low"))
+        return i->low;
+    if (og_str_is(name, "high"))
+        return i->high;
+    if (og_str_is(name, "lowClosed"))
+        return cql_bool(i->low_closed);
+    if (og_str_is(name, "highClosed"))
+        return cql_bool(i->high_closed);
+    return CQL_NULL_VALUE;
+}
+
+static cql_value tuple_property(const cql_tuple *t, og_str name)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (og_str_eq(t->names[i], name))
+            return t->items[i];
+    return CQL_NULL_VALUE;
+}
+
+static cql_value setref_property(const cql_setref *s, og_str name)
+{
+    if (og_str_is(name, "id"))
+        return text_or_null(s->id);
+    if (og_str_is(name, "version"))
+        return text_or_null(s->version);
+    if (og_str_is(name, "name"))
+        return text_or_null(s->name);
+    return CQL_NULL_VALUE;
+}
+
+static cql_value system_property(cql_run *run, cql_value v, og_str name)
+{
+    switch ((cql_kind)v.kind) {
+    case CQL_TUPLE: return tuple_property(v.tuple, name);
+    case CQL_INTERVAL: return interval_property(v.interval, name);
+    case CQL_CODE: return code_property(v.code, name);
+    case CQL_CONCEPT:
+        if (og_str_is(name, "codes"))
+            return concept_codes(run, v.concept);
+        return og_str_is(name, "display") ? text_or_null(v.concept->display) : CQL_NULL_VALUE;
+    case CQL_QUANTITY:
+        if (og_str_is(name, "value"))
+            return cql_decimal(v.quantity->value, v.quantity->scale);
+        return og_str_is(name, "unit") ? text_or_null(v.quantity->unit) : CQL_NULL_VALUE;
+    case CQL_RATIO:
+        if (og_str_is(name, "numerator"))
+            return quantity_at(&v.ratio->numerator);
+        return og_str_is(name, "denominator") ? quantity_at(&v.ratio->denominator) : CQL_NULL_VALUE;
+    case CQL_VALUESET:
+    case CQL_CODESYSTEM: return setref_property(v.setref, name);
+    default: return CQL_NULL_VALUE;
+    }
+}
+
+cql_value cql__property(cql_run *run, cql_value v, const cql__step *steps, uint32_t count)
+{
+    for (uint32_t i = 0; i < count && !cql_is_null(v); i++) {
+        if (v.kind == CQL_ELEMENT) {
+            v = cql_element_step(run->arena, v, steps[i].name);
+        } else {
+            cql_value of = v;
+            v = system_property(run, of, steps[i].name);
+            v = cql__resting_on(run, v, &of, of.from != NULL);
+        }
+        if (steps[i].index < 0)
+            continue;
+        size_t at = (size_t)steps[i].index;
+        if (v.kind == CQL_LIST)
+            v = at < v.list->count ? v.list->items[at] : CQL_NULL_VALUE;
+        else if (at != 0) /* a single value is its own first */
+            v = CQL_NULL_VALUE;
+    }
+    return v;
+}
+
+static cql_value eval_property(cql_run *run, const cql__node *n)
+{
+    cql_value v = n->argc != 0 ? cql__eval(run, n->args[0]) : run->frame[n->slot];
+    return cql__property(run, v, n->path.steps, n->path.count);
+}
+
+static cql_value eval_each(cql_run *run, const cql__node *n)
+{
+    cql_value v = cql__eval(run, n->args[0]);
+    if (v.kind != CQL_LIST)
+        return v;
+    cql_value *items = og_arena_alloc(run->arena, v.list->count * sizeof *items);
+    if (items == NULL)
+        return cql__no_memory(run);
+    for (size_t i = 0; i < v.list->count; i++)
+        items[i] = cql__property(run, v.list->items[i], n->path.steps, n->path.count);
+    return cql__list_of(run, items, v.list->count);
+}
+
+/* ---- operators ---- */
+
+static cql_value call_op(cql_run *run, const cql__node *n, const cql_value *args)
+{
+    if (cql__failed(run))
+        return CQL_NULL_VALUE;
+    run->c.precision = n->precision;
+    run->c.weeks = n->weeks;
+    cql_value v = n->op(&run->c, args, n->argc);
+    return cql__resting_on(run, v, args, n->argc);
+}
+
+static cql_value eval_op(cql_run *run, const cql__node *n)
+{
+    cql_value args[FEW_ARGS];
+    for (uint32_t i = 0; i < n->argc; i++)
+        args[i] = cql__eval(run, n->args[i]);
+    return call_op(run, n, args);
+}
+
+static cql_value eval_wide_op(cql_run *run, const cql__node *n)
+{
+    cql__mark mark;
+    cql_value *args = cql__push(run, n->argc, &mark);
+    if (args == NULL)
+        return CQL_NULL_VALUE;
+    for (uint32_t i = 0; i < n->argc; i++)
+        args[i] = cql__eval(run, n->args[i]);
+    cql_value v = call_op(run, n, args);
+    cql__pop(run, mark);
+    return v;
+}
+
+static cql_tri tri_of(cql_value v)
+{
+    if (v.kind != CQL_BOOLEAN)
+        return CQL_UNKNOWN;
+    return v.boolean ? CQL_TRUE : CQL_FALSE;
+}
+
+/* Both operands of the same connective: `decisive` is the value of one that decides alone. */
+static cql_value connect(cql_run *run, const cql__node *n, cql_tri decisive, bool negate_left)
+{
+    cql_value l = cql__eval(run, n->args[0]);
+    cql_tri a = tri_of(l);
+    if (negate_left && a != CQL_UNKNOWN)
+        a = a == CQL_TRUE ? CQL_FALSE : CQL_TRUE;
+    if (a == decisive && !n->args[1]->may_fail) {
+        cql_value v = cql_bool(decisive == CQL_TRUE);
+        v.from = l.from;
+        return v;
+    }
+    cql_value r = cql__eval(run, n->args[1]);
+    if (cql__failed(run))
+        return CQL_NULL_VALUE;
+    cql_tri b = tri_of(r);
+    cql_value v = CQL_NULL_VALUE;
+    if (a == decisive || b == decisive) {
+        v = cql_bool(decisive == CQL_TRUE);
+        v.from = a == decisive ? l.from : r.from;
+        return v;
+    }
+    if (a != CQL_UNKNOWN && b != CQL_UNKNOWN)
+        v = cql_bool(decisive != CQL_TRUE);
+    v.from = cql__join_sources(run, l.from, r.from);
+    return v;
+}
+
+/* A single list is looked through; several arguments are evaluated as far as needed. */
+static cql_value eval_coalesce(cql_run *run, const cql__node *n)
+{
+    for (uint32_t i = 0; i < n->argc; i++) {
+        cql_value v = cql__eval(run, n->args[i]);
+        if (n->argc == 1 && v.kind == CQL_LIST) {
+            for (size_t k = 0; k < v.list->count; k++)
+                if (!cql_is_null(v.list->items[k]))
+                    return v.list->items[k];
+            return CQL_NULL_VALUE;
+        }
+        if (!cql_is_null(v))
+            return v;
+    }
+    return CQL_NULL_VALUE;
+}
+
+/* ---- conditions ---- */
+
+static bool is_true(cql_value v)
+{
+    return v.kind == CQL_BOOLEAN && v.boolean;
+}
+
+static cql_value eval_if(cql_run *run, const cql__node *n)
+{
+    cql_value condition = cql__eval(run, n->args[0]);
+    cql_value v = cql__eval(run, n->args[is_true(condition) ? 1 : 2]);
+    return cql__resting_on(run, v, &condition, 1);
+}
+
+static cql_value eval_case(cql_run *run, const cql__node *n)
+{
+    uint32_t i = n->flag;
+    cql_value comparand = n->flag ? cql__eval(run, n->args[0]) : CQL_NULL_VALUE;
+    cql_value seen = comparand;
+    for (; i + 1 < n->argc && !cql__failed(run); i += 2) {
+        cql_value when = cql__eval(run, n->args[i]);
+        bool hit = n->flag ? cql_equal(&run->c, comparand, when) == CQL_TRUE : is_true(when);
+        seen.from = cql__join_sources(run, seen.from, when.from);
+        if (hit)
+            return cql__resting_on(run, cql__eval(run, n->args[i + 1]), &seen, 1);
+    }
+    return cql__resting_on(run, cql__eval(run, n->args[n->argc - 1]), &seen, 1);
+}
+
+/* ---- types ---- */
+
+static cql_value eval_is(cql_run *run, const cql__node *n)
+{
+    cql_value v = cql__eval(run, n->args[0]);
+    cql_value is = cql_bool(cql__type_has(n->type, v));
+    return cql__resting_on(run, is, &v, 1);
+}
+
+/* An interval with two unknown ends learns its point type from the cast. */
+static cql_value with_point_type(cql_run *run, cql_value v, const cql__type *t)
+{
+    if (v.kind != CQL_INTERVAL || v.interval->point != CQL_NULL || t->kind != CQL__TYPE_INTERVAL ||
+        t->parts[0]->kind != CQL__TYPE_SYSTEM)
+        return v;
+    cql_interval *i = og_arena_alloc(run->arena, sizeof *i);
+    if (i == NULL)
+        return cql__no_memory(run);
+    *i = *v.interval;
+    i->point = t->parts[0]->system;
+    v.interval = i;
+    return v;
+}
+
+static cql_value eval_as(cql_run *run, const cql__node *n)
+{
+    cql_value v = cql__eval(run, n->args[0]);
+    if (cql_is_null(v))
+        return v;
+    if (cql__type_has(n->type, v))
+        return with_point_type(run, v, n->type);
+    if (!n->flag)
+        return CQL_NULL_VALUE;
+    og_buf b;
+    og_buf_init(&b, 1024);
+    cql__type_format(&b, n->type);
+    cql_value none =
+        cql__fail(run, OG_EVAL, "the value cannot be cast to %.*s", OG_STR_ARG(og_buf_str(&b)));
+    og_buf_done(&b);
+    return none;
+}
+
+/* ---- selectors ---- */
+
+/* The kind of an interval's points as far as the tree tells it: from a cast of either end. */
+static cql_kind point_kind(const cql__node *n)
+{
+    for (int i = 0; i < 2; i++) {
+        const cql__type *t = n->args[i]->kind == CQL__AS ? n->args[i]->type : n->args[i]->result;
+        if (t != NULL && t->kind == CQL__TYPE_SYSTEM)
+            return (cql_kind)t->system;
+    }
+    if (n->result != NULL && n->result->kind == CQL__TYPE_INTERVAL &&
+        n->result->parts[0]->kind == CQL__TYPE_SYSTEM)
+        return (cql_kind)n->result->parts[0]->system;
+    return CQL_NULL;
+}
+
+static cql_value eval_interval(cql_run *run, const cql__node *n)
+{
+    cql_value part[4];
+    for (int i = 0; i < 4; i++)
+        part[i] = cql__eval(run, n->args[i]);
+    if (cql__failed(run))
+        return CQL_NULL_VALUE;
+    cql_kind point = point_kind(n);
+    /* An interval without any end is the null interval unless something says of what it is one. */
+    return cql_interval_make(&run->c, part[0], part[1], is_true(part[2]), is_true(part[3]), point);
+}
+
+static cql_value *eval_args(cql_run *run, const cql__node *n)
+{
+    cql_value *items = og_arena_alloc(run->arena, n->argc * sizeof *items);
+    if (items == NULL) {
+        (void)cql__no_memory(run);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < n->argc; i++)
+        items[i] = cql__eval(run, n->args[i]);
+    return cql__failed(run) ? NULL : items;
+}
+
+static cql_value eval_list(cql_run *run, const cql__node *n)
+{
+    const cql_value *items = eval_args(run, n);
+    return items != NULL ? cql__list_of(run, items, n->argc) : CQL_NULL_VALUE;
+}
+
+static cql_value make_tuple(cql_run *run, const cql__node *n, const cql_value *items,
+                            og_str type_name)
+{
+    cql_tuple *t = og_arena_alloc(run->arena, sizeof *t);
+    if (t == NULL)
+        return cql__no_memory(run);
+    *t = (cql_tuple){type_name, n->tuple.names, items, n->argc};
+    return (cql_value){.kind = CQL_TUPLE, .tuple = t};
+}
+
+static cql_value eval_tuple(cql_run *run, const cql__node *n)
+{
+    const cql_value *items = eval_args(run, n);
+    return items != NULL ? make_tuple(run, n, items, (og_str){NULL, 0}) : CQL_NULL_VALUE;
+}
+
+/* The element of an instance, FHIR primitives as System values. */
+static cql_value instance_item(cql_run *run, const cql__node *n, const cql_value *items,
+                               const char *name)
+{
+    for (uint32_t i = 0; i < n->argc; i++) {
+        if (!og_str_is(n->tuple.names[i], name))
+            continue;
+        if (items[i].kind == CQL_ELEMENT)
+            return cql_element_value(run->arena, items[i]);
+        return items[i];
+    }
+    return CQL_NULL_VALUE;
+}
+
+static og_str instance_text(cql_run *run, const cql__node *n, const cql_value *items,
+                            const char *name)
+{
+    cql_value v = instance_item(run, n, items, name);
+    return v.kind == CQL_STRING ? cql_str(v) : (og_str){NULL, 0};
+}
+
+static cql_value make_code(cql_run *run, const cql__node *n, const cql_value *items)
+{
+    cql_code *c = og_arena_zalloc(run->arena, 1, sizeof *c);
+    if (c == NULL)
+        return cql__no_memory(run);
+    c->code = instance_text(run, n, items, "code");
+    c->display = instance_text(run, n, items, "display");
+    c->version = instance_text(run, n, items, "version");
+    cql_value system = instance_item(run, n, items, "system");
+    if (system.kind == CQL_CODESYSTEM) {
+        c->system = system.setref->id;
+        if (c->version.n == 0)
+            c->version = system.setref->version;
+    } else if (system.kind == CQL_STRING) {
+        c->system = cql_str(system);
+    }
+    return (cql_value){.kind = CQL_CODE, .code = c};
+}
+
+static cql_value make_concept(cql_run *run, const cql__node *n, const cql_value *items)
+{
+    cql_value codes = instance_item(run, n, items, "codes");
+    size_t max = codes.kind == CQL_LIST ? codes.list->count : codes.kind == CQL_CODE;
+    const cql_value *from = codes.kind == CQL_LIST ? codes.list->items : &codes;
+    cql_concept *c = og_arena_zalloc(run->arena, 1, sizeof *c);
+    cql_code *copy = og_arena_zalloc(run->arena, max, sizeof *copy);
+    if (c == NULL || copy == NULL)
+        return cql__no_memory(run);
+    for (size_t i = 0; i < max; i++)
+        if (from[i].kind == CQL_CODE)
+            copy[c->count++] = *from[i].code;
+    c->codes = copy;
+    c->display = instance_text(run, n, items, "display");
+    return (cql_value){.kind = CQL_CONCEPT, .concept = c};
+}
+
+/* A quantity without a value is null (CQL.md 13): nothing can be said of it. */
+static cql_value make_quantity(cql_run *run, const cql__node *n, const cql_value *items)
+{
+    cql_value value = instance_item(run, n, items, "value");
+    og_str unit = instance_text(run, n, items, "unit");
+    if (value.kind == CQL_INTEGER)
+        value = cql_decimal(og_decimal_of(value.integer), 0);
+    if (value.kind != CQL_DECIMAL)
+        return CQL_NULL_VALUE;
+    return cql_quantity_make(&run->c, value.decimal, value.scale, unit);
+}
+
+static cql_value make_ratio(cql_run *run, const cql__node *n, const cql_value *items)
+{
+    cql_value numerator = instance_item(run, n, items, "numerator");
+    cql_value denominator = instance_item(run, n, items, "denominator");
+    if (numerator.kind != CQL_QUANTITY || denominator.kind != CQL_QUANTITY)
+        return CQL_NULL_VALUE;
+    cql_ratio *r = og_arena_zalloc(run->arena, 1, sizeof *r);
+    if (r == NULL)
+        return cql__no_memory(run);
+    *r = (cql_ratio){*numerator.quantity, *denominator.quantity};
+    return (cql_value){.kind = CQL_RATIO, .ratio = r};
+}
+
+static cql_value make_setref(cql_run *run, const cql__node *n, const cql_value *items,
+                             cql_kind kind)
+{
+    cql_setref *s = og_arena_zalloc(run->arena, 1, sizeof *s);
+    if (s == NULL)
+        return cql__no_memory(run);
+    s->id = instance_text(run, n, items, "id");
+    s->version = instance_text(run, n, items, "version");
+    s->name = instance_text(run, n, items, "name");
+    if (kind == CQL_VALUESET && run->set->terms != NULL)
+        s->resolved = fhir_valueset_find(run->set->terms, s->id, s->version);
+    return (cql_value){.kind = (uint8_t)kind, .setref = s};
+}
+
+static cql_value eval_instance(cql_run *run, const cql__node *n)
+{
+    const cql_value *items = eval_args(run, n);
+    if (items == NULL)
+        return CQL_NULL_VALUE;
+    cql_value v;
+    if (n->type->kind != CQL__TYPE_SYSTEM)
+        return make_tuple(run, n, items, n->tuple.class_name);
+    switch (n->type->system) {
+    case CQL_CODE: v = make_code(run, n, items); break;
+    case CQL_CONCEPT: v = make_concept(run, n, items); break;
+    case CQL_QUANTITY: v = make_quantity(run, n, items); break;
+    case CQL_RATIO: v = make_ratio(run, n, items); break;
+    case CQL_VALUESET:
+    case CQL_CODESYSTEM: v = make_setref(run, n, items, (cql_kind)n->type->system); break;
+    default: /* Integer { value: 1 } and the like: the value itself */
+        v = instance_item(run, n, items, "value");
+    }
+    return cql__resting_on(run, v, items, n->argc);
+}
+
+/* ---- references, calls ---- */
+
+static cql_value eval_define_ref(cql_run *run, const cql__node *n)
+{
+    cql_value v = cql__eval_define(run, n->ref.define);
+    if (!n->flag || cql__failed(run))
+        return v;
+    cql_value *item = og_arena_alloc(run->arena, sizeof *item); /* one patient's worth */
+    if (item == NULL)
+        return cql__no_memory(run);
+    *item = v;
+    return cql__list_of(run, item, 1);
+}
+
+/* The overload whose operand types the arguments have; what is null fits everywhere. */
+static const cql_define *choose(cql_run *run, const cql__call *call, const cql_value *args)
+{
+    if (call->count == 1)
+        return call->targets[0];
+    for (uint32_t i = 0; i < call->count; i++) {
+        const cql_define *d = call->targets[i];
+        uint32_t k = 0;
+        while (k < d->operand_count &&
+               (cql_is_null(args[k]) || cql__type_has(d->operand_types[k], args[k])))
+            k++;
+        if (k == d->operand_count)
+            return d;
+    }
+    (void)cql__fail(run, OG_EVAL, "no overload of %.*s takes these arguments",
+                    OG_STR_ARG(call->name));
+    return NULL;
+}
+
+static cql_value call_function(cql_run *run, const cql_define *d, cql_value *frame)
+{
+    cql_value *caller_frame = run->frame;
+    const cql_define *caller = run->current;
+    run->frame = frame;
+    run->current = d;
+    cql_value v = cql__eval(run, d->body);
+    run->frame = caller_frame;
+    run->current = caller;
+    return v;
+}
+
+static cql_value eval_call(cql_run *run, const cql__node *n)
+{
+    uint32_t slots = n->argc;
+    for (uint32_t i = 0; i < n->call->count; i++)
+        if (n->call->targets[i]->slots > slots)
+            slots = n->call->targets[i]->slots;
+    cql__mark mark;
+    cql_value *frame = cql__push(run, slots, &mark);
+    if (frame == NULL)
+        return CQL_NULL_VALUE;
+    for (uint32_t i = 0; i < n->argc; i++)
+        frame[i] = cql__eval(run, n->args[i]);
+    cql_value v = CQL_NULL_VALUE;
+    const cql_define *d = cql__failed(run) ? NULL : choose(run, n->call, frame);
+    if (d != NULL && d->native != NULL)
+        v = cql__resting_on(run, d->native(&run->c, frame, n->argc), frame, n->argc);
+    else if (d != NULL)
+        v = call_function(run, d, frame);
+    if (cql__failed(run) && d != NULL && run->err.origin[0] == '\0' && d->native == NULL) {
+        og_error_origin(&run->err, d->library->name.p);
+        og_error_path(&run->err, d->name.p);
+    }
+    cql__pop(run, mark);
+    return v;
+}
+
+/* ---- value sets, messages, children ---- */
+
+cql_value cql__expand(cql_run *run, cql_value set)
+{
+    if (set.kind != CQL_VALUESET)
+        return set.kind == CQL_LIST ? set : CQL_NULL_VALUE;
+    const fhir_valueset *vs = set.setref->resolved;
+    if (vs == NULL)
+        return cql__fail(run, OG_EVAL, "value set %.*s is not known", OG_STR_ARG(set.setref->id));
+    size_t count = fhir_valueset_count(vs);
+    if (count > run->max_list)
+        return cql__fail(run, OG_LIMIT, "value set %.*s has more than %u codes",
+                         OG_STR_ARG(set.setref->id), run->max_list);
+    cql_value *items = og_arena_alloc(run->arena, count * sizeof *items);
+    cql_code *codes = og_arena_zalloc(run->arena, count, sizeof *codes);
+    if (items == NULL || codes == NULL)
+        return cql__no_memory(run);
+    for (size_t i = 0; i < count; i++) {
+        fhir_valueset_code(vs, i, &codes[i].system, &codes[i].code, &codes[i].display);
+        items[i] = (cql_value){.kind = CQL_CODE, .code = &codes[i]};
+    }
+    return cql__list_of(run, items, count);
+}
+
+/* Message(source, condition, code, severity, message): severity Error stops the evaluation,
+ * everything else passes the source on. The message's text is told only when the author wrote it:
+ * what is put together from data may speak of the patient. */
+static cql_value eval_message(cql_run *run, const cql__node *n)
+{
+    cql_value part[5];
+    for (int i = 0; i < 5; i++)
+        part[i] = n->args[i] != NULL ? cql__eval(run, n->args[i]) : CQL_NULL_VALUE;
+    if (cql__failed(run))
+        return CQL_NULL_VALUE;
+    bool error = part[3].kind == CQL_STRING && og_str_is(cql_str(part[3]), "Error");
+    if (!error || (n->args[1] != NULL && !is_true(part[1])))
+        return part[0];
+    og_str code = part[2].kind == CQL_STRING ? cql_str(part[2]) : (og_str){NULL, 0};
+    og_str text = {NULL, 0};
+    if (part[4].kind == CQL_STRING && n->args[4]->kind == CQL__CONSTANT)
+        text = cql_str(part[4]);
+    return cql__fail(run, OG_EVAL, "%.*s%s%.*s", OG_STR_ARG(code),
+                     code.n != 0 && text.n != 0 ? ": " : "", OG_STR_ARG(text));
+}
+
+static void add_children(cql_run *run, cql__items *out, cql_value v, bool deep);
+
+static void add_child(cql_run *run, cql__items *out, cql_value v, bool deep)
+{
+    if (cql_is_null(v) || cql__failed(run))
+        return;
+    if (v.kind == CQL_LIST) {
+        for (size_t i = 0; i < v.list->count; i++)
+            add_child(run, out, v.list->items[i], deep);
+        return;
+    }
+    if (out->count >= run->max_list) {
+        (void)cql__fail(run, OG_LIMIT, "more than %u descendents", run->max_list);
+        return;
+    }
+    if (cql__items_add(run, out, v) && deep)
+        add_children(run, out, v, deep);
+}
+
+static void add_element_children(cql_run *run, cql__items *out, cql_value v, bool deep)
+{
+    fhir_elem at = v.element->at;
+    if (fhir_kind_of(at) != FHIR_OBJECT) {
+        add_child(run, out, cql_element_value(run->arena, v), deep);
+        return;
+    }
+    for (fhir_elem m = fhir_first(at); fhir_exists(m); m = fhir_next(at, m)) {
+        uint16_t type;
+        const fhir_model_element *e = fhir_model_member(v.element->type, fhir_key_of(m), &type);
+        if (e != NULL)
+            add_child(run, out, cql_element_step(run->arena, v, fhir_model_element_name(e)), deep);
+    }
+}
+
+static void add_children(cql_run *run, cql__items *out, cql_value v, bool deep)
+{
+    static const char *const names[] = {"code",      "system", "version",   "display",     "codes",
+                                        "value",     "unit",   "numerator", "denominator", "low",
+                                        "lowClosed", "high",   "highClosed"};
+    if (run->depth >= run->max_depth) {
+        (void)cql__fail(run, OG_LIMIT, "nested deeper than %u", run->max_depth);
+        return;
+    }
+    run->depth++;
+    if (v.kind == CQL_LIST)
+        add_child(run, out, v, deep);
+    else if (v.kind == CQL_TUPLE)
+        for (size_t i = 0; i < v.tuple->count; i++)
+            add_child(run, out, v.tuple->items[i], deep);
+    else if (v.kind == CQL_ELEMENT)
+        add_element_children(run, out, v, deep);
+    else
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+            add_child(run, out, system_property(run, v, og_str_of(names[i])), deep);
+    run->depth--;
+}
+
+static cql_value eval_children(cql_run *run, const cql__node *n)
+{
+    cql__items out = {0};
+    cql_value v = cql__eval(run, n->args[0]);
+    if (cql_is_null(v))
+        return v;
+    add_children(run, &out, v, n->flag);
+    return cql__failed(run) ? CQL_NULL_VALUE : cql__list_of(run, out.items, out.count);
+}
+
+/* Without the hierarchy of a code system only equality can be decided, and not knowing is an error.
+ */
+static cql_value eval_subsumes(cql_run *run, const cql__node *n)
+{
+    cql_value a = cql__eval(run, n->args[0]), b = cql__eval(run, n->args[1]);
+    if (cql_is_null(a) || cql_is_null(b) || cql__failed(run))
+        return CQL_NULL_VALUE;
+    if (cql_equivalent(&run->c, a, b))
+        return cql_bool(true);
+    return cql__fail(run, OG_UNSUPPORTED, "subsumption needs the hierarchy of the code system");
+}
+
+/* ---- every node ---- */
+
+static cql_value dispatch(cql_run *run, const cql__node *n)
+{
+    switch ((cql__kind)n->kind) {
+    case CQL__CONSTANT: return n->value;
+    case CQL__SLOT: return run->frame[n->slot];
+    case CQL__OP: return n->argc <= FEW_ARGS ? eval_op(run, n) : eval_wide_op(run, n);
+    case CQL__AND: return connect(run, n, CQL_FALSE, false);
+    case CQL__OR: return connect(run, n, CQL_TRUE, false);
+    case CQL__IMPLIES: return connect(run, n, CQL_TRUE, true);
+    case CQL__COALESCE: return eval_coalesce(run, n);
+    case CQL__IF: return eval_if(run, n);
+    case CQL__CASE: return eval_case(run, n);
+    case CQL__IS: return eval_is(run, n);
+    case CQL__AS: return eval_as(run, n);
+    case CQL__INTERVAL: return eval_interval(run, n);
+    case CQL__LIST_OF: return eval_list(run, n);
+    case CQL__TUPLE_OF: return eval_tuple(run, n);
+    case CQL__INSTANCE: return eval_instance(run, n);
+    case CQL__PROPERTY: return eval_property(run, n);
+    case CQL__DEFINE:
+    case CQL__PARAMETER: return eval_define_ref(run, n);
+    case CQL__CALL: return eval_call(run, n);
+    case CQL__EXPAND: return cql__expand(run, cql__eval(run, n->args[0]));
+    case CQL__QUERY: return cql__eval_query(run, n);
+    case CQL__RETRIEVE: return cql__eval_retrieve(run, n);
+    case CQL__FOREACH: return cql__eval_foreach(run, n);
+    case CQL__FILTER: return cql__eval_filter(run, n);
+    case CQL__REPEAT: return cql__eval_repeat(run, n);
+    case CQL__FOLD: return cql__eval_fold(run, n);
+    case CQL__SORT: return cql__eval_sort(run, n);
+    case CQL__EACH: return eval_each(run, n);
+    case CQL__MESSAGE: return eval_message(run, n);
+    case CQL__CHILDREN: return eval_children(run, n);
+    case CQL__SUBSUMES: return eval_subsumes(run, n);
+    case CQL__NAME:
+    case CQL__LOOPVAR:
+    case CQL__SETREF:
+    case CQL__CODEREF: break; /* linking leaves none of these */
+    }
+    return cql__fail(run, OG_INTERNAL, "node of kind %u was not linked", n->kind);
+}
+
+static void record(cql_run *run, const cql__node *n, cql_value v)
+{
+    cql__trace *t = run->trace;
+    if (t->frame == run->frame && t->count < t->cap)
+        t->entries[t->count++] = (cql__trace_entry){n, v};
+}
+
+cql_value cql__eval(cql_run *run, const cql__node *n)
+{
+    if (n->kind == CQL__CONSTANT)
+        return n->value;
+    if (cql__failed(run))
+        return CQL_NULL_VALUE;
+    if (run->steps >= run->max_steps)
+        return cql__fail(run, OG_LIMIT, "more than %llu steps", (unsigned long long)run->max_steps);
+    if (run->depth >= run->max_depth)
+        return cql__fail(run, OG_LIMIT, "nested deeper than %u", run->max_depth);
+    run->steps++;
+    run->depth++;
+    cql_value v = dispatch(run, n);
+    run->depth--;
+    if (cql__failed(run)) {
+        if (n->place.line != 0) /* the innermost place is told first, and stays */
+            og_error_at(&run->err, n->place.line, n->place.column);
+        return CQL_NULL_VALUE;
+    }
+    if (run->trace != NULL)
+        record(run, n, v);
+    return v;
+}

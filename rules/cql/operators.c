@@ -1,0 +1,33 @@
+/* One table of all operators, made from the lists of those who write them. */
+#include "rules/cql/tree.h"
+
+#include "rules/cql/run.h"
+
+static const cql__operator operators[] = {
+#define OP(name, min, max, fn) {#name, (min), (max), fn},
+#include "rules/cql/operators.def"
+#if __has_include("rules/cql/operators_list.def")
+#include "rules/cql/operators_list.def"
+#endif
+#undef OP
+};
+
+/* Operators that call cql_op_fail (limits apart). What is missing here would be skipped when the
+ * other operand of `and` or `or` decides, and its error with it. */
+static const char *const failing[] = {
+    "SingletonFrom", "InValueSet", "AnyInValueSet", "InCodeSystem", "AnyInCodeSystem",
+};
+
+const cql__operator *cql__operators(size_t *ret_count)
+{
+    *ret_count = sizeof operators / sizeof operators[0];
+    return operators;
+}
+
+bool cql__operator_may_fail(const char *name)
+{
+    for (size_t i = 0; i < sizeof failing / sizeof failing[0]; i++)
+        if (strcmp(failing[i], name) == 0)
+            return true;
+    return false;
+}

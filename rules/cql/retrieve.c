@@ -1,0 +1,267 @@
+/* Retrieve: the patient's resources of a type, filtered by codes and dates (CQL 1.5 "Retrieve"; ELM
+ * Retrieve). The caller hands in one patient's view, so the subject is not looked at again.
+ *
+ * Resources stand by type from the start of a run. A retrieve whose filters are constants is
+ * carried out once per run, however many definitions ask for it. In a value set means system and
+ * code, exactly; a code without system matches nothing; a reference where a code is wanted matches
+ * nothing. */
+#include "rules/cql/run.h"
+
+#include "fhir/model.h"
+#include "rules/cql/element.h"
+#include "rules/cql/helpers.h"
+
+/* The value of a filter, looked at once per retrieve. */
+typedef struct wanted {
+    const fhir_valueset *set;
+    const cql_value *items; /* codes, concepts, strings */
+    size_t count;
+    cql_value range; /* of a date filter */
+} wanted;
+
+/* ---- codes ---- */
+
+static bool code_is(og_str system, og_str code, const cql_code *wants)
+{
+    return og_str_eq(fhir_system_canonical(system), fhir_system_canonical(wants->system)) &&
+           fhir_code_equal(wants->system, code, wants->code);
+}
+
+static bool code_wanted(const wanted *w, og_str system, og_str code)
+{
+    if (code.n == 0)
+        return false;
+    if (w->set != NULL)
+        return fhir_valueset_has(w->set, system, code);
+    for (size_t i = 0; i < w->count; i++) {
+        const cql_value *v = &w->items[i];
+        if (v->kind == CQL_CODE && code_is(system, code, v->code))
+            return true;
+        for (size_t k = 0; v->kind == CQL_CONCEPT && k < v->concept->count; k++)
+            if (code_is(system, code, &v->concept->codes[k]))
+                return true;
+    }
+    return false;
+}
+
+/* A code or string element has its system in the binding, not in the data: the code alone decides.
+ */
+static bool bare_code_wanted(const wanted *w, og_str code)
+{
+    if (w->set != NULL) {
+        for (size_t i = 0; i < fhir_valueset_count(w->set); i++) {
+            og_str s, c, d;
+            fhir_valueset_code(w->set, i, &s, &c, &d);
+            if (og_str_eq(c, code))
+                return true;
+        }
+        return false;
+    }
+    for (size_t i = 0; i < w->count; i++) {
+        const cql_value *v = &w->items[i];
+        if (v->kind == CQL_CODE && og_str_eq(v->code->code, code))
+            return true;
+        if (v->kind == CQL_STRING && og_str_eq(cql_str(*v), code))
+            return true;
+        for (size_t k = 0; v->kind == CQL_CONCEPT && k < v->concept->count; k++)
+            if (og_str_eq(v->concept->codes[k].code, code))
+                return true;
+    }
+    return false;
+}
+
+static bool coding_wanted(cql_run *run, const wanted *w, fhir_elem coding)
+{
+    return code_wanted(w, fhir_string(run->arena, fhir_get(coding, "system")),
+                       fhir_string(run->arena, fhir_get(coding, "code")));
+}
+
+static bool codes_match(cql_run *run, const wanted *w, cql_value v)
+{
+    if (v.kind == CQL_LIST) {
+        for (size_t i = 0; i < v.list->count; i++)
+            if (codes_match(run, w, v.list->items[i]))
+                return true;
+        return false;
+    }
+    if (v.kind == CQL_STRING)
+        return bare_code_wanted(w, cql_str(v));
+    if (v.kind != CQL_ELEMENT)
+        return false;
+    fhir_elem at = v.element->at;
+    if (v.element->type == run->set->codeable_concept) {
+        fhir_elem codings = fhir_get(at, "coding");
+        for (fhir_elem c = fhir_each_first(codings); fhir_exists(c); c = fhir_each_next(codings, c))
+            if (coding_wanted(run, w, c))
+                return true;
+        return false;
+    }
+    if (v.element->type == run->set->coding)
+        return coding_wanted(run, w, at);
+    return fhir_kind_of(at) == FHIR_STRING && bare_code_wanted(w, fhir_string(run->arena, at));
+}
+
+/* ---- dates ---- */
+
+/* dateTime, date, instant as a point; Period as an interval. */
+static cql_value when(cql_run *run, cql_value v)
+{
+    if (v.kind != CQL_ELEMENT)
+        return v;
+    if (!fhir_type_is(v.element->type, run->set->period))
+        return cql_element_value(run->arena, v);
+    cql_value interval;
+    if (!cql_helpers_call(&run->c, OG_STR("ToInterval"), &v, 1, &interval))
+        return CQL_NULL_VALUE;
+    return interval;
+}
+
+static bool date_matches(cql_run *run, const wanted *w, cql_value v)
+{
+    if (v.kind == CQL_LIST) {
+        for (size_t i = 0; i < v.list->count; i++)
+            if (date_matches(run, w, v.list->items[i]))
+                return true;
+        return false;
+    }
+    cql_value args[2] = {when(run, v), w->range};
+    if (cql_is_null(args[0]) || cql_is_null(args[1]))
+        return false;
+    run->c.precision = 0;
+    run->c.weeks = false;
+    cql_value in = args[0].kind == CQL_INTERVAL ? cql_op_IncludedIn(&run->c, args, 2)
+                                                : cql_op_In(&run->c, args, 2);
+    return in.kind == CQL_BOOLEAN && in.boolean;
+}
+
+/* ---- filters ---- */
+
+static bool other_matches(cql_run *run, const cql__filter *f, cql_value v, cql_value value)
+{
+    static const struct {
+        const char *comparator;
+        cql_op op;
+    } ops[] = {{"=", cql_op_Equal},   {"~", cql_op_Equivalent},   {"<", cql_op_Less},
+               {">", cql_op_Greater}, {"<=", cql_op_LessOrEqual}, {">=", cql_op_GreaterOrEqual},
+               {"in", cql_op_In}};
+    if (v.kind == CQL_LIST) {
+        for (size_t i = 0; i < v.list->count; i++)
+            if (other_matches(run, f, v.list->items[i], value))
+                return true;
+        return false;
+    }
+    cql_value args[2] = {v.kind == CQL_ELEMENT ? cql_element_value(run->arena, v) : v, value};
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        if (!og_str_is(f->comparator, ops[i].comparator))
+            continue;
+        run->c.precision = 0;
+        run->c.weeks = false;
+        cql_value r = ops[i].op(&run->c, args, 2);
+        return r.kind == CQL_BOOLEAN && r.boolean;
+    }
+    (void)cql__fail(run, OG_UNSUPPORTED, "unknown comparator '%.*s' in a retrieve",
+                    OG_STR_ARG(f->comparator));
+    return false;
+}
+
+static cql_value low_to_high(cql_run *run, const cql__filter *f, cql_value root)
+{
+    cql_value low = when(run, cql__property(run, root, f->low_path, f->low_count));
+    cql_value high = when(run, cql__property(run, root, f->high_path, f->high_count));
+    if (cql_is_null(low) && cql_is_null(high))
+        return CQL_NULL_VALUE;
+    return cql_interval_make(&run->c, low, high, true, true, CQL_DATETIME);
+}
+
+static bool filter_accepts(cql_run *run, const cql__filter *f, const wanted *w, cql_value root)
+{
+    cql_value v = f->path_count != 0 ? cql__property(run, root, f->path, f->path_count)
+                                     : low_to_high(run, f, root);
+    switch (f->kind) {
+    case CQL__FILTER_CODE: return codes_match(run, w, v);
+    case CQL__FILTER_DATE: return date_matches(run, w, v);
+    case CQL__FILTER_OTHER: return other_matches(run, f, v, w->range);
+    }
+    return false;
+}
+
+/* False: the filter can match nothing (its value is null), or the run has failed. */
+static bool look_at(cql_run *run, const cql__filter *f, cql_value *value, wanted *ret)
+{
+    *value = cql__eval(run, f->value);
+    *ret = (wanted){.range = *value};
+    if (cql_is_null(*value) || cql__failed(run))
+        return false;
+    if (f->kind != CQL__FILTER_CODE)
+        return true;
+    if (value->kind == CQL_VALUESET) {
+        ret->set = value->setref->resolved;
+        if (ret->set == NULL)
+            (void)cql__fail(run, OG_EVAL, "value set %.*s is not known",
+                            OG_STR_ARG(value->setref->id));
+        return ret->set != NULL;
+    }
+    ret->items = value->kind == CQL_LIST ? value->list->items : value;
+    ret->count = value->kind == CQL_LIST ? value->list->count : 1;
+    return true;
+}
+
+static bool id_accepts(cql_value id, const fhir_resource *r)
+{
+    if (id.kind == CQL_STRING)
+        return og_str_eq(cql_str(id), r->id);
+    for (size_t i = 0; id.kind == CQL_LIST && i < id.list->count; i++)
+        if (id_accepts(id.list->items[i], r))
+            return true;
+    return false;
+}
+
+/* ---- the retrieve ---- */
+
+static cql_value root_of(cql_run *run, size_t i)
+{
+    if (cql_is_null(run->roots[i]))
+        run->roots[i] = cql_element_root(run->arena, &run->request->resources[i]);
+    return run->roots[i];
+}
+
+#define MAX_FILTERS 8
+
+static cql_value retrieve(cql_run *run, const cql__retrieve *q)
+{
+    const cql_request *req = run->request;
+    wanted wants[MAX_FILTERS];
+    cql_value values[MAX_FILTERS], id = CQL_NULL_VALUE;
+    cql__items out = {0};
+    if (q->filter_count > MAX_FILTERS)
+        return cql__fail(run, OG_UNSUPPORTED, "retrieve with more than %d filters", MAX_FILTERS);
+    if (q->id != NULL)
+        id = cql__eval(run, q->id);
+    for (uint32_t k = 0; k < q->filter_count; k++)
+        if (!look_at(run, &q->filters[k], &values[k], &wants[k]))
+            return cql__failed(run) ? CQL_NULL_VALUE : cql__list_of(run, NULL, 0);
+    for (size_t i = 0; i < req->resource_count && !cql__failed(run); i++) {
+        if (run->types[i] != q->type && !fhir_type_is(run->types[i], q->type))
+            continue;
+        if (q->id != NULL && !id_accepts(id, &req->resources[i]))
+            continue;
+        cql_value root = root_of(run, i);
+        uint32_t k = 0;
+        while (k < q->filter_count && filter_accepts(run, &q->filters[k], &wants[k], root))
+            k++;
+        if (k == q->filter_count)
+            (void)cql__items_add(run, &out, root);
+    }
+    return cql__failed(run) ? CQL_NULL_VALUE : cql__list_of(run, out.items, out.count);
+}
+
+cql_value cql__eval_retrieve(cql_run *run, const cql__node *n)
+{
+    const cql__retrieve *q = n->retrieve;
+    if (!q->constant)
+        return retrieve(run, q);
+    cql_value *kept = &run->retrieved[q->index];
+    if (cql_is_null(*kept))
+        *kept = retrieve(run, q);
+    return *kept;
+}

@@ -1,0 +1,381 @@
+/* Beginning and end of an evaluation: limits, clock, memory of definitions, evidence.
+ *
+ * A definition is evaluated when it is first asked for and remembered, its error too: whoever asks
+ * again gets the same. All memory comes from the caller's arena. */
+#include "rules/cql/run.h"
+
+#include <stdarg.h>
+
+#include "fhir/model.h"
+
+#define DEFAULT_DEPTH       1500
+#define DEFAULT_LIST        100000
+#define DEFAULT_STEPS       10000000
+#define DEFAULT_MATCH_LIMIT 100000
+#define CHUNK_VALUES        512u
+
+cql_value cql__fail(cql_run *run, og_status status, const char *fmt, ...)
+{
+    char text[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    (void)og_fail(&run->err, status, "%s", text);
+    return CQL_NULL_VALUE;
+}
+
+cql_value cql__no_memory(cql_run *run)
+{
+    return cql__fail(run, OG_NOMEM, "the evaluation needs more memory than it may have");
+}
+
+/* ---- frames ---- */
+
+cql_value *cql__push(cql_run *run, uint32_t n, cql__mark *ret_mark)
+{
+    cql__chunk *c = run->stack;
+    *ret_mark = (cql__mark){c, c->used};
+    if (n > c->cap - c->used) {
+        while (c->next != NULL && c->next->cap < n)
+            c = c->next; /* a smaller one stays unused until this activation is over */
+        if (c->next == NULL) {
+            uint32_t cap = n > CHUNK_VALUES ? n : CHUNK_VALUES;
+            cql__chunk *more = og_arena_alloc(run->arena, sizeof *more + cap * sizeof(cql_value));
+            if (more == NULL) {
+                (void)cql__no_memory(run);
+                return NULL;
+            }
+            *more = (cql__chunk){.cap = cap};
+            c->next = more;
+        }
+        c = c->next;
+        c->used = 0;
+        run->stack = c;
+    }
+    cql_value *values = c->values + c->used;
+    c->used += n;
+    return values;
+}
+
+void cql__pop(cql_run *run, cql__mark mark)
+{
+    run->stack = mark.chunk;
+    run->stack->used = mark.used;
+}
+
+/* ---- evidence ---- */
+
+static cql__join *new_join(cql_run *run)
+{
+    return og_arena_zalloc(run->arena, 1, sizeof(cql__join));
+}
+
+const cql_source *cql__join_sources(cql_run *run, const cql_source *a, const cql_source *b)
+{
+    if (a == NULL || a == b)
+        return b;
+    if (b == NULL)
+        return a;
+    cql__join *j = new_join(run);
+    if (j == NULL)
+        return a; /* the arena has failed; the evaluation ends with that */
+    j->left = a;
+    j->right = b;
+    return &j->head;
+}
+
+const cql_source *cql__sources_of(cql_run *run, cql_value v)
+{
+    const cql_value *items = NULL;
+    size_t count = 0;
+    if (v.from != NULL)
+        return v.from;
+    if (v.kind == CQL_LIST) {
+        items = v.list->items;
+        count = v.list->count;
+    } else if (v.kind == CQL_TUPLE) {
+        items = v.tuple->items;
+        count = v.tuple->count;
+    } else if (v.kind == CQL_INTERVAL) {
+        return cql__join_sources(run, v.interval->low.from, v.interval->high.from);
+    }
+    if (count == 0)
+        return NULL;
+    if (count == 1)
+        return cql__sources_of(run, items[0]);
+    cql__join *j = new_join(run);
+    if (j == NULL)
+        return NULL;
+    j->items = items;
+    j->count = count;
+    return &j->head;
+}
+
+cql_value cql__resting_on(cql_run *run, cql_value v, const cql_value *on, size_t count)
+{
+    if (v.from != NULL || v.kind == CQL_ELEMENT)
+        return v;
+    for (size_t i = 0; i < count; i++)
+        v.from = cql__join_sources(run, v.from, cql__sources_of(run, on[i]));
+    return v;
+}
+
+typedef struct collector {
+    cql_run *run;
+    const fhir_resource **found;
+    size_t count, cap;
+    const cql_source **todo; /* stack */
+    size_t todo_count, todo_cap;
+    bool failed;
+} collector;
+
+static void *grown(cql_run *run, void *old, size_t count, size_t *cap)
+{
+    if (count < *cap)
+        return old;
+    size_t to = *cap != 0 ? *cap * 2 : 16;
+    void *p = og_arena_grow(run->arena, old, *cap * sizeof(void *), to * sizeof(void *));
+    if (p != NULL)
+        *cap = to;
+    return p;
+}
+
+static void push_source(collector *c, const cql_source *s)
+{
+    if (s == NULL)
+        return;
+    const cql_source **p = grown(c->run, (void *)c->todo, c->todo_count, &c->todo_cap);
+    if (p == NULL) {
+        c->failed = true;
+        return;
+    }
+    c->todo = p;
+    c->todo[c->todo_count++] = s;
+}
+
+static void found_resource(collector *c, const fhir_resource *r)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->found[i] == r)
+            return;
+    const fhir_resource **p = grown(c->run, (void *)c->found, c->count, &c->cap);
+    if (p == NULL) {
+        c->failed = true;
+        return;
+    }
+    c->found = p;
+    c->found[c->count++] = r;
+}
+
+/* A stack and not recursion: joins of a long aggregate are as deep as it is long. */
+static void collect(collector *c, const cql_source *from)
+{
+    push_source(c, from);
+    while (c->todo_count != 0 && !c->failed) {
+        const cql_source *s = c->todo[--c->todo_count];
+        if (s->resource != NULL) {
+            found_resource(c, s->resource);
+            push_source(c, s->next);
+            continue;
+        }
+        cql__join *j = (cql__join *)s;
+        if (j->mark == c->run->collections)
+            continue;
+        j->mark = c->run->collections;
+        for (size_t i = j->count; i-- > 0;)
+            push_source(c, cql__sources_of(c->run, j->items[i]));
+        push_source(c, j->right);
+        push_source(c, j->left);
+    }
+}
+
+size_t cql_run_sources(cql_run *run, const cql_define *d, const fhir_resource *const **ret)
+{
+    collector c = {.run = run};
+    *ret = NULL;
+    if (d->kind == CQL__FUNCTION_DEF || run->cells[d->index].state != CQL__DONE)
+        return 0;
+    run->collections++;
+    collect(&c, cql__sources_of(run, run->cells[d->index].value));
+    *ret = c.found;
+    return c.failed ? 0 : c.count;
+}
+
+/* ---- definitions ---- */
+
+/* A configured value may be written more simply than the declared type: 28 for a Decimal. */
+static bool fit_parameter(cql_run *run, const cql__type *t, cql_value *v)
+{
+    cql_op widen = NULL;
+    if (t == NULL || cql_is_null(*v) || cql__type_has(t, *v))
+        return true;
+    if (t->kind != CQL__TYPE_SYSTEM)
+        return false;
+    if (t->system == CQL_LONG && v->kind == CQL_INTEGER)
+        widen = cql_op_ToLong;
+    else if (t->system == CQL_DECIMAL && (v->kind == CQL_INTEGER || v->kind == CQL_LONG))
+        widen = cql_op_ToDecimal;
+    else if (t->system == CQL_DATETIME && v->kind == CQL_DATE)
+        widen = cql_op_ToDateTime;
+    else if (t->system == CQL_QUANTITY && (v->kind == CQL_INTEGER || v->kind == CQL_DECIMAL))
+        widen = cql_op_ToQuantity;
+    if (widen == NULL)
+        return false;
+    *v = widen(&run->c, v, 1);
+    return cql__type_has(t, *v);
+}
+
+/* The value that the request gives to a parameter; one with the library's name goes first. */
+static const cql_value *given(const cql_run *run, const cql_define *d)
+{
+    const cql_value *found = NULL;
+    for (size_t i = 0; i < run->request->parameter_count; i++) {
+        const cql_parameter *p = &run->request->parameters[i];
+        if (!og_str_eq(p->name, d->name))
+            continue;
+        if (og_str_eq(p->library, d->library->name))
+            return &p->value;
+        if (p->library.n == 0)
+            found = &p->value;
+    }
+    return found;
+}
+
+static cql_value eval_body(cql_run *run, const cql_define *d)
+{
+    const cql_value *v = d->kind == CQL__PARAMETER_DEF ? given(run, d) : NULL;
+    if (v != NULL) {
+        cql_value fitted = *v;
+        if (!fit_parameter(run, d->result, &fitted))
+            return cql__fail(run, OG_EVAL, "the value given for parameter %.*s has another type",
+                             OG_STR_ARG(d->name));
+        return fitted;
+    }
+    return d->body != NULL ? cql__eval(run, d->body) : CQL_NULL_VALUE;
+}
+
+static cql_value evaluate(cql_run *run, const cql_define *d)
+{
+    cql__mark mark;
+    cql_value *frame = cql__push(run, d->slots, &mark);
+    if (frame == NULL)
+        return CQL_NULL_VALUE;
+    cql_value *caller_frame = run->frame;
+    const cql_define *caller = run->current;
+    run->frame = frame;
+    run->current = d;
+    cql_value v = eval_body(run, d);
+    run->frame = caller_frame;
+    run->current = caller;
+    cql__pop(run, mark);
+    return v;
+}
+
+static void keep_error(cql_run *run, const cql_define *d, cql__cell *cell)
+{
+    og_error_at(&run->err, d->place.line, d->place.column);
+    og_error_origin(&run->err, d->library->name.p);
+    og_error_path(&run->err, d->name.p);
+    og_error *copy = og_arena_alloc(run->arena, sizeof *copy);
+    if (copy != NULL)
+        *copy = run->err;
+    cell->err = copy;
+    cell->state = CQL__FAILED;
+}
+
+cql_value cql__eval_define(cql_run *run, const cql_define *d)
+{
+    cql__cell *cell = &run->cells[d->index];
+    switch (cell->state) {
+    case CQL__DONE: return cell->value;
+    case CQL__FAILED:
+        if (cell->err != NULL)
+            run->err = *cell->err;
+        else
+            (void)cql__no_memory(run);
+        return CQL_NULL_VALUE;
+    case CQL__RUNNING: return cql__fail(run, OG_EVAL, "%.*s refers to itself", OG_STR_ARG(d->name));
+    case CQL__FRESH: break;
+    }
+    cell->state = CQL__RUNNING;
+    cql__trace *trace = run->trace;
+    run->trace = NULL;
+    cell->value = evaluate(run, d);
+    run->trace = trace;
+    if (cql__failed(run)) {
+        keep_error(run, d, cell);
+        return CQL_NULL_VALUE;
+    }
+    cell->state = CQL__DONE;
+    return cell->value;
+}
+
+/* ---- the run ---- */
+
+static bool prepare_memory(cql_run *run)
+{
+    og_arena *a = run->arena;
+    const cql_set *set = run->set;
+    size_t n = run->request->resource_count;
+    run->cells = og_arena_zalloc(a, set->define_count, sizeof *run->cells);
+    run->retrieved = og_arena_zalloc(a, set->retrieves.count, sizeof *run->retrieved);
+    run->roots = og_arena_zalloc(a, n, sizeof *run->roots);
+    run->types = og_arena_alloc(a, n * sizeof *run->types);
+    run->stack = og_arena_alloc(a, sizeof *run->stack + CHUNK_VALUES * sizeof(cql_value));
+    if (run->cells == NULL || run->retrieved == NULL || run->roots == NULL || run->types == NULL ||
+        run->stack == NULL)
+        return false;
+    *run->stack = (cql__chunk){.cap = CHUNK_VALUES};
+    for (size_t i = 0; i < n; i++)
+        run->types[i] = fhir_type_of(run->request->resources[i].type);
+    return true;
+}
+
+cql_run *cql_run_begin(og_arena *a, const cql_set *set, const cql_request *request)
+{
+    const cql_limits *lim = &request->limits;
+    cql_run *run = og_arena_zalloc(a, 1, sizeof *run);
+    if (run == NULL)
+        return NULL;
+    run->set = set;
+    run->request = request;
+    run->arena = a;
+    run->max_depth = lim->max_depth != 0 ? lim->max_depth : DEFAULT_DEPTH;
+    run->max_list = lim->max_list != 0 ? lim->max_list : DEFAULT_LIST;
+    run->max_steps = lim->max_steps != 0 ? lim->max_steps : DEFAULT_STEPS;
+    og_error_init(&run->err);
+    run->c = (cql_op_context){
+        .arena = a,
+        .now = og_temporal_at(request->as_of_ms, request->offset_min),
+        .offset_min = request->offset_min,
+        .err = &run->err,
+        .max_list = run->max_list,
+        .match_limit = lim->match_limit != 0 ? lim->match_limit : DEFAULT_MATCH_LIMIT,
+        .user = run,
+    };
+    return prepare_memory(run) ? run : NULL;
+}
+
+og_status cql_run_define(cql_run *run, const cql_define *d, cql_value *ret, og_error *err)
+{
+    og_error_init(&run->err);
+    run->depth = 0;
+    if (d->kind == CQL__FUNCTION_DEF)
+        return og_fail(err, OG_INVALID, "%.*s is a function", OG_STR_ARG(d->name));
+    cql_value v = cql__eval_define(run, d);
+    if (!cql__failed(run) && og_arena_failed(run->arena))
+        (void)cql__no_memory(run);
+    if (cql__failed(run)) {
+        if (err != NULL && err->status == OG_OK)
+            *err = run->err;
+        return run->err.status;
+    }
+    *ret = v;
+    return OG_OK;
+}
+
+uint64_t cql_run_steps(const cql_run *run)
+{
+    return run->steps;
+}

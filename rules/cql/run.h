@@ -1,0 +1,123 @@
+/* One evaluation: what its files share. Private to rules/cql.
+ *
+ * run.c begins and ends it and keeps the memory of definitions; eval.c walks expressions, query.c
+ * queries and loops, retrieve.c finds resources. An error stands in run->err from the moment it
+ * happens: whoever sees it returns at once, and every value is null from then on. */
+#ifndef OG_CQL_RUN_H
+#define OG_CQL_RUN_H
+
+#include "rules/cql/ops_private.h"
+#include "rules/cql/tree.h"
+
+#define OP(name, min, max, fn) cql_value fn(cql_op_context *c, const cql_value *args, size_t count);
+#if __has_include("rules/cql/operators_list.def")
+#include "rules/cql/operators_list.def"
+#else
+OP(Distinct, 1, 1, cql_op_Distinct)
+#endif
+#undef OP
+
+/* Evidence: a source whose resource is NULL is a join of two others, or stands for what a list or
+ * tuple rests on, so that a result gets its sources by one pointer and they are only listed when
+ * asked for. */
+typedef struct cql__join {
+    cql_source head;
+    const cql_source *left, *right;
+    const cql_value *items;
+    size_t count;
+    uint32_t mark; /* the collection that has seen it */
+} cql__join;
+
+typedef enum cql__state { CQL__FRESH, CQL__RUNNING, CQL__DONE, CQL__FAILED } cql__state;
+
+typedef struct cql__cell { /* what is remembered of a definition */
+    cql_value value;
+    const og_error *err;
+    cql__state state;
+} cql__cell;
+
+typedef struct cql__chunk { /* of the stack of frames */
+    struct cql__chunk *next;
+    uint32_t cap, used;
+    cql_value values[];
+} cql__chunk;
+
+typedef struct cql__trace_entry {
+    const cql__node *node;
+    cql_value value;
+} cql__trace_entry;
+
+typedef struct cql__trace { /* explain.c: values of the nodes of one definition */
+    const cql_value *frame;
+    cql__trace_entry *entries;
+    uint32_t count, cap;
+} cql__trace;
+
+struct cql_run {
+    cql_op_context c; /* what operators get; c.user is the run */
+    const cql_set *set;
+    const cql_request *request;
+    og_arena *arena;
+    cql__cell *cells;
+    cql_value *retrieved; /* results of constant retrieves; null: not yet */
+    cql_value *roots;     /* resources as values, by their place in the request; null: not yet */
+    uint16_t *types;      /* model number of each resource */
+    cql_value *frame;
+    cql__chunk *stack;
+    const cql_define *current; /* whose body is being evaluated */
+    uint32_t depth, max_depth, max_list;
+    uint64_t steps, max_steps;
+    uint32_t collections; /* of sources so far */
+    cql__trace *trace;
+    og_error err;
+};
+
+static inline bool cql__failed(const cql_run *run)
+{
+    return run->err.status != OG_OK;
+}
+
+cql_value cql__eval(cql_run *run, const cql__node *n);
+cql_value cql__eval_query(cql_run *run, const cql__node *n);
+cql_value cql__eval_foreach(cql_run *run, const cql__node *n);
+cql_value cql__eval_filter(cql_run *run, const cql__node *n);
+cql_value cql__eval_repeat(cql_run *run, const cql__node *n);
+cql_value cql__eval_fold(cql_run *run, const cql__node *n);
+cql_value cql__eval_sort(cql_run *run, const cql__node *n);
+cql_value cql__eval_retrieve(cql_run *run, const cql__node *n);
+/* The remembered value of an expression or parameter; evaluates it when it is asked for first. */
+cql_value cql__eval_define(cql_run *run, const cql_define *d);
+
+/* A path over any value: null where there is no such thing. */
+cql_value cql__property(cql_run *run, cql_value v, const cql__step *steps, uint32_t count);
+/* The codes of a value set as a list of Code; an error when the set is not known. */
+cql_value cql__expand(cql_run *run, cql_value set);
+/* A list of the values that stand in items (not copied). */
+cql_value cql__list_of(cql_run *run, const cql_value *items, size_t count);
+
+/* Room for n values until cql__pop; NULL when memory is out (the run has failed then). */
+typedef struct cql__mark {
+    cql__chunk *chunk;
+    uint32_t used;
+} cql__mark;
+cql_value *cql__push(cql_run *run, uint32_t n, cql__mark *ret_mark);
+void cql__pop(cql_run *run, cql__mark mark);
+
+/* Records an error of the evaluation, returns null. */
+cql_value cql__fail(cql_run *run, og_status status, const char *fmt, ...) OG_PRINTF(3, 4);
+cql_value cql__no_memory(cql_run *run);
+
+/* What a and b rest on together. */
+const cql_source *cql__join_sources(cql_run *run, const cql_source *a, const cql_source *b);
+const cql_source *cql__sources_of(cql_run *run, cql_value v);
+/* v, resting also on what `on` rests on unless it knows better already. */
+cql_value cql__resting_on(cql_run *run, cql_value v, const cql_value *on, size_t count);
+
+/* A list that grows in the arena. */
+typedef struct cql__items {
+    cql_value *items;
+    size_t count, cap;
+} cql__items;
+bool cql__items_add(cql_run *run, cql__items *l, cql_value v);
+
+#endif
