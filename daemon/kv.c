@@ -1,0 +1,463 @@
+/* LMDB with the two things that it lacks: values that prove themselves, and a judgement at opening
+ * whether the files can be believed.
+ *
+ * The head row (table `head`) says: which schema, whether it was closed well, on which boot of the
+ * machine it was last used, and whether commits waited for the disk. Without waiting, a kill -9
+ * loses nothing (the pages are the kernel's), but a stop of the machine may leave a mixture; then
+ * boot_id differs and `clean` is false, and the store is not believed (STREAM 3.9, 17 and 18). A
+ * damaged map can also kill the process with SIGBUS: the file `opening` counts the processes that
+ * died between opening and their first commit. */
+#include "daemon/kv.h"
+
+#include <errno.h>
+#include <lmdb.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/file.h"
+
+#define CRC_BYTES     4u
+#define MAX_DEATHS    2
+#define BOOT_ID_BYTES 64
+
+struct kv {
+    MDB_env *env;
+    MDB_dbi head;
+    MDB_dbi tables[KV_MAX_TABLES];
+    size_t table_count;
+    char dir[512], schema[64], boot_id[BOOT_ID_BYTES];
+    bool sync_each, is_new, marked;
+};
+
+struct kv_txn {
+    kv *k;
+    MDB_txn *txn;
+    bool write;
+};
+
+static og_status fail_mdb(og_error *err, const kv *k, const char *what, int rc)
+{
+    og_status status = rc == MDB_MAP_FULL || rc == ENOSPC || rc == MDB_BAD_VALSIZE ? OG_LIMIT
+                       : rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
+                               rc == MDB_VERSION_MISMATCH
+                           ? OG_CORRUPT
+                       : rc == ENOMEM ? OG_NOMEM
+                                      : OG_IO;
+    status = og_fail(err, status, "%s: %s", what, mdb_strerror(rc));
+    og_error_origin(err, k->dir);
+    return status;
+}
+
+static og_status distrust(og_error *err, const kv *k, const char *why)
+{
+    og_status status = og_fail(err, OG_CORRUPT, "%s", why);
+    og_error_origin(err, k->dir);
+    return status;
+}
+
+/* ---- values that prove themselves ---- */
+
+static uint32_t checksum(og_str key, og_str value)
+{
+    return og_crc32c(og_crc32c(0, key.p, key.n), value.p, value.n);
+}
+
+static bool checked(og_str key, MDB_val v, og_str *ret)
+{
+    uint32_t stored;
+    if (v.mv_size < CRC_BYTES)
+        return false;
+    memcpy(&stored, v.mv_data, CRC_BYTES);
+    og_str value = {(const char *)v.mv_data + CRC_BYTES, v.mv_size - CRC_BYTES};
+    if (stored != checksum(key, value))
+        return false;
+    *ret = value;
+    return true;
+}
+
+static int put_checked(MDB_txn *txn, MDB_dbi dbi, og_str key, og_str value)
+{
+    MDB_val k = {key.n, (void *)(uintptr_t)key.p};
+    MDB_val v = {value.n + CRC_BYTES, NULL};
+    uint32_t crc = checksum(key, value); /* before the put: value may lie in a page that it moves */
+    int rc = mdb_put(txn, dbi, &k, &v, MDB_RESERVE);
+    if (rc != 0)
+        return rc;
+    memcpy(v.mv_data, &crc, CRC_BYTES);
+    if (value.n > 0)
+        memcpy((char *)v.mv_data + CRC_BYTES, value.p, value.n);
+    return 0;
+}
+
+/* ---- can it be believed? ---- */
+
+static void read_boot_id(char out[BOOT_ID_BYTES])
+{
+    og_buf text;
+    og_buf_init(&text, 256);
+    if (file_read("/proc/sys/kernel/random/boot_id", 256, &text, NULL) == OG_OK && text.n > 0)
+        snprintf(out, BOOT_ID_BYTES, "%.*s", (int)strcspn(og_buf_str(&text).p, "\n"),
+                 og_buf_str(&text).p);
+    else
+        snprintf(out, BOOT_ID_BYTES, "unknown");
+    og_buf_done(&text);
+}
+
+/* A file shorter than LMDB believes it to be would kill us with SIGBUS on the first read behind its
+ * end. */
+static bool file_is_torn(kv *k)
+{
+    char path[640];
+    struct stat st;
+    MDB_envinfo info;
+    MDB_stat ms;
+    snprintf(path, sizeof path, "%s/data.mdb", k->dir);
+    if (stat(path, &st) != 0 || mdb_env_info(k->env, &info) != 0 || mdb_env_stat(k->env, &ms) != 0)
+        return true;
+    return (uint64_t)st.st_size < ((uint64_t)info.me_last_pgno + 1) * ms.ms_psize;
+}
+
+/* data.mdb that exists but is empty opens as a valid new database. */
+static bool file_is_emptied(const kv *k)
+{
+    char path[640];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/data.mdb", k->dir);
+    return stat(path, &st) == 0 && st.st_size == 0;
+}
+
+static void opening_path(const kv *k, char out[640])
+{
+    snprintf(out, 640, "%s/opening", k->dir);
+}
+
+/* Counts the processes that died between opening and the first commit; true when they were too
+ * many. */
+static bool died_too_often(const kv *k)
+{
+    char path[640];
+    og_buf text;
+    int deaths = 0;
+    opening_path(k, path);
+    og_buf_init(&text, 64);
+    if (file_read(path, 64, &text, NULL) == OG_OK)
+        deaths = atoi(og_buf_str(&text).p != NULL ? og_buf_str(&text).p : "0") + 1;
+    og_buf_clear(&text);
+    og_buf_addf(&text, "%d", deaths);
+    if (file_write(path, og_buf_str(&text), NULL) != OG_OK)
+        deaths = 0; /* a read-only disk shows itself soon enough */
+    og_buf_done(&text);
+    return deaths > MAX_DEATHS;
+}
+
+static void forget_opening(kv *k)
+{
+    char path[640];
+    if (!k->marked)
+        return;
+    opening_path(k, path);
+    unlink(path);
+    k->marked = false;
+}
+
+static void write_head_text(const kv *k, bool clean, char out[256])
+{
+    snprintf(out, 256, "%s\n%s\n%s\n%s\n", k->schema, clean ? "clean" : "in use", k->boot_id,
+             k->sync_each ? "synced" : "unsynced");
+}
+
+static og_status judge_head(kv *k, og_str head, og_error *err)
+{
+    char schema[64], state[16], boot[BOOT_ID_BYTES], mode[16];
+    char text[256];
+    if (head.n >= sizeof text)
+        return distrust(err, k, "the head row is too long");
+    memcpy(text, head.p, head.n);
+    text[head.n] = '\0';
+    if (sscanf(text, "%63[^\n]\n%15[^\n]\n%63[^\n]\n%15[^\n]\n", schema, state, boot, mode) != 4)
+        return distrust(err, k, "the head row is damaged");
+    if (strcmp(schema, k->schema) != 0)
+        return distrust(err, k, "it was written by a version with another schema");
+    if (strcmp(state, "clean") != 0 && strcmp(mode, "synced") != 0 && strcmp(boot, k->boot_id) != 0)
+        return distrust(err, k, "it was in use when the machine stopped");
+    return OG_OK;
+}
+
+static og_status write_head(kv *k, bool clean, og_error *err)
+{
+    char text[256];
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(k->env, NULL, 0, &txn);
+    if (rc != 0)
+        return fail_mdb(err, k, "cannot begin", rc);
+    write_head_text(k, clean, text);
+    rc = put_checked(txn, k->head, OG_STR("head"), og_str_of(text));
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return fail_mdb(err, k, "cannot write", rc);
+    }
+    rc = mdb_txn_commit(txn);
+    return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot commit", rc);
+}
+
+static og_status open_tables(kv *k, MDB_txn *txn, const kv_options *options, og_error *err)
+{
+    int rc = mdb_dbi_open(txn, "head", MDB_CREATE, &k->head);
+    for (size_t i = 0; rc == 0 && i < options->table_count; i++)
+        rc = mdb_dbi_open(txn, options->tables[i], MDB_CREATE, &k->tables[i]);
+    return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot open a table", rc);
+}
+
+/* Opens the tables and reads the head row. A store without a head row is new only when it has no
+ * table. */
+static og_status open_head(kv *k, const kv_options *options, og_error *err)
+{
+    MDB_txn *txn;
+    MDB_stat main_stat;
+    MDB_val key = {4, (void *)(uintptr_t) "head"}, v;
+    og_str head;
+    MDB_dbi main_dbi;
+    int rc = mdb_txn_begin(k->env, NULL, 0, &txn);
+    if (rc != 0)
+        return fail_mdb(err, k, "cannot begin", rc);
+    og_status status = OG_OK;
+    rc = mdb_dbi_open(txn, NULL, 0, &main_dbi);
+    if (rc == 0)
+        rc = mdb_stat(txn, main_dbi, &main_stat);
+    if (rc != 0)
+        status = fail_mdb(err, k, "cannot read", rc);
+    else
+        status = open_tables(k, txn, options, err);
+    if (status == OG_OK) {
+        rc = mdb_get(txn, k->head, &key, &v);
+        k->is_new = rc == MDB_NOTFOUND && main_stat.ms_entries == 0;
+        if (rc == 0 && checked(OG_STR("head"), v, &head))
+            status = judge_head(k, head, err);
+        else if (!k->is_new)
+            status = distrust(err, k, "the head row is missing or damaged");
+    }
+    if (status != OG_OK) {
+        mdb_txn_abort(txn);
+        return status;
+    }
+    rc = mdb_txn_commit(txn);
+    return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot commit", rc);
+}
+
+static og_status open_env(kv *k, const kv_options *options, og_error *err)
+{
+    unsigned flags =
+        MDB_NOTLS | MDB_NORDAHEAD | (options->sync_each ? 0 : MDB_NOSYNC | MDB_NOMETASYNC);
+    int rc = mdb_env_create(&k->env);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(k->env, options->map_bytes & ~(size_t)0xffff);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(k->env, (MDB_dbi)options->table_count + 1);
+    if (rc != 0)
+        return fail_mdb(err, k, "cannot prepare", rc);
+    if (file_is_emptied(k))
+        return distrust(err, k, "the file is empty");
+    rc = mdb_env_open(k->env, k->dir, flags, 0640);
+    if (rc != 0)
+        return fail_mdb(err, k, "cannot open", rc);
+    if (file_is_torn(k))
+        return distrust(err, k, "the file is shorter than it should be");
+    return OG_OK;
+}
+
+og_status kv_open(const kv_options *options, kv **ret, og_error *err)
+{
+    kv *k = calloc(1, sizeof *k);
+    og_status status = OG_OK;
+    if (k == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a store");
+    if (options->table_count > KV_MAX_TABLES || strlen(options->dir) >= sizeof k->dir) {
+        status = og_fail(err, OG_INVALID, "too many tables, or the path is too long");
+        goto fail;
+    }
+    snprintf(k->dir, sizeof k->dir, "%s", options->dir);
+    snprintf(k->schema, sizeof k->schema, "%s", options->schema);
+    if (options->boot_id != NULL)
+        snprintf(k->boot_id, sizeof k->boot_id, "%s", options->boot_id);
+    else
+        read_boot_id(k->boot_id);
+    k->sync_each = options->sync_each;
+    k->table_count = options->table_count;
+
+    status = file_make_dirs(k->dir, err);
+    if (status != OG_OK)
+        goto fail;
+    k->marked = true;
+    if (died_too_often(k)) {
+        status = distrust(err, k, "processes died while they opened it");
+        goto fail;
+    }
+    status = open_env(k, options, err);
+    if (status == OG_OK)
+        status = open_head(k, options, err);
+    if (status == OG_OK)
+        status = write_head(k, false, err);
+    if (status != OG_OK)
+        goto fail;
+    *ret = k;
+    return OG_OK;
+
+fail:
+    kv_abandon(k);
+    return status;
+}
+
+void kv_abandon(kv *k)
+{
+    if (k == NULL)
+        return;
+    forget_opening(k);
+    if (k->env != NULL)
+        mdb_env_close(k->env);
+    free(k);
+}
+
+void kv_close(kv *k)
+{
+    if (k == NULL)
+        return;
+    /* What it says about itself must not reach the disk before what it speaks of. */
+    if (mdb_env_sync(k->env, 1) == 0 && write_head(k, true, NULL) == OG_OK)
+        (void)mdb_env_sync(k->env, 1);
+    kv_abandon(k);
+}
+
+og_status kv_discard(const char *dir, og_error *err)
+{
+    return file_remove_tree(dir, err);
+}
+
+og_status kv_sync(kv *k, og_error *err)
+{
+    int rc = mdb_env_sync(k->env, 1);
+    return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot write to the disk", rc);
+}
+
+bool kv_is_new(const kv *k)
+{
+    return k->is_new;
+}
+
+og_status kv_begin(kv *k, bool write, kv_txn **ret, og_error *err)
+{
+    kv_txn *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a transaction");
+    int rc = mdb_txn_begin(k->env, NULL, write ? 0 : MDB_RDONLY, &t->txn);
+    if (rc != 0) {
+        free(t);
+        return fail_mdb(err, k, "cannot begin", rc);
+    }
+    t->k = k;
+    t->write = write;
+    *ret = t;
+    return OG_OK;
+}
+
+og_status kv_commit(kv_txn *t, og_error *err)
+{
+    kv *k = t->k;
+    bool write = t->write;
+    int rc = mdb_txn_commit(t->txn);
+    free(t);
+    if (rc != 0)
+        return fail_mdb(err, k, "cannot commit", rc);
+    if (write)
+        forget_opening(k);
+    return OG_OK;
+}
+
+void kv_abort(kv_txn *t)
+{
+    if (t == NULL)
+        return;
+    mdb_txn_abort(t->txn);
+    free(t);
+}
+
+static og_status damaged(const kv_txn *t, int table, og_error *err)
+{
+    og_status status =
+        og_fail(err, OG_CORRUPT, "a value of table %d is damaged (its checksum is wrong)", table);
+    og_error_origin(err, t->k->dir);
+    return status;
+}
+
+og_status kv_get(kv_txn *t, int table, og_str key, og_str *ret, og_error *err)
+{
+    MDB_val k = {key.n, (void *)(uintptr_t)key.p}, v;
+    if (key.n == 0 || key.n > KV_MAX_KEY)
+        return OG_NOTFOUND;
+    int rc = mdb_get(t->txn, t->k->tables[table], &k, &v);
+    if (rc == MDB_NOTFOUND)
+        return OG_NOTFOUND;
+    if (rc != 0)
+        return fail_mdb(err, t->k, "cannot read", rc);
+    return checked(key, v, ret) ? OG_OK : damaged(t, table, err);
+}
+
+og_status kv_put(kv_txn *t, int table, og_str key, og_str value, og_error *err)
+{
+    if (key.n == 0 || key.n > KV_MAX_KEY)
+        return og_fail(err, OG_LIMIT, "a key has %zu bytes; 1 to %d are possible", key.n,
+                       KV_MAX_KEY);
+    int rc = put_checked(t->txn, t->k->tables[table], key, value);
+    return rc == 0 ? OG_OK : fail_mdb(err, t->k, "cannot write", rc);
+}
+
+og_status kv_delete(kv_txn *t, int table, og_str key, og_error *err)
+{
+    MDB_val k = {key.n, (void *)(uintptr_t)key.p};
+    if (key.n == 0 || key.n > KV_MAX_KEY)
+        return OG_OK;
+    int rc = mdb_del(t->txn, t->k->tables[table], &k, NULL);
+    return rc == 0 || rc == MDB_NOTFOUND ? OG_OK : fail_mdb(err, t->k, "cannot delete", rc);
+}
+
+static og_status visit_all(kv_txn *t, MDB_cursor *cursor, int table, og_str from, og_str prefix,
+                           kv_visit *fn, void *ctx, og_error *err)
+{
+    MDB_val k = {from.n, (void *)(uintptr_t)from.p}, v;
+    int rc = mdb_cursor_get(cursor, &k, &v, from.n > 0 ? MDB_SET_RANGE : MDB_FIRST);
+    for (; rc == 0; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        og_str key = {k.mv_data, k.mv_size}, value;
+        if (!og_str_starts(key, prefix))
+            return OG_OK;
+        if (!checked(key, v, &value))
+            return damaged(t, table, err);
+        og_status status = fn(ctx, key, value, err);
+        if (status != OG_OK)
+            return status == OG_AGAIN ? OG_OK : status;
+    }
+    return rc == MDB_NOTFOUND ? OG_OK : fail_mdb(err, t->k, "cannot read", rc);
+}
+
+og_status kv_scan(kv_txn *t, int table, og_str from, og_str prefix, kv_visit *fn, void *ctx,
+                  og_error *err)
+{
+    MDB_cursor *cursor;
+    if (from.n == 0)
+        from = prefix;
+    int rc = mdb_cursor_open(t->txn, t->k->tables[table], &cursor);
+    if (rc != 0)
+        return fail_mdb(err, t->k, "cannot read", rc);
+    og_status status = visit_all(t, cursor, table, from, prefix, fn, ctx, err);
+    mdb_cursor_close(cursor);
+    return status;
+}
+
+og_status kv_count(kv_txn *t, int table, uint64_t *ret, og_error *err)
+{
+    MDB_stat st;
+    int rc = mdb_stat(t->txn, t->k->tables[table], &st);
+    if (rc != 0)
+        return fail_mdb(err, t->k, "cannot count", rc);
+    *ret = st.ms_entries;
+    return OG_OK;
+}

@@ -1,0 +1,190 @@
+/* The form of records: written by gather, read by the pipeline, readable by a person with kcat. */
+#include "daemon/record.h"
+
+#include <inttypes.h>
+
+#include "fhir/base/temporal.h"
+
+#define CMP(a, b)                                                                                  \
+    do {                                                                                           \
+        if ((a) != (b))                                                                            \
+            return (a) < (b) ? -1 : 1;                                                             \
+    } while (0)
+
+int record_order_cmp_version(const record_order *a, const record_order *b)
+{
+    CMP(a->epoch, b->epoch);
+    CMP(a->time_us, b->time_us);
+    return 0;
+}
+
+int record_order_cmp(const record_order *a, const record_order *b)
+{
+    CMP(a->epoch, b->epoch);
+    CMP(a->time_us, b->time_us);
+    CMP(a->topic, b->topic);
+    CMP(a->partition, b->partition);
+    CMP(a->offset, b->offset);
+    CMP(a->entry, b->entry);
+    return 0;
+}
+
+bool record_patient_valid(og_str patient)
+{
+    if (patient.n == 0 || patient.n > RECORD_MAX_PATIENT)
+        return false;
+    for (size_t i = 0; i < patient.n; i++)
+        if ((unsigned char)patient.p[i] < 0x20 || patient.p[i] == 0x7f)
+            return false;
+    return true;
+}
+
+void record_write_route(og_buf *out, og_str tenant, og_str patient)
+{
+    og_buf_adds(out, tenant);
+    og_buf_addc(out, '|');
+    og_buf_adds(out, patient);
+}
+
+void record_write_key(og_buf *out, const record *r)
+{
+    record_write_route(out, r->tenant, r->patient);
+    og_buf_addc(out, '|');
+    og_buf_adds(out, r->type);
+    og_buf_addc(out, '/');
+    og_buf_adds(out, r->id);
+}
+
+void record_write_value(og_buf *out, const record *r)
+{
+    og_buf_addf(out, "{\"osteoguard\":1,\"epoch\":%" PRIu32 ",\"time\":%" PRId64 ",\"topic\":",
+                r->order.epoch, r->order.time_us);
+    og_buf_add_json(out, r->topic);
+    og_buf_addf(out,
+                ",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestamp\":%" PRId64
+                ",\"order\":%" PRIu32 ",\"entry\":%" PRIu32 ",\"of\":%" PRIu32 "%s}\n",
+                r->order.partition, r->order.offset, r->timestamp_ms, r->order.entry, r->entry,
+                r->of, r->deleted ? ",\"deleted\":true" : "");
+    if (!r->deleted)
+        og_buf_adds(out, r->body);
+}
+
+/* tenant|patient|Type/id; the patient may hold '|' itself (system|value), tenant and Type/id
+ * cannot. */
+static bool read_key(og_str key, record *ret)
+{
+    ptrdiff_t first = og_str_find(key, '|'), last = -1;
+    for (size_t i = key.n; i > 0 && last < 0; i--)
+        if (key.p[i - 1] == '|')
+            last = (ptrdiff_t)i - 1;
+    if (first < 0 || last <= first)
+        return false;
+    og_str what = og_str_from(key, (size_t)last + 1);
+    ptrdiff_t slash = og_str_find(what, '/');
+    if (slash <= 0 || (size_t)slash + 1 >= what.n)
+        return false;
+    ret->tenant = (og_str){key.p, (size_t)first};
+    ret->patient = (og_str){key.p + first + 1, (size_t)(last - first - 1)};
+    ret->type = (og_str){what.p, (size_t)slash};
+    ret->id = og_str_from(what, (size_t)slash + 1);
+    return ret->type.n <= 64 && ret->id.n <= 64 &&
+           (ret->patient.n == 0 || record_patient_valid(ret->patient));
+}
+
+static bool read_int(fhir_elem object, const char *name, int64_t min, int64_t max, int64_t *ret)
+{
+    fhir_elem e = fhir_get(object, name);
+    og_str raw = fhir_raw(e);
+    bool negative = raw.n > 0 && raw.p[0] == '-';
+    uint64_t value = 0;
+    if (fhir_kind_of(e) != FHIR_NUMBER || raw.n == (size_t)negative || raw.n > 19)
+        return false;
+    for (size_t i = negative; i < raw.n; i++) {
+        if (raw.p[i] < '0' || raw.p[i] > '9')
+            return false;
+        value = value * 10 + (uint64_t)(raw.p[i] - '0');
+    }
+    if (value > INT64_MAX)
+        return false;
+    int64_t number = negative ? -(int64_t)value : (int64_t)value;
+    if (number < min || number > max)
+        return false;
+    *ret = number;
+    return true;
+}
+
+og_status record_read(og_arena *a, og_str key, og_str value, record *ret, og_error *err)
+{
+    static const fhir_limits limits = {.max_bytes = 4096, .max_depth = 8};
+    record r = {0};
+    fhir_doc *doc = og_arena_zalloc(a, 1, sizeof *doc);
+    int64_t version, epoch, partition, order, entry, of;
+    if (doc == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a record");
+    if (!read_key(key, &r))
+        return og_fail(err, OG_SYNTAX, "the key is not tenant|patient|Type/id");
+    ptrdiff_t end = og_str_find(value, '\n');
+    if (end < 0)
+        return og_fail(err, OG_SYNTAX, "the value has no head line");
+    og_status status = fhir_decode(a, (og_str){value.p, (size_t)end}, &limits, doc, err);
+    if (status != OG_OK)
+        return status;
+    fhir_elem head = fhir_root(doc);
+    if (!read_int(head, "osteoguard", 1, 1, &version) ||
+        !read_int(head, "epoch", 0, UINT32_MAX, &epoch) ||
+        !read_int(head, "time", INT64_MIN, INT64_MAX, &r.order.time_us) ||
+        !read_int(head, "partition", INT32_MIN, INT32_MAX, &partition) ||
+        !read_int(head, "offset", INT64_MIN, INT64_MAX, &r.order.offset) ||
+        !read_int(head, "timestamp", INT64_MIN, INT64_MAX, &r.timestamp_ms) ||
+        !read_int(head, "order", 0, UINT32_MAX, &order) ||
+        !read_int(head, "entry", 0, UINT32_MAX, &entry) ||
+        !read_int(head, "of", 0, UINT32_MAX, &of))
+        return og_fail(err, OG_INVALID, "the head line is not that of a record");
+    r.topic = fhir_string(a, fhir_get(head, "topic"));
+    r.order.epoch = (uint32_t)epoch;
+    r.order.partition = (int32_t)partition;
+    r.order.entry = (uint32_t)order;
+    r.order.topic = og_crc32c(0, r.topic.p, r.topic.n);
+    r.entry = (uint32_t)entry;
+    r.of = (uint32_t)of;
+    r.deleted = fhir_kind_of(fhir_get(head, "deleted")) == FHIR_TRUE;
+    r.body = og_str_from(value, (size_t)end + 1);
+    if (r.deleted != (r.body.n == 0))
+        return og_fail(err, OG_INVALID, "a record has a resource, or is marked as deleted");
+    *ret = r;
+    return OG_OK;
+}
+
+/* Microseconds behind the last whole millisecond: digits 4 to 6 of the fraction. */
+static int64_t extra_us(og_str text)
+{
+    ptrdiff_t dot = og_str_find(text, '.');
+    int64_t us = 0, unit = 100;
+    for (size_t i = dot < 0 ? text.n : (size_t)dot + 4; i < text.n && unit > 0; i++, unit /= 10) {
+        if (text.p[i] < '0' || text.p[i] > '9')
+            break;
+        us += (text.p[i] - '0') * unit;
+    }
+    return us;
+}
+
+/* The third digit of the fraction must be there before the fourth can be. */
+static bool has_long_fraction(og_str text)
+{
+    ptrdiff_t dot = og_str_find(text, '.');
+    if (dot < 0 || (size_t)dot + 4 >= text.n)
+        return false;
+    for (size_t i = (size_t)dot + 1; i < (size_t)dot + 4; i++)
+        if (text.p[i] < '0' || text.p[i] > '9')
+            return false;
+    return true;
+}
+
+bool record_instant_us(og_str text, int64_t *ret)
+{
+    og_temporal t;
+    if (!og_temporal_parse_fhir(text, &t) || t.precision < OG_SECOND)
+        return false;
+    *ret = og_temporal_earliest_ms(&t, 0) * 1000 + (has_long_fraction(text) ? extra_us(text) : 0);
+    return true;
+}
