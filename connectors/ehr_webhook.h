@@ -42,8 +42,9 @@ OG_MUSTCHECK og_status ehr_webhook_post(ehr_webhook *ep, og_str body, og_str key
 /* Frees it; cancels what is in flight. Accepts NULL. */
 void ehr_webhook_free(ehr_webhook *ep);
 
-/* What a response means: 2xx CONN_DONE; 408, 425, 429, 5xx (but 501, 505) and transport failures
- * CONN_AGAIN; 401, 403 CONN_AGAIN (the token may come right); every other status CONN_NEVER. */
+/* What a response means: 2xx CONN_DONE; 408, 409 (the same key is being worked on), 421, 425, 429,
+ * 5xx (but 501, 505) and transport failures CONN_AGAIN; 401, 403, 407 CONN_AGAIN (the token may
+ * come right); every other status CONN_NEVER. */
 conn_verdict ehr_webhook_verdict(http_failure failure, int status);
 
 #endif

@@ -82,6 +82,9 @@ size_t http_client_pending(const http_client *client);
  * loop. Accepts NULL. */
 void http_client_close(http_client *client, void (*on_closed)(void *ctx), void *ctx);
 
+/* OG_INVALID when url is not an http or https URL with a host. */
+OG_MUSTCHECK og_status http_url_check(const char *url, og_error *err);
+
 /* What a Retry-After header asks for (RFC 9110 10.2.3: seconds or a date), in ms from now, clamped
  * to 0..3600000; -1 when it is absent or neither. date is the same response's Date header; without
  * one a date is measured against now_ms (Unix time). */
