@@ -3,11 +3,18 @@
 #define OG_FHIR_PRIVATE_H
 
 #include "fhir/decode.h"
+#include "fhir/model.h"
 
 /* Takes one escape, or one byte as it stands, off *p (which is before end) and writes its UTF-8 to
  * out. Returns the length. Damaged escapes, which fhir_decode lets nobody see, become U+FFFD. */
 size_t fhir__unescape(const char **p, const char *end, char out[4]);
 /* Byte order of two texts that may hold escapes, by their unescaped form: <0, 0, >0. */
 int fhir__cmp_escaped(og_str a, og_str b);
+
+/* Is s an id as R4 defines it: [A-Za-z0-9\-\.]{1,64}? */
+bool fhir__id_valid(og_str s);
+/* Has e the JSON type, and the lexical form too, of a primitive of this kind? */
+bool fhir__primitive_json(fhir_primitive kind, fhir_elem e);
+bool fhir__primitive_form(fhir_primitive kind, fhir_elem e);
 
 #endif

@@ -12,15 +12,33 @@ typedef struct fhir_resource {
 } fhir_resource;
 
 /* Checks that e is an object with a known R4 resourceType (string) and, when present, an id of the FHIR id
- * type ([A-Za-z0-9\-\.]{1,64}). resourceType may stand anywhere in the object. OG_INVALID with path else. */
+ * type ([A-Za-z0-9\-\.]{1,64}; one that is spelt with JSON escapes is refused, since r->id borrows the
+ * text). resourceType may stand anywhere in the object. OG_INVALID with path else. */
 OG_MUSTCHECK og_status fhir_resource_of(fhir_elem e, fhir_resource *ret, og_error *err);
 
-/* Checks what the way of an event relies on, with the element's path in err: every primitive of the
- * resource has the JSON type and lexical form that the R4 model tables say (date, dateTime, instant, id,
- * code, decimal, boolean ...), no element is a wrong JSON type (array against object), no unknown
- * resourceType in contained. Unknown element names are accepted (extensions of profiles do not add
- * names, but real data have them). OG_INVALID else. */
+/* What the way of an event relies on, with the element's path in err. OG_INVALID for what makes a record
+ * meaningless or would be read wrongly:
+ *   - an element of another JSON type than the R4 model says: object against primitive, one value against
+ *     an array, a string against a number or a boolean and the other way round;
+ *   - a contained resource, or one in a Bundle entry, without a known resourceType or with a bad id.
+ * OG_LIMIT for elements nested deeper than 512.
+ * Accepted as it is, because real senders write it and evaluation reads null where it cannot read more:
+ *   - lexical slips: dates that are partial, without zone, with `-0400` or with 7 digits of a fraction,
+ *     codes with spaces, ids of elements, empty strings, numbers out of range;
+ *   - JSON null for an absent element, empty arrays and objects, `_name` without `name`;
+ *   - names that R4 does not know. */
 OG_MUSTCHECK og_status fhir_resource_check(const fhir_resource *r, og_error *err);
+
+/* The same and the lexical form of every primitive (fhir_primitive_valid), and no null, empty string,
+ * array or object where R4 (json.html) forbids them. For authors and tests, not for the way of an event.
+ * Unknown names are still accepted. */
+OG_MUSTCHECK og_status fhir_resource_check_strict(const fhir_resource *r, og_error *err);
+
+/* True when e has the JSON type and the lexical form of the primitive called type ("dateTime", "code",
+ * "ObservationStatus"), R4 datatypes.html: regular expressions, ranges, and dates that the calendar has.
+ * A code with a required binding is looked at as a code only. False for null, for absent elements and for
+ * types that are no primitives. */
+bool fhir_primitive_valid(og_str type, fhir_elem e);
 
 /* meta.versionId / meta.lastUpdated as they stand; empty when absent. */
 og_str fhir_meta_version(const fhir_resource *r);
@@ -30,7 +48,8 @@ og_str fhir_meta_last_updated(const fhir_resource *r);
 fhir_elem fhir_coding_in(fhir_elem codeable_concept, const char *system);
 
 /* The choice element `value[x]`: base "value" finds valueQuantity, valueString ... ; *ret_type is the part
- * behind base ("Quantity"). Absent when there is none. */
+ * behind base ("Quantity"), which is always the name of an R4 type but for the case of its first letter.
+ * Absent when there is none; the first one when there are several. ret_type may be NULL. */
 fhir_elem fhir_choice(fhir_elem object, const char *base, og_str *ret_type);
 
 #endif
