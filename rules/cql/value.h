@@ -147,7 +147,7 @@ static inline cql_value cql_string(og_str s)
 }
 static inline og_str cql_str(cql_value v)
 {
-    return (og_str){v.string, v.length};
+    return (og_str){v.string != NULL ? v.string : "", v.length};
 }
 
 /* The value as CQL literal text: 'it\'s', @2012-01-01T, 5.0 'mg', 4 days, Interval[1, 5), { 1, 2 },
