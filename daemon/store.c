@@ -1,0 +1,706 @@
+/* Rows of a partition's store: their keys, their heads, and the rules that keep them in step (an
+ * alert's review has one index row, a resource's references have theirs). No function commits: the
+ * pipeline does. */
+#include "daemon/store.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "fhir/model.h"
+#include "fhir/reference.h"
+
+#define SCHEMA          "osteoguard-store-1"
+#define MAX_SHARED_HOPS 3
+#define MAX_SHARED      256 /* shared resources in one patient's view */
+
+static const char *const table_names[STORE_TABLES] = {
+    "resource", "alert", "delivery", "due", "review", "reference", "dirty", "sequence", "meta"};
+
+og_status store_open(const char *dir, size_t map_bytes, bool sync_each, const char *boot_id,
+                     store **ret, og_error *err)
+{
+    kv_options options = {.dir = dir,
+                          .tables = table_names,
+                          .table_count = STORE_TABLES,
+                          .map_bytes = map_bytes,
+                          .sync_each = sync_each,
+                          .schema = SCHEMA,
+                          .boot_id = boot_id};
+    return kv_open(&options, ret, err);
+}
+
+/* ---- keys ---- */
+
+typedef struct key {
+    char p[KV_MAX_KEY + 1];
+    size_t n;
+} key;
+
+/* What does not fit makes a key longer than KV_MAX_KEY, which the store refuses. */
+static void key_add(key *k, og_str s)
+{
+    size_t room = sizeof k->p - k->n;
+    size_t n = s.n < room ? s.n : room;
+    if (n > 0)
+        memcpy(k->p + k->n, s.p, n);
+    k->n += n;
+}
+
+static void key_zero(key *k)
+{
+    key_add(k, (og_str){"", 1});
+}
+
+static og_str key_str(const key *k)
+{
+    return (og_str){k->p, k->n};
+}
+
+static void key_resource(key *k, og_str patient, og_str type, og_str id)
+{
+    k->n = 0;
+    key_add(k, patient);
+    key_zero(k);
+    key_add(k, type);
+    key_add(k, OG_STR("/"));
+    key_add(k, id);
+}
+
+static void key_prefix(key *k, og_str patient)
+{
+    k->n = 0;
+    key_add(k, patient);
+    key_zero(k);
+}
+
+static void key_alert(key *k, og_str patient, const char *alert_id)
+{
+    key_prefix(k, patient);
+    key_add(k, og_str_of(alert_id));
+}
+
+static void key_due(key *k, int64_t due_ms, og_str patient)
+{
+    uint64_t ordered =
+        (uint64_t)due_ms ^ ((uint64_t)1 << 63); /* byte order = numerical order, also before 1970 */
+    char bytes[8];
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (char)(unsigned char)(ordered >> (56 - 8 * i));
+    k->n = 0;
+    key_add(k, (og_str){bytes, 8});
+    key_add(k, patient);
+}
+
+static int64_t due_of_key(og_str k)
+{
+    uint64_t ordered = 0;
+    for (size_t i = 0; i < 8; i++)
+        ordered = ordered << 8 | (unsigned char)k.p[i];
+    return (int64_t)(ordered ^ ((uint64_t)1 << 63));
+}
+
+/* ---- numbers as text ---- */
+
+static og_status put_int(store_txn *t, int table, og_str k, int64_t value, og_error *err)
+{
+    char text[32];
+    int n = snprintf(text, sizeof text, "%" PRId64, value);
+    return kv_put(t, table, k, (og_str){text, (size_t)n}, err);
+}
+
+static og_status get_int(store_txn *t, int table, og_str k, int64_t *ret, og_error *err)
+{
+    og_str value;
+    char text[32], *end;
+    og_status status = kv_get(t, table, k, &value, err);
+    if (status != OG_OK)
+        return status;
+    if (value.n == 0 || value.n >= sizeof text)
+        return og_fail(err, OG_CORRUPT, "a stored number is not one");
+    memcpy(text, value.p, value.n);
+    text[value.n] = '\0';
+    *ret = strtoll(text, &end, 10);
+    return *end == '\0' ? OG_OK : og_fail(err, OG_CORRUPT, "a stored number is not one");
+}
+
+/* ---- resources ---- */
+
+/* The head of a resource row, as it lies in the store (this machine's byte order: the store never
+ * travels). */
+typedef struct head {
+    uint8_t form, deleted;
+    uint16_t unused;
+    uint32_t epoch;
+    int64_t time_us;
+    uint32_t topic;
+    int32_t partition;
+    int64_t offset;
+    uint32_t entry, unused2;
+    uint64_t hash;
+} head;
+#define HEAD_FORM 1
+
+static head head_of(const record *r)
+{
+    head h = {.form = HEAD_FORM,
+              .deleted = r->deleted,
+              .epoch = r->order.epoch,
+              .time_us = r->order.time_us,
+              .topic = r->order.topic,
+              .partition = r->order.partition,
+              .offset = r->order.offset,
+              .entry = r->order.entry,
+              .hash = og_str_hash(r->body)};
+    return h;
+}
+
+static record_order order_of(const head *h)
+{
+    return (record_order){h->epoch, h->time_us, h->topic, h->partition, h->offset, h->entry};
+}
+
+static bool read_head(og_str value, head *ret, og_str *ret_image)
+{
+    if (value.n < sizeof *ret)
+        return false;
+    memcpy(ret, value.p, sizeof *ret);
+    *ret_image = og_str_from(value, sizeof *ret);
+    return ret->form == HEAD_FORM;
+}
+
+bool store_is_shared_type(og_str type)
+{
+    uint16_t number = fhir_type_of(type);
+    return fhir_type_is_concrete_resource(number) && !og_str_is(type, "Patient") &&
+           fhir_type_patient_paths(number).n == 0;
+}
+
+/* Calls fn with every Type/id of a shared type that doc refers to. Flat over the tape: a member
+ * called `reference` is a KEY node and the node behind it. */
+typedef og_status reference_fn(void *ctx, og_str type_id, og_error *err);
+
+static og_status each_shared_reference(og_arena *a, const fhir_doc *doc, reference_fn *fn,
+                                       void *ctx, og_error *err)
+{
+    for (uint32_t i = 0; i + 1 < doc->count; i++) {
+        og_str name = {doc->text + doc->nodes[i].pos, doc->nodes[i].info >> 4};
+        if ((doc->nodes[i].info & 15u) != FHIR_KEY || !og_str_is(name, "reference"))
+            continue;
+        fhir_reference ref = fhir_reference_parse(fhir_string(a, (fhir_elem){doc, i + 1}));
+        if ((ref.kind != FHIR_REF_RELATIVE && ref.kind != FHIR_REF_ABSOLUTE) ||
+            !store_is_shared_type(ref.type))
+            continue;
+        og_str type_id = og_arena_printf(a, "%.*s/%.*s", OG_STR_ARG(ref.type), OG_STR_ARG(ref.id));
+        og_status status =
+            type_id.p != NULL ? fn(ctx, type_id, err) : og_fail(err, OG_NOMEM, "no memory");
+        if (status != OG_OK)
+            return status;
+    }
+    return OG_OK;
+}
+
+typedef struct reference_row {
+    store_txn *t;
+    og_str patient, type, id;
+    bool remove;
+} reference_row;
+
+static og_status change_reference_row(void *ctx, og_str type_id, og_error *err)
+{
+    const reference_row *row = ctx;
+    key k = {.n = 0};
+    key_add(&k, type_id);
+    key_zero(&k);
+    key_add(&k, row->patient);
+    key_zero(&k);
+    key_add(&k, row->type);
+    key_add(&k, OG_STR("/"));
+    key_add(&k, row->id);
+    return row->remove ? kv_delete(row->t, STORE_REFERENCE, key_str(&k), err)
+                       : kv_put(row->t, STORE_REFERENCE, key_str(&k), OG_STR(""), err);
+}
+
+/* The index rows of the old document go, those of the new one come. */
+static og_status change_references(store_txn *t, og_arena *a, const record *r, og_str old_image,
+                                   const fhir_doc *doc, og_error *err)
+{
+    reference_row row = {t, r->patient, r->type, r->id, true};
+    fhir_doc old;
+    og_status status = OG_OK;
+    if (old_image.n > 0) {
+        status = fhir_image_read(a, old_image, &old, err);
+        if (status == OG_OK)
+            status = each_shared_reference(a, &old, change_reference_row, &row, err);
+    }
+    row.remove = false;
+    if (status == OG_OK && doc != NULL)
+        status = each_shared_reference(a, doc, change_reference_row, &row, err);
+    return status;
+}
+
+static og_status put_resource(store_txn *t, og_arena *a, og_str k, const head *h,
+                              const fhir_doc *doc, og_error *err)
+{
+    size_t image = doc != NULL ? fhir_image_size(doc) : 0;
+    char *value = og_arena_alloc(a, sizeof *h + image);
+    if (value == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a resource");
+    memcpy(value, h, sizeof *h);
+    if (doc != NULL)
+        fhir_image_write(doc, value + sizeof *h);
+    return kv_put(t, STORE_RESOURCE, k, (og_str){value, sizeof *h + image}, err);
+}
+
+og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fhir_doc *doc,
+                      store_applied *ret, og_error *err)
+{
+    key k;
+    head fresh = head_of(r), old;
+    og_str value, old_image = {NULL, 0};
+    key_resource(&k, r->patient, r->type, r->id);
+    og_status status = kv_get(t, STORE_RESOURCE, key_str(&k), &value, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    bool known = status == OG_OK, same = !known && r->deleted;
+    if (known) {
+        if (!read_head(value, &old, &old_image))
+            return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
+        record_order had = order_of(&old);
+        same = old.hash == fresh.hash && old.deleted == fresh.deleted;
+        if (record_order_cmp(&r->order, &had) <= 0 ||
+            (same && record_order_cmp_version(&r->order, &had) == 0)) {
+            *ret = STORE_STALE;
+            return OG_OK;
+        }
+    }
+    if (!same) /* before the put: old_image is borrowed until then */
+        status = change_references(t, scratch, r, old_image, doc, err);
+    else
+        status = OG_OK;
+    if (status == OG_OK)
+        status = put_resource(t, scratch, key_str(&k), &fresh, doc, err);
+    if (status == OG_OK)
+        *ret = same ? STORE_SAME : STORE_APPLIED;
+    return status;
+}
+
+/* ---- the view ---- */
+
+typedef struct view {
+    og_arena *a;
+    fhir_resource *at;
+    size_t count, cap;
+    size_t shared_first; /* at[shared_first..count) are shared resources */
+    store_txn *shared;
+} view;
+
+static og_status view_add(view *v, og_str image, og_error *err)
+{
+    if (v->count == v->cap) {
+        size_t cap = v->cap == 0 ? 64 : v->cap * 2;
+        v->at = og_arena_grow(v->a, v->at, v->cap * sizeof *v->at, cap * sizeof *v->at);
+        if (v->at == NULL)
+            return og_fail(err, OG_NOMEM, "no memory for the patient's resources");
+        v->cap = cap;
+    }
+    fhir_doc *doc = og_arena_alloc(v->a, sizeof *doc);
+    if (doc == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the patient's resources");
+    og_status status = fhir_image_read(v->a, image, doc, err);
+    if (status == OG_OK)
+        status = fhir_resource_of(fhir_root(doc), &v->at[v->count], err);
+    if (status == OG_OK)
+        v->count++;
+    return status;
+}
+
+static og_status view_visit(void *ctx, og_str k, og_str value, og_error *err)
+{
+    head h;
+    og_str image;
+    (void)k;
+    if (!read_head(value, &h, &image))
+        return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
+    return h.deleted ? OG_OK : view_add(ctx, image, err);
+}
+
+static bool view_has_shared(const view *v, og_str type_id)
+{
+    for (size_t i = v->shared_first; i < v->count; i++) {
+        const fhir_resource *r = &v->at[i];
+        if (type_id.n == r->type.n + 1 + r->id.n && og_str_starts(type_id, r->type) &&
+            og_str_ends(type_id, r->id))
+            return true;
+    }
+    return false;
+}
+
+static og_status view_refer(void *ctx, og_str type_id, og_error *err)
+{
+    view *v = ctx;
+    key k = {.n = 0};
+    og_str value, image;
+    head h;
+    if (view_has_shared(v, type_id) || v->count - v->shared_first >= MAX_SHARED)
+        return OG_OK;
+    key_zero(&k);
+    key_add(&k, type_id);
+    og_status status = kv_get(v->shared, STORE_RESOURCE, key_str(&k), &value, err);
+    if (status != OG_OK)
+        return status == OG_NOTFOUND ? OG_OK : status; /* it may come later, or never */
+    if (!read_head(value, &h, &image))
+        return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
+    return h.deleted ? OG_OK : view_add(v, image, err);
+}
+
+og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
+                     const fhir_resource **ret, size_t *ret_count, og_error *err)
+{
+    view v = {.a = a, .shared = shared};
+    key k;
+    key_prefix(&k, patient);
+    og_status status = kv_scan(t, STORE_RESOURCE, key_str(&k), key_str(&k), view_visit, &v, err);
+    v.shared_first = v.count;
+    size_t first = 0;
+    for (int hop = 0; status == OG_OK && shared != NULL && hop < MAX_SHARED_HOPS; hop++) {
+        size_t end = v.count;
+        for (; status == OG_OK && first < end; first++)
+            status = each_shared_reference(a, v.at[first].root.doc, view_refer, &v, err);
+    }
+    if (status == OG_OK && og_arena_failed(a))
+        status = og_fail(err, OG_LIMIT, "the patient's resources do not fit the memory limit");
+    if (status != OG_OK)
+        return status;
+    *ret = v.at;
+    *ret_count = v.count;
+    return OG_OK;
+}
+
+/* ---- lists of patients ---- */
+
+typedef struct names {
+    og_arena *a;
+    og_str *at;
+    size_t count, cap, max;
+    int64_t now_ms;
+    size_t prefix;
+} names;
+
+static og_status names_add(names *l, og_str name, og_error *err)
+{
+    if (l->count == l->cap) {
+        size_t cap = l->cap == 0 ? 16 : l->cap * 2;
+        l->at = og_arena_grow(l->a, l->at, l->cap * sizeof *l->at, cap * sizeof *l->at);
+        if (l->at == NULL)
+            return og_fail(err, OG_NOMEM, "no memory for a list of patients");
+        l->cap = cap;
+    }
+    og_str copy = og_arena_str(l->a, name);
+    if (copy.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a list of patients");
+    l->at[l->count++] = copy;
+    return l->count >= l->max ? OG_AGAIN : OG_OK;
+}
+
+static og_str until_zero(og_str s)
+{
+    ptrdiff_t zero = og_str_find(s, '\0');
+    return zero < 0 ? s : (og_str){s.p, (size_t)zero};
+}
+
+static og_status first_patient(void *ctx, og_str k, og_str value, og_error *err)
+{
+    (void)value;
+    og_status status = names_add(ctx, until_zero(k), err);
+    return status == OG_OK ? OG_AGAIN : status;
+}
+
+og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max, const og_str **ret,
+                         size_t *ret_count, og_error *err)
+{
+    names l = {.a = a, .max = SIZE_MAX};
+    key from = {.n = 0};
+    if (after.n > 0) {
+        key_add(&from, after);
+        key_add(&from, OG_STR("\1")); /* behind every row of `after` */
+    }
+    while (l.count < max) { /* one seek for each patient: its rows are not read */
+        size_t before = l.count;
+        og_status status =
+            kv_scan(t, STORE_RESOURCE, key_str(&from), (og_str){NULL, 0}, first_patient, &l, err);
+        if (status != OG_OK)
+            return status;
+        if (l.count == before)
+            break;
+        from.n = 0;
+        key_add(&from, l.at[l.count - 1]);
+        key_add(&from, OG_STR("\1"));
+    }
+    *ret = l.at;
+    *ret_count = l.count;
+    return OG_OK;
+}
+
+static og_status add_referrer(void *ctx, og_str k, og_str value, og_error *err)
+{
+    names *l = ctx;
+    (void)value;
+    og_str patient = until_zero(og_str_from(k, l->prefix));
+    if (l->count > 0 && og_str_eq(l->at[l->count - 1], patient))
+        return OG_OK;
+    return names_add(l, patient, err);
+}
+
+og_status store_referrers(store_txn *t, og_arena *a, og_str type_id, const og_str **ret,
+                          size_t *ret_count, og_error *err)
+{
+    names l = {.a = a, .max = SIZE_MAX};
+    key k = {.n = 0};
+    key_add(&k, type_id);
+    key_zero(&k);
+    l.prefix = k.n;
+    og_status status = kv_scan(t, STORE_REFERENCE, key_str(&k), key_str(&k), add_referrer, &l, err);
+    if (status != OG_OK)
+        return status;
+    *ret = l.at;
+    *ret_count = l.count;
+    return OG_OK;
+}
+
+typedef struct each_ctx {
+    store_visit *fn;
+    void *ctx;
+} each_ctx;
+
+static og_status visit_resource(void *ctx, og_str k, og_str value, og_error *err)
+{
+    const each_ctx *e = ctx;
+    head h;
+    og_str image, patient = until_zero(k);
+    if (!read_head(value, &h, &image))
+        return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
+    record_order order = order_of(&h);
+    return e->fn(e->ctx, patient, og_str_from(k, patient.n + 1), &order, err);
+}
+
+og_status store_each_resource(store_txn *t, store_visit *fn, void *ctx, og_error *err)
+{
+    each_ctx e = {fn, ctx};
+    return kv_scan(t, STORE_RESOURCE, (og_str){NULL, 0}, (og_str){NULL, 0}, visit_resource, &e,
+                   err);
+}
+
+/* ---- alerts ---- */
+
+typedef struct alerts {
+    og_arena *a;
+    plan_alert *at;
+    size_t count, cap;
+} alerts;
+
+static og_status add_alert(void *ctx, og_str k, og_str value, og_error *err)
+{
+    alerts *l = ctx;
+    (void)k;
+    if (l->count == l->cap) {
+        size_t cap = l->cap == 0 ? 8 : l->cap * 2;
+        l->at = og_arena_grow(l->a, l->at, l->cap * sizeof *l->at, cap * sizeof *l->at);
+        if (l->at == NULL)
+            return og_fail(err, OG_NOMEM, "no memory for the patient's alerts");
+        l->cap = cap;
+    }
+    /* the pages of alerts are written while these are still in use: copy */
+    og_str copy = og_arena_str(l->a, value);
+    if (copy.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the patient's alerts");
+    og_status status = plan_alert_read(l->a, copy, &l->at[l->count], err);
+    if (status == OG_OK)
+        l->count++;
+    return status;
+}
+
+og_status store_alerts(store_txn *t, og_arena *a, og_str patient, const plan_alert **ret,
+                       size_t *ret_count, og_error *err)
+{
+    alerts l = {.a = a};
+    key k;
+    key_prefix(&k, patient);
+    og_status status = kv_scan(t, STORE_ALERT, key_str(&k), key_str(&k), add_alert, &l, err);
+    if (status != OG_OK)
+        return status;
+    *ret = l.at;
+    *ret_count = l.count;
+    return OG_OK;
+}
+
+og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *alert_id,
+                      plan_alert *ret, og_error *err)
+{
+    key k;
+    og_str value;
+    key_alert(&k, patient, alert_id);
+    og_status status = kv_get(t, STORE_ALERT, key_str(&k), &value, err);
+    if (status != OG_OK)
+        return status;
+    value = og_arena_str(a, value);
+    return value.p != NULL ? plan_alert_read(a, value, ret, err)
+                           : og_fail(err, OG_NOMEM, "no memory for an alert");
+}
+
+og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_alert *alert,
+                          og_error *err)
+{
+    key k;
+    og_str text = plan_alert_write(a, alert);
+    if (text.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for an alert");
+    key_alert(&k, patient, alert->id);
+    return kv_put(t, STORE_ALERT, key_str(&k), text, err);
+}
+
+/* ---- dirty, due ---- */
+
+og_status store_mark_dirty(store_txn *t, og_str patient, int64_t offset, og_error *err)
+{
+    int64_t first;
+    og_status status = get_int(t, STORE_DIRTY, patient, &first, err);
+    if (status == OG_OK)
+        return OG_OK; /* the first offset stands */
+    return status == OG_NOTFOUND ? put_int(t, STORE_DIRTY, patient, offset, err) : status;
+}
+
+static og_status add_key(void *ctx, og_str k, og_str value, og_error *err)
+{
+    (void)value;
+    return names_add(ctx, k, err);
+}
+
+og_status store_dirty(store_txn *t, og_arena *a, size_t max, const og_str **ret, size_t *ret_count,
+                      og_error *err)
+{
+    names l = {.a = a, .max = max};
+    og_status status =
+        kv_scan(t, STORE_DIRTY, (og_str){NULL, 0}, (og_str){NULL, 0}, add_key, &l, err);
+    if (status != OG_OK)
+        return status;
+    *ret = l.at;
+    *ret_count = l.count;
+    return OG_OK;
+}
+
+og_status store_clear_dirty(store_txn *t, og_str patient, og_error *err)
+{
+    return kv_delete(t, STORE_DIRTY, patient, err);
+}
+
+og_status store_dirty_count(store_txn *t, uint64_t *ret, og_error *err)
+{
+    return kv_count(t, STORE_DIRTY, ret, err);
+}
+
+og_status store_set_review(store_txn *t, og_str patient, int64_t due_ms, og_error *err)
+{
+    key k;
+    int64_t old = 0;
+    og_status status = get_int(t, STORE_REVIEW, patient, &old, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    if (status == OG_NOTFOUND && due_ms == 0)
+        return OG_OK;
+    if (status == OG_OK) {
+        if (old == due_ms)
+            return OG_OK;
+        key_due(&k, old, patient);
+        status = kv_delete(t, STORE_DUE, key_str(&k), err);
+        if (status != OG_OK)
+            return status;
+    }
+    if (due_ms == 0)
+        return kv_delete(t, STORE_REVIEW, patient, err);
+    key_due(&k, due_ms, patient);
+    status = kv_put(t, STORE_DUE, key_str(&k), OG_STR(""), err);
+    return status == OG_OK ? put_int(t, STORE_REVIEW, patient, due_ms, err) : status;
+}
+
+static og_status add_due(void *ctx, og_str k, og_str value, og_error *err)
+{
+    names *l = ctx;
+    (void)value;
+    if (k.n <= 8)
+        return og_fail(err, OG_CORRUPT, "a row of the timer index has no patient");
+    if (due_of_key(k) > l->now_ms)
+        return OG_AGAIN;
+    return names_add(l, og_str_from(k, 8), err);
+}
+
+og_status store_due(store_txn *t, og_arena *a, int64_t now_ms, size_t max, const og_str **ret,
+                    size_t *ret_count, og_error *err)
+{
+    names l = {.a = a, .max = max, .now_ms = now_ms};
+    og_status status =
+        kv_scan(t, STORE_DUE, (og_str){NULL, 0}, (og_str){NULL, 0}, add_due, &l, err);
+    if (status != OG_OK)
+        return status;
+    *ret = l.at;
+    *ret_count = l.count;
+    return OG_OK;
+}
+
+static og_status first_due(void *ctx, og_str k, og_str value, og_error *err)
+{
+    int64_t *ret = ctx;
+    (void)value;
+    if (k.n <= 8)
+        return og_fail(err, OG_CORRUPT, "a row of the timer index has no patient");
+    *ret = due_of_key(k);
+    return OG_AGAIN;
+}
+
+og_status store_next_due(store_txn *t, int64_t *ret, og_error *err)
+{
+    int64_t due = 0;
+    og_status status =
+        kv_scan(t, STORE_DUE, (og_str){NULL, 0}, (og_str){NULL, 0}, first_due, &due, err);
+    if (status == OG_OK)
+        *ret = due;
+    return status;
+}
+
+/* ---- the rest ---- */
+
+og_status store_meta_int(store_txn *t, const char *name, int64_t *ret, og_error *err)
+{
+    return get_int(t, STORE_META, og_str_of(name), ret, err);
+}
+
+og_status store_set_meta_int(store_txn *t, const char *name, int64_t value, og_error *err)
+{
+    return put_int(t, STORE_META, og_str_of(name), value, err);
+}
+
+og_status store_meta(store_txn *t, const char *name, og_str *ret, og_error *err)
+{
+    return kv_get(t, STORE_META, og_str_of(name), ret, err);
+}
+
+og_status store_set_meta(store_txn *t, const char *name, og_str value, og_error *err)
+{
+    return kv_put(t, STORE_META, og_str_of(name), value, err);
+}
+
+og_status store_next_sequence(store_txn *t, const char *endpoint, og_str patient, int64_t *ret,
+                              og_error *err)
+{
+    key k = {.n = 0};
+    int64_t last = 0;
+    key_add(&k, og_str_of(endpoint));
+    key_zero(&k);
+    key_add(&k, patient);
+    og_status status = get_int(t, STORE_SEQUENCE, key_str(&k), &last, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    status = put_int(t, STORE_SEQUENCE, key_str(&k), last + 1, err);
+    if (status == OG_OK)
+        *ret = last + 1;
+    return status;
+}

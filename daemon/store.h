@@ -1,0 +1,144 @@
+/* The store: what one partition of the records topic says, as evaluation wants it. An image of the
+ * log, never the only copy (STREAM 3.4): it may be thrown away at any time and is rebuilt from the
+ * topic.
+ *
+ * One kv per partition. Rows (\0 is a zero byte, which no id of a patient holds):
+ *
+ *   resource  patient \0 Type/id                  head (order, deleted, hash) and the image of the
+ * document alert     patient \0 alert id                 plan_alert_write delivery  endpoint \0
+ * patient \0 alert id     delivery.h due       due (8 bytes, big-endian) patient   - timer index,
+ * for the sweep review    patient                             due (text)     the same, to find the
+ * old index row reference Type/id \0 patient \0 Type/id       -              shared resource → who
+ * refers to it dirty     patient                             offset (text)  to be evaluated
+ *   sequence  endpoint \0 patient                 number (text)  of the last delivery
+ *   meta      name                                text
+ *
+ * The store of the shared topic has the same tables; its resources have the empty patient. */
+#ifndef OG_DAEMON_STORE_H
+#define OG_DAEMON_STORE_H
+
+#include "daemon/kv.h"
+#include "daemon/record.h"
+#include "rules/plan/plan.h"
+
+typedef kv store;
+typedef kv_txn store_txn;
+
+typedef enum store_table {
+    STORE_RESOURCE,
+    STORE_ALERT,
+    STORE_DELIVERY,
+    STORE_DUE,
+    STORE_REVIEW,
+    STORE_REFERENCE,
+    STORE_DIRTY,
+    STORE_SEQUENCE,
+    STORE_META,
+    STORE_TABLES
+} store_table;
+
+/* Opens the store in dir. OG_CORRUPT: discard it and open again. map_bytes: kv_options. boot_id
+ * NULL: the machine's. */
+OG_MUSTCHECK og_status store_open(const char *dir, size_t map_bytes, bool sync_each,
+                                  const char *boot_id, store **ret, og_error *err);
+
+static inline og_status store_begin(store *s, bool write, store_txn **ret, og_error *err)
+{
+    return kv_begin(s, write, ret, err);
+}
+/* Records, alerts, deliveries, due reviews and the offset: all or none. */
+static inline og_status store_commit(store_txn *t, og_error *err)
+{
+    return kv_commit(t, err);
+}
+static inline void store_abort(store_txn *t)
+{
+    kv_abort(t);
+}
+
+/* ---- resources ---- */
+
+typedef enum store_applied {
+    STORE_APPLIED, /* written; evaluation can see a difference */
+    STORE_SAME,    /* written, but only the version is newer: nothing to evaluate */
+    STORE_STALE    /* the store has this version or a newer one */
+} store_applied;
+
+/* Writes a record unless the store has it in the same or a newer version (STREAM 3.2). doc is the
+ * decoded body, NULL when the record is deleted (a tombstone with its version stays). scratch is
+ * for the call. */
+OG_MUSTCHECK og_status store_apply(store_txn *t, og_arena *scratch, const record *r,
+                                   const fhir_doc *doc, store_applied *ret, og_error *err);
+
+/* All that is known of a patient and not deleted, in order of Type/id, then the shared resources
+ * that it refers to, also indirectly (shared may be NULL). Documents live in a; their text is
+ * borrowed from the transactions until they end or a resource is written. */
+OG_MUSTCHECK og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
+                                  const fhir_resource **ret, size_t *ret_count, og_error *err);
+
+/* Ids of patients that have any row, in byte order, behind `after` (empty: from the first), at most
+ * max. */
+OG_MUSTCHECK og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max,
+                                      const og_str **ret, size_t *ret_count, og_error *err);
+
+/* Patients whose resources refer to this shared resource. */
+OG_MUSTCHECK og_status store_referrers(store_txn *t, og_arena *a, og_str type_id,
+                                       const og_str **ret, size_t *ret_count, og_error *err);
+
+/* Visits patient and Type/id of every resource, deleted ones too. */
+typedef og_status store_visit(void *ctx, og_str patient, og_str type_id, const record_order *order,
+                              og_error *err);
+OG_MUSTCHECK og_status store_each_resource(store_txn *t, store_visit *fn, void *ctx, og_error *err);
+
+/* True for a type that belongs to no patient compartment but that a patient's resources may refer
+ * to. */
+bool store_is_shared_type(og_str type);
+
+/* ---- alerts ---- */
+
+/* All alerts of a patient, resolved ones too. They live in a or are borrowed from the transaction.
+ */
+OG_MUSTCHECK og_status store_alerts(store_txn *t, og_arena *a, og_str patient,
+                                    const plan_alert **ret, size_t *ret_count, og_error *err);
+/* One alert; OG_NOTFOUND. */
+OG_MUSTCHECK og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *alert_id,
+                                   plan_alert *ret, og_error *err);
+OG_MUSTCHECK og_status store_put_alert(store_txn *t, og_arena *a, og_str patient,
+                                       const plan_alert *alert, og_error *err);
+
+/* ---- who is to be evaluated, and when ---- */
+
+OG_MUSTCHECK og_status store_mark_dirty(store_txn *t, og_str patient, int64_t offset,
+                                        og_error *err);
+/* Up to max dirty patients, in byte order. They stay dirty until store_clear_dirty. */
+OG_MUSTCHECK og_status store_dirty(store_txn *t, og_arena *a, size_t max, const og_str **ret,
+                                   size_t *ret_count, og_error *err);
+OG_MUSTCHECK og_status store_clear_dirty(store_txn *t, og_str patient, og_error *err);
+OG_MUSTCHECK og_status store_dirty_count(store_txn *t, uint64_t *ret, og_error *err);
+
+/* The patient's next review at due_ms; 0: none. Replaces the one before. */
+OG_MUSTCHECK og_status store_set_review(store_txn *t, og_str patient, int64_t due_ms,
+                                        og_error *err);
+/* Up to max patients whose review is due at now_ms, the longest overdue first. */
+OG_MUSTCHECK og_status store_due(store_txn *t, og_arena *a, int64_t now_ms, size_t max,
+                                 const og_str **ret, size_t *ret_count, og_error *err);
+/* When the next review is due; 0: none is. */
+OG_MUSTCHECK og_status store_next_due(store_txn *t, int64_t *ret, og_error *err);
+
+/* ---- the rest ---- */
+
+/* OG_NOTFOUND when it is not set. */
+OG_MUSTCHECK og_status store_meta_int(store_txn *t, const char *name, int64_t *ret, og_error *err);
+OG_MUSTCHECK og_status store_set_meta_int(store_txn *t, const char *name, int64_t value,
+                                          og_error *err);
+OG_MUSTCHECK og_status store_meta(store_txn *t, const char *name, og_str *ret, og_error *err);
+OG_MUSTCHECK og_status store_set_meta(store_txn *t, const char *name, og_str value, og_error *err);
+/* The next number of a patient's deliveries to an endpoint, from 1. */
+OG_MUSTCHECK og_status store_next_sequence(store_txn *t, const char *endpoint, og_str patient,
+                                           int64_t *ret, og_error *err);
+
+#define STORE_NEXT_OFFSET "next_offset" /* of the topic's partition */
+#define STORE_DIGEST      "digest"      /* of the content that all patients were evaluated with */
+#define STORE_SWEEP       "sweep" /* where the evaluation of all patients with new content stands */
+
+#endif
