@@ -33,20 +33,10 @@ bool fhir__id_valid(og_str s)
     return s.n >= 1 && s.n <= 64;
 }
 
-/* The unescaped form in buf, or {NULL,0} when it is longer than any primitive with a fixed form. */
+/* What has a fixed form, unescaped; what does not fit is longer than any of them. */
 static og_str short_text(fhir_elem e, char buf[LONGEST_COPIED])
 {
-    og_str raw = fhir_raw(e);
-    size_t n = 0;
-    for (const char *p = raw.p, *end = raw.p + raw.n; p < end;) {
-        char out[4];
-        size_t k = fhir__unescape(&p, end, out);
-        if (n + k > LONGEST_COPIED)
-            return (og_str){0};
-        memcpy(buf + n, out, k);
-        n += k;
-    }
-    return (og_str){buf, n};
+    return fhir__short_text(fhir_raw(e), buf, LONGEST_COPIED);
 }
 
 /* --- numbers --- */

@@ -107,25 +107,6 @@ static og_status check_array(fhir_elem array, uint16_t type, bool sibling, const
 
 /* --- members --- */
 
-/* The name of a member with its escapes resolved, in buf when it has any; empty when it is no R4
- * name. */
-static og_str member_name(fhir_elem value, char buf[LONGEST_NAME])
-{
-    og_str raw = fhir_key_of(value);
-    size_t n = 0;
-    if (og_str_find(raw, '\\') < 0)
-        return raw;
-    for (const char *p = raw.p, *end = raw.p + raw.n; p < end;) {
-        char out[4];
-        size_t k = fhir__unescape(&p, end, out);
-        if (n + k > LONGEST_NAME)
-            return (og_str){0};
-        memcpy(buf + n, out, k);
-        n += k;
-    }
-    return (og_str){buf, n};
-}
-
 /* The member `_name` beside a primitive `name`: its id and extensions. */
 static og_status check_sibling(fhir_elem e, const fhir_model_element *m, const step *at)
 {
@@ -165,7 +146,7 @@ static og_status check_object(fhir_elem object, uint16_t type, const step *at)
     bool empty = true;
     for (fhir_elem e = fhir_first(object); fhir_exists(e); e = fhir_next(object, e)) {
         empty = false;
-        here.name = member_name(e, buf);
+        here.name = fhir__short_text(fhir_key_of(e), buf, sizeof buf);
         og_status st = here.name.n != 0 ? check_member(e, type, &here) : OG_OK;
         if (st != OG_OK)
             return st;
@@ -199,20 +180,12 @@ static og_status refuse(og_error *err, const char *path, const char *text)
     return OG_INVALID;
 }
 
-/* The R4 resource type that the string e names, escapes resolved; 0 when it is none. */
+/* The R4 resource type that the string e names; 0 when it is none. */
 static uint16_t resource_type(fhir_elem e)
 {
     char buf[LONGEST_NAME];
-    og_str raw = fhir_raw(e);
-    size_t n = 0;
-    for (const char *p = raw.p, *end = raw.p + raw.n; p < end && n + 4 <= sizeof buf;) {
-        n += fhir__unescape(&p, end, buf + n);
-        if (p == end) {
-            uint16_t type = fhir_type_of((og_str){buf, n});
-            return fhir_type_is_concrete_resource(type) ? type : 0;
-        }
-    }
-    return 0;
+    uint16_t type = fhir_type_of(fhir__short_text(fhir_raw(e), buf, sizeof buf));
+    return fhir_type_is_concrete_resource(type) ? type : 0;
 }
 
 og_status fhir_resource_of(fhir_elem e, fhir_resource *ret, og_error *err)

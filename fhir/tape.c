@@ -32,6 +32,11 @@ static uint32_t behind(const fhir_doc *d, uint32_t i)
     return is_container(kind_at(d, i)) ? d->nodes[i].info >> 4 : i + 1;
 }
 
+uint32_t fhir__behind(fhir_elem e)
+{
+    return behind(e.doc, e.at);
+}
+
 static og_str lexeme(const fhir_doc *d, uint32_t i)
 {
     return (og_str){d->text + d->nodes[i].pos, d->nodes[i].info >> 4};
@@ -123,6 +128,22 @@ int fhir__cmp_escaped(og_str a, og_str b)
         if (c < 0)
             return 0;
     }
+}
+
+og_str fhir__short_text(og_str raw, char *buf, size_t size)
+{
+    if (og_str_find(raw, '\\') < 0)
+        return raw;
+    size_t n = 0;
+    for (const char *p = raw.p, *end = raw.p + raw.n; p < end;) {
+        char out[4];
+        size_t k = fhir__unescape(&p, end, out);
+        if (k > size - n)
+            return (og_str){0};
+        memcpy(buf + n, out, k);
+        n += k;
+    }
+    return (og_str){buf, n};
 }
 
 static bool escaped_is(og_str escaped, og_str plain)
