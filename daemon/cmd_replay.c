@@ -353,7 +353,7 @@ static bool send_again(replay *r)
 /* Sends what may go now. */
 static void pump(replay *r)
 {
-    if (r->closing || !send_again(r))
+    if (r->closing || (!r->stopping && !send_again(r)))
         return;
     while (may_send(r)) {
         if (r->waiting == NULL)
@@ -370,7 +370,7 @@ static void pump(replay *r)
         r->bytes_on_way += p->size;
         settle(r);
     }
-    if ((r->ended || r->stopping) && r->waiting == NULL && r->agains == 0)
+    if ((r->ended || r->stopping) && r->waiting == NULL && (r->agains == 0 || r->stopping))
         finish(r);
 }
 
