@@ -802,6 +802,30 @@ static bool type_constant(binder *b, cql__node *n)
     return true;
 }
 
+/* Length of a null list is 0, of a null string null (B.10, B.7): only the static type can tell. The
+ * node becomes Coalesce(Length(list), 0). */
+static bool type_length(binder *b, cql__node *n)
+{
+    og_arena *a = b->link->set->arena;
+    if (n->op != cql_op_Length || n->argc != 1 || n->args[0]->result == NULL ||
+        n->args[0]->result->kind != CQL__TYPE_LIST)
+        return true;
+    cql__node *length = og_arena_alloc(a, sizeof *length);
+    cql__node *zero = og_arena_zalloc(a, 1, sizeof *zero);
+    const cql__node **args = og_arena_alloc(a, 2 * sizeof *args);
+    if (length == NULL || zero == NULL || args == NULL)
+        return false;
+    *length = *n;
+    zero->kind = CQL__CONSTANT;
+    zero->value = cql_integer(0);
+    args[0] = length;
+    args[1] = zero;
+    n->kind = CQL__COALESCE;
+    n->args = args;
+    n->argc = 2;
+    return true;
+}
+
 static bool bind_args(binder *b, cql__node *n)
 {
     bool ok = true;
@@ -832,6 +856,7 @@ static bool bind_node(binder *b, cql__node *n)
         return false;
     switch ((cql__kind)n->kind) {
     case CQL__CONSTANT: return type_constant(b, n);
+    case CQL__OP: return type_length(b, n);
     case CQL__PROPERTY: return bind_property(b, n);
     case CQL__CALL: return bind_call(b, n);
     case CQL__SORT: return bind_sort(b, n, n->sort);

@@ -54,6 +54,29 @@ typedef struct sorter {
     const cql_value *keys; /* sort->count for each item */
 } sorter;
 
+static bool is_temporal(cql_value v)
+{
+    return v.kind == CQL_DATE || v.kind == CQL_DATETIME || v.kind == CQL_TIME;
+}
+
+/* Calendar values whose order is unknown because one is less precise: components that are missing
+ * count as null and stand first, so that a list has one order whatever it was before. */
+static int order_of_uncertain(const cql_op_context *c, cql_value x, cql_value y)
+{
+    if (!is_temporal(x) || !is_temporal(y) || (x.kind == CQL_TIME) != (y.kind == CQL_TIME))
+        return 0;
+    og_temporal a = x.temporal, b = y.temporal;
+    if (x.kind == CQL_TIME) { /* any one day serves */
+        a.year = b.year = 2000;
+        a.month = a.day = b.month = b.day = 1;
+    }
+    int64_t first_a = og_temporal_earliest_ms(&a, c->offset_min);
+    int64_t first_b = og_temporal_earliest_ms(&b, c->offset_min);
+    if (first_a != first_b)
+        return first_a < first_b ? -1 : 1;
+    return (a.precision > b.precision) - (a.precision < b.precision);
+}
+
 /* Nulls are lowest (CQL 1.5 "Sorting"). What cannot be compared keeps its order. */
 static int compare_keys(const sorter *s, uint32_t a, uint32_t b)
 {
@@ -65,7 +88,7 @@ static int compare_keys(const sorter *s, uint32_t a, uint32_t b)
         if (cql_is_null(x) || cql_is_null(y))
             order = cql_is_null(y) - cql_is_null(x);
         else if (!cql_compare(&s->run->c, x, y, &order))
-            order = 0;
+            order = order_of_uncertain(&s->run->c, x, y);
         if (order != 0)
             return sort->keys[i].descending ? -order : order;
     }

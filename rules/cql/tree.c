@@ -391,7 +391,9 @@ static bool read_quantity_at(cql__reader *r, fhir_elem e, cql_quantity *ret, con
         cql__read_fail(r, e, at, OG_INVALID, "quantity without a number");
         return false;
     }
-    if (!og_decimal_parse(s, false, &ret->value, &scale)) {
+    /* A JSON number, which translators may have written from a double: what is finer than a
+     * Decimal's step is rounded. */
+    if (!og_decimal_parse(s, true, &ret->value, &scale)) {
         cql__read_fail(r, e, at, OG_INVALID, "'%.*s' is no Decimal", (int)(s.n > 60 ? 60 : s.n),
                        s.p);
         return false;
