@@ -198,11 +198,11 @@ struct fhir_valueset {
     fhir_valueset *added_before;
 };
 
-typedef struct code_system {
+struct fhir_codesystem {
     og_str url;
     bool complete;
     code_set codes;
-} code_system;
+};
 
 typedef struct mapping {
     key from;
@@ -221,7 +221,7 @@ struct fhir_terminology {
     og_arena *arena;
     og_table by_url;  /* url -> last fhir_valueset added with it */
     og_table by_oid;  /* OID without urn:oid: -> fhir_valueset */
-    og_table systems; /* canonical url -> code_system */
+    og_table systems; /* canonical url -> fhir_codesystem */
     fhir_valueset *last;
     mapping *mappings;
     uint32_t mapping_count, mapping_cap;
@@ -656,7 +656,7 @@ static og_status add_value_set(reader *r, fhir_elem resource)
 
 /* --- reading: code systems --- */
 
-static void read_system_concepts(reader *r, code_system *cs, fhir_elem list, uint32_t depth)
+static void read_system_concepts(reader *r, fhir_codesystem *cs, fhir_elem list, uint32_t depth)
 {
     if (depth > MAX_DEPTH) {
         complain(r, list, "CodeSystem.concept", OG_LIMIT, "concepts are nested too deeply");
@@ -677,7 +677,7 @@ static void read_system_concepts(reader *r, code_system *cs, fhir_elem list, uin
 
 static og_status add_code_system(reader *r, fhir_elem resource)
 {
-    code_system *cs = og_arena_zalloc(r->a, 1, sizeof(*cs));
+    fhir_codesystem *cs = og_arena_zalloc(r->a, 1, sizeof(*cs));
     if (cs == NULL)
         return no_memory(r);
     cs->url = fhir_system_canonical(required(r, resource, "url", "CodeSystem"));
@@ -916,7 +916,7 @@ static const code_set *first_part(linker *l, const fhir_valueset *vs, const comp
         return &c->codes;
     if (c->value_set_count != 0)
         return &found[0]->codes;
-    const code_system *cs = og_table_get(&l->t->systems, c->system);
+    const fhir_codesystem *cs = og_table_get(&l->t->systems, c->system);
     if (cs == NULL || !cs->complete) {
         link_fail(l, vs, c->path, OG_NOTFOUND, "all codes of %.*s are asked for, but %s",
                   OG_STR_ARG(c->system),
@@ -1094,6 +1094,22 @@ void fhir_valueset_code(const fhir_valueset *vs, size_t i, og_str *ret_system, o
     *ret_system = row->system;
     *ret_code = row->code;
     *ret_display = row->display;
+}
+
+const fhir_codesystem *fhir_codesystem_find(const fhir_terminology *t, og_str url)
+{
+    return og_table_get(&t->systems, fhir_system_canonical(url));
+}
+
+bool fhir_codesystem_has(const fhir_codesystem *cs, og_str code)
+{
+    key k = key_of(cs->url, code);
+    return code.n != 0 && set_find(&cs->codes, &k) != NULL;
+}
+
+bool fhir_codesystem_complete(const fhir_codesystem *cs)
+{
+    return cs->complete;
 }
 
 bool fhir_translate(const fhir_terminology *t, og_str system, og_str code, og_str *ret_system,

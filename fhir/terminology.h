@@ -34,6 +34,14 @@ size_t fhir_valueset_count(const fhir_valueset *vs);
 void fhir_valueset_code(const fhir_valueset *vs, size_t i, og_str *ret_system, og_str *ret_code,
                         og_str *ret_display);
 
+/* A CodeSystem resource that was added, by url or a known alias of it; NULL when unknown. */
+typedef struct fhir_codesystem fhir_codesystem;
+const fhir_codesystem *fhir_codesystem_find(const fhir_terminology *t, og_str url);
+bool fhir_codesystem_has(const fhir_codesystem *cs, og_str code);
+/* True when it has all its codes (content `complete`): only then does a missing code say something.
+ */
+bool fhir_codesystem_complete(const fhir_codesystem *cs);
+
 /* The canonical form of a system URI: OID and known alias forms become the URL. */
 og_str fhir_system_canonical(og_str system);
 /* Same code in this system: byte equality, ICD systems without regard to the dot. */

@@ -461,6 +461,15 @@ static cql_tri raw_compare(cql_op_context *c, fhir_elem a, fhir_elem b, uint16_t
                           equivalent);
 }
 
+/* Resources with different ids differ: no need to look further (lists of resources are made
+ * distinct). */
+static bool other_resource(const cql_element *a, const cql_element *b)
+{
+    fhir_elem x = fhir_get(a->at, "id"), y = fhir_get(b->at, "id");
+    return fhir_type_is_resource(a->type) && fhir_kind_of(x) == FHIR_STRING &&
+           fhir_kind_of(y) == FHIR_STRING && !og_str_eq(fhir_raw(x), fhir_raw(y));
+}
+
 static cql_tri elements_compare(cql_op_context *c, cql_value a, cql_value b, bool equivalent)
 {
     bool a_leaf = a.kind != CQL_ELEMENT || fhir_type_is_primitive(a.element->type);
@@ -472,8 +481,12 @@ static cql_tri elements_compare(cql_op_context *c, cql_value a, cql_value b, boo
         cql_value y = b.kind == CQL_ELEMENT ? cql_element_value(c->arena, b) : b;
         return values_compare(c, x, y, equivalent);
     }
+    if (a.element->at.doc == b.element->at.doc && a.element->at.at == b.element->at.at)
+        return CQL_TRUE;
     if (!fhir_type_is(a.element->type, b.element->type) &&
         !fhir_type_is(b.element->type, a.element->type))
+        return CQL_FALSE;
+    if (other_resource(a.element, b.element))
         return CQL_FALSE;
     return raw_compare(c, a.element->at, b.element->at, a.element->type, equivalent);
 }

@@ -121,14 +121,6 @@ static bool system_is_convertible(og_str system)
            og_str_is(system, "http://hl7.org/fhirpath/CodeSystem/calendar-units");
 }
 
-static cql_value invalid_quantity(cql_op_context *c, cql_value quantity)
-{
-    og_str unit = text(c, quantity, "unit.value"), system = text(c, quantity, "system.value");
-    og_str code = text(c, quantity, "code.value");
-    return cql_op_fail(c, "Invalid FHIR Quantity code: %.*s (%.*s|%.*s)", OG_STR_ARG(unit),
-                       OG_STR_ARG(system), OG_STR_ARG(code));
-}
-
 static cql_value quantity_ignoring_comparator(cql_op_context *c, cql_value v)
 {
     if (cql_is_null(property(c, v, "value")))
@@ -137,7 +129,8 @@ static cql_value quantity_ignoring_comparator(cql_op_context *c, cql_value v)
     if (!cql_is_null(system)) {
         cql_value uri = cql_element_value(c->arena, system);
         if (uri.kind != CQL_STRING || !system_is_convertible(cql_str(uri)))
-            return invalid_quantity(c, v);
+            return cql_op_fail(c, "Invalid FHIR Quantity code: its system is neither UCUM nor the "
+                                  "calendar units");
     }
     cql_value value = property(c, v, "value.value");
     if (value.kind != CQL_DECIMAL) /* only an extension, or out of range */

@@ -24,12 +24,13 @@ typedef struct cql_op_context {
 
 typedef cql_value (*cql_op)(cql_op_context *c, const cql_value *args, size_t count);
 
-/* Every function of operators.def. Arguments come in the order of the ELM operands; nodes with named
+/* Every function of operators.def and operators_list.def. Arguments come in the order of the ELM operands; nodes with named
  * arguments use the order of their CQL function (operators.def says which). Optional ones may be absent
  * or null. */
 #define OP(node, min_args, max_args, function)                                                     \
     cql_value function(cql_op_context *c, const cql_value *args, size_t count);
 #include "rules/cql/operators.def"
+#include "rules/cql/operators_list.def"
 #undef OP
 
 /* Records a run-time error, returns null. */
