@@ -413,11 +413,17 @@ static fhir_elem lone_patient(const fhir_resource *r)
     return found;
 }
 
+/* Some senders write the hash into the contained resource's id as well. */
+static bool is_contained_id(fhir_elem e, og_str id)
+{
+    return fhir_is_str(e, id) || fhir_is_str(e, (og_str){id.p - 1, id.n + 1});
+}
+
 static og_status by_contained(const asked *q, og_str id, og_str *ret_id)
 {
     fhir_elem all = fhir_get(q->r->root, "contained");
     for (fhir_elem e = fhir_each_first(all); fhir_exists(e); e = fhir_each_next(all, e)) {
-        if (!fhir_is_str(fhir_get(e, "id"), id))
+        if (!is_contained_id(fhir_get(e, "id"), id))
             continue;
         if (!fhir_is(fhir_get(e, "resourceType"), "Patient"))
             return refuse(q, OG_NOTFOUND, "refers to a contained resource that is no Patient");

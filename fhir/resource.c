@@ -23,6 +23,16 @@ typedef struct step {
 static og_status check_object(fhir_elem object, uint16_t type, const step *at);
 static og_status check_resource(fhir_elem e, const step *at);
 
+/* The R4 resource type that e names; 0 when it is no string or names none. */
+static uint16_t resource_type(fhir_elem e)
+{
+    char buf[LONGEST_NAME];
+    if (fhir_kind_of(e) != FHIR_STRING)
+        return 0;
+    uint16_t type = fhir_type_of(fhir__short_text(fhir_raw(e), buf, sizeof buf));
+    return fhir_type_is_concrete_resource(type) ? type : 0;
+}
+
 /* --- the path of an error --- */
 
 static void write_path(const step *at, og_buf *b)
@@ -117,6 +127,12 @@ static og_status check_sibling(fhir_elem e, const fhir_model_element *m, const s
                                           : wrong(at, "must be an object");
 }
 
+/* The entries of a Bundle are checked one by one by whoever takes it apart. */
+static bool left_out(uint16_t type, const step *at)
+{
+    return !at->strict && type == fhir_type_of(OG_STR("Bundle.Entry"));
+}
+
 static og_status check_member(fhir_elem e, uint16_t owner, const step *at)
 {
     uint16_t type = 0;
@@ -129,9 +145,10 @@ static og_status check_member(fhir_elem e, uint16_t owner, const step *at)
         return at->strict ? wrong(at, "must not be null") : OG_OK;
     if (sibling)
         return check_sibling(e, m, at);
+    if (m->is_list && fhir_kind_of(e) != FHIR_ARRAY)
+        return wrong(at, "must be an array");
     if (m->is_list)
-        return fhir_kind_of(e) == FHIR_ARRAY ? check_array(e, type, false, at)
-                                             : wrong(at, "must be an array");
+        return left_out(type, at) ? OG_OK : check_array(e, type, false, at);
     return fhir_kind_of(e) == FHIR_ARRAY ? wrong(at, "must not be an array")
                                          : check_value(e, type, at);
 }
@@ -154,15 +171,13 @@ static og_status check_object(fhir_elem object, uint16_t type, const step *at)
     return at->strict && empty ? wrong(at, "must not be empty") : OG_OK;
 }
 
-/* A resource inside another: contained, or in an entry of a Bundle or a parameter. */
+/* A resource inside another. Its id is nobody's key: only the strict form looks at it, as an
+ * element. */
 static og_status check_resource(fhir_elem e, const step *at)
 {
-    fhir_resource r;
-    og_error inner;
-    og_error_init(&inner);
-    if (fhir_resource_of(e, &r, &inner) != OG_OK)
-        return wrong(at, inner.text);
-    return check_object(e, fhir_type_of(r.type), at);
+    uint16_t type = resource_type(fhir_get(e, "resourceType"));
+    return type != 0 ? check_object(e, type, at)
+                     : wrong(at, "must have the resourceType of an FHIR R4 resource");
 }
 
 static og_status check(const fhir_resource *r, bool strict, og_error *err)
@@ -178,14 +193,6 @@ static og_status refuse(og_error *err, const char *path, const char *text)
     og_fail(err, OG_INVALID, "%s", text);
     og_error_path(err, path);
     return OG_INVALID;
-}
-
-/* The R4 resource type that the string e names; 0 when it is none. */
-static uint16_t resource_type(fhir_elem e)
-{
-    char buf[LONGEST_NAME];
-    uint16_t type = fhir_type_of(fhir__short_text(fhir_raw(e), buf, sizeof buf));
-    return fhir_type_is_concrete_resource(type) ? type : 0;
 }
 
 og_status fhir_resource_of(fhir_elem e, fhir_resource *ret, og_error *err)

@@ -20,13 +20,15 @@ OG_MUSTCHECK og_status fhir_resource_of(fhir_elem e, fhir_resource *ret, og_erro
  * meaningless or would be read wrongly:
  *   - an element of another JSON type than the R4 model says: object against primitive, one value against
  *     an array, a string against a number or a boolean and the other way round;
- *   - a contained resource, or one in a Bundle entry, without a known resourceType or with a bad id.
+ *   - a contained resource without a known resourceType.
  * OG_LIMIT for elements nested deeper than 512.
  * Accepted as it is, because real senders write it and evaluation reads null where it cannot read more:
  *   - lexical slips: dates that are partial, without zone, with `-0400` or with 7 digits of a fraction,
  *     codes with spaces, ids of elements, empty strings, numbers out of range;
  *   - JSON null for an absent element, empty arrays and objects, `_name` without `name`;
- *   - names that R4 does not know. */
+ *   - names that R4 does not know.
+ * Of a Bundle everything but its entries is checked: they are fhir_bundle_entry's, one by one, so that one
+ * bad entry does not spoil the others. */
 OG_MUSTCHECK og_status fhir_resource_check(const fhir_resource *r, og_error *err);
 
 /* The same and the lexical form of every primitive (fhir_primitive_valid), and no null, empty string,
