@@ -59,6 +59,21 @@ static void append(plan__json *container, plan__json *child)
     container->last = child;
 }
 
+/* A member's name without escapes; almost none has any. */
+static og_str name_of(og_arena *a, fhir_elem member)
+{
+    og_str key = fhir_key_of(member);
+    fhir_doc *doc;
+
+    if (og_str_find(key, '\\') < 0)
+        return og_arena_str(a, key);
+    og_str quoted = og_arena_printf(a, "\"%.*s\"", OG_STR_ARG(key));
+    doc = og_arena_zalloc(a, 1, sizeof *doc);
+    if (doc == NULL || quoted.p == NULL || fhir_decode(a, quoted, NULL, doc, NULL) != OG_OK)
+        return key;
+    return fhir_string(a, fhir_root(doc));
+}
+
 /* Depth is bounded by what fhir_decode lets through. */
 plan__json *plan__json_copy(og_arena *a, fhir_elem e)
 {
@@ -77,7 +92,7 @@ plan__json *plan__json_copy(og_arena *a, fhir_elem e)
         if (child == NULL)
             return NULL;
         if (j->kind == PLAN__JSON_OBJECT)
-            child->name = og_arena_str(a, fhir_key_of(c));
+            child->name = name_of(a, c);
         append(j, child);
     }
     return j;

@@ -14,16 +14,17 @@
 
 /* ---- expressions ---- */
 
-/* The expression's place, for an error that has none. */
+/* The expression's place as the engine gives it (library, define), for an error that has none. */
 static void place(const plan__expr *x, og_error *err)
 {
-    char path[256];
+    char name[256];
 
     if (err == NULL || x->library == NULL)
         return;
-    snprintf(path, sizeof path, "%.*s.%.*s", OG_STR_ARG(cql_library_name(x->library)),
-             OG_STR_ARG(cql_define_name(x->define)));
-    og_error_path(err, path);
+    snprintf(name, sizeof name, "%.*s", OG_STR_ARG(cql_library_name(x->library)));
+    og_error_origin(err, name);
+    snprintf(name, sizeof name, "%.*s", OG_STR_ARG(cql_define_name(x->define)));
+    og_error_path(err, name);
 }
 
 og_status plan__expr_value(cql_run *run, const plan__expr *x, cql_value *ret, og_error *err)

@@ -93,7 +93,7 @@ typedef struct plan_outcome { /* one per rule, for --explain */
     og_str rule;
     plan_outcome_kind kind;
     og_str by;      /* PLAN_SUPPRESSED: the rule that does */
-    og_error error; /* PLAN_FAILED: path is "Library.Define" when an expression failed */
+    og_error error; /* PLAN_FAILED: origin is the library, path the define that failed */
     og_str note;    /* what had to be mended (a summary that was cut), else empty */
     og_str explain; /* JSON object text with the conditions' values and resources; empty unless
                        asked for */

@@ -1,0 +1,388 @@
+/* Loading a content folder: what is accepted, what is refused and where. */
+#include "plan_fixture.h"
+
+#define BASIC                                                                                      \
+    LIBRARY("T", "", "", "," DEF("Yes", YES) "," DEF("No", NO) "," DEF("Text", STR("hello")))
+#define GOOD RULE("R1", "Yes", "", ",\"title\":\"A summary\"")
+
+static void a_small_folder_loads(void **state)
+{
+    fixture f;
+    (void)state;
+    fixture_good(&f, fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json", GOOD,
+                                  "README.md", "# not ours", "cases/V1.json", "not json",
+                                  "translate", "#!/bin/sh", NULL));
+    assert_int_equal(plan_content_rule_count(f.content), 1);
+    assert_string_equal(plan_content_rule_id(f.content, 0), "R1");
+    assert_string_equal(plan_content_rule_id(f.content, 1), "");
+    assert_int_equal(strlen(plan_content_digest(f.content)), 32);
+    assert_non_null(plan_content_cql(f.content));
+    assert_non_null(plan_content_terminology(f.content));
+    fixture_free(&f);
+}
+
+/* The order of files does not matter, every byte of knowledge does. */
+static void the_digest_tells_versions_apart(void **state)
+{
+    fixture a, b;
+    char digest[33];
+    (void)state;
+    fixture_good(&a,
+                 fixture_load(&a, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json", GOOD, NULL));
+    memcpy(digest, plan_content_digest(a.content), 33);
+    fixture_free(&a);
+    fixture_good(&b, fixture_load(&b, NULL, "PlanDefinition-R1.json", GOOD, "elm/T.json", BASIC,
+                                  "README.md", "other", NULL));
+    assert_string_equal(digest, plan_content_digest(b.content));
+    fixture_free(&b);
+    fixture_good(&b, fixture_load(&b, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json",
+                                  RULE("R1", "Yes", "", ",\"title\":\"B summary\""), NULL));
+    assert_string_not_equal(digest, plan_content_digest(b.content));
+    fixture_free(&b);
+    const char *off[] = {"R1"};
+    plan_options o = {.disabled = off, .disabled_count = 1};
+    fixture_good(&b,
+                 fixture_load(&b, &o, "elm/T.json", BASIC, "PlanDefinition-R1.json", GOOD, NULL));
+    assert_string_not_equal(digest, plan_content_digest(b.content));
+    assert_int_equal(plan_content_rule_count(b.content), 0);
+    fixture_free(&b);
+}
+
+typedef struct bad {
+    const char *rule, *problem;
+} bad;
+
+/* Each rule has one fault; the message names file, place and fault. */
+static void faulty_rules_are_refused(void **state)
+{
+    static const bad table[] = {
+        {"{", "PlanDefinition-R1.json:1:"},
+        {"{\"resourceType\":\"ValueSet\",\"status\":\"active\"}",
+         "the file's name says PlanDefinition"},
+        {RULE("R1", "Nope", "", ",\"title\":\"s\""), "no library of this rule defines 'Nope'"},
+        {RULE("R1", "Other.Yes", "", ",\"title\":\"s\""),
+         "no library of this rule defines 'Other.Yes'"},
+        {RULE("R1", "Yes", "", ""), "the action needs a title"},
+        {RULE("R 1", "Yes", "", ",\"title\":\"s\""), "a rule id is made of letters"},
+        {RULE("R1", "Yes", ",\"tittle\":\"x\"", ",\"title\":\"s\""),
+         "PlanDefinition has no element 'tittle'"},
+        {RULE("R1", "Yes", ",\"experimental\":\"yes\"", ",\"title\":\"s\""),
+         "'experimental' must be true or false"},
+        {RULE("R1", "Yes", ",\"topic\":{}", ",\"title\":\"s\""), "'topic' must be an array"},
+        {RULE("R1", "Yes", ",\"usage\":null", ",\"title\":\"s\""), "'usage' must be a string"},
+        {RULE("R1", "Yes", ",\"usage\":\"\"", ",\"title\":\"s\""), "'usage' is empty"},
+        {RULE("R1", "Yes", ",\"goal\":[{\"description\":{\"text\":\"g\"}}]", ",\"title\":\"s\""),
+         "PlanDefinition.goal is not supported"},
+        {RULE("R1", "Yes", ",\"extension\":[" OG_EXT("suppresses", "\"valueCode\":\"R9\"") "]",
+              ",\"title\":\"s\""),
+         "there is no rule 'R9' to suppress"},
+        {RULE("R1", "Yes", ",\"extension\":[" OG_EXT("suppresses", "\"valueCode\":\"R1\"") "]",
+              ",\"title\":\"s\""),
+         "a rule cannot suppress itself"},
+        {RULE("R1", "Yes", ",\"extension\":[" OG_EXT("suppress", "\"valueCode\":\"R1\"") "]",
+              ",\"title\":\"s\""),
+         "unknown extension"},
+        {RULE("R1", "Yes",
+              ",\"extension\":[" OG_EXT("override-reason",
+                                        "\"valueCoding\":{\"code\":\"x\",\"display\":\"y\"}") "]",
+              ",\"title\":\"s\""),
+         "an override reason needs"},
+        {RULE("R1", "Yes", "", ",\"title\":\"s\",\"timingTiming\":{\"event\":[\"2026\"]}"),
+         "action.timingTiming is not supported"},
+        {RULE("R1", "Yes", "", ",\"title\":\"s\",\"priority\":\"soon\""), "priority must be"},
+        {RULE("R1", "Yes", "",
+              ",\"title\":\"s\",\"dynamicValue\":[{\"path\":\"titel\",\"expression\":" EXPR(
+                  "Text") "}]"),
+         "the path of a rule's dynamicValue"},
+        {RULE("R1", "Yes", "",
+              ",\"title\":\"s\",\"dynamicValue\":[{\"path\":\"title\",\"expression\":" EXPR(
+                  "Text") "},{\"path\":\"action.title\",\"expression\":" EXPR("Text") "}]"),
+         "is set twice"},
+        {RULE("R1", "Yes", "",
+              ",\"title\":\"s\",\"dynamicValue\":[{\"path\":\"title\",\"expression\":{\"language\":"
+              "\"text/fhirpath\",\"expression\":\"Text\"}}]"),
+         "needs the language text/cql-identifier"},
+        {RULE("R1", "Yes", "",
+              ",\"title\":\"s\",\"extension\":[" OG_EXT("slots", "\"valueString\":\"x\"") "]"),
+         "unknown extension"},
+        {RULE("R1", "Yes", "",
+              ",\"title\":\"s\",\"action\":[{\"definitionCanonical\":\"#a\",\"title\":\"t\"}]"),
+         "'#a' is not a contained resource"},
+        {RULE("R1", "Yes", "", ",\"title\":\"s\",\"action\":[{\"description\":\"no label\"}]"),
+         "a suggestion needs a title"},
+        {RULE("R1", "Yes",
+              ",\"contained\":[{\"resourceType\":\"ActivityDefinition\",\"id\":\"a\",\"status\":"
+              "\"active\",\"kind\":\"Appointment\"}]",
+              ",\"title\":\"s\",\"action\":[{\"definitionCanonical\":\"#a\",\"title\":\"t\"}]"),
+         "kind must be MedicationRequest"},
+        {RULE("R1", "Yes",
+              ",\"contained\":[{\"resourceType\":\"ActivityDefinition\",\"id\":\"a\",\"status\":"
+              "\"active\",\"kind\":\"ServiceRequest\",\"intent\":\"order\"}]",
+              ",\"title\":\"s\",\"action\":[{\"definitionCanonical\":\"#a\",\"title\":\"t\"}]"),
+         "a rule never orders"},
+        {RULE("R1", "Yes",
+              ",\"contained\":[{\"resourceType\":\"ActivityDefinition\",\"id\":\"a\",\"status\":"
+              "\"active\",\"kind\":\"ServiceRequest\",\"dosage\":[{\"text\":\"d\"}]}]",
+              ",\"title\":\"s\",\"action\":[{\"definitionCanonical\":\"#a\",\"title\":\"t\"}]"),
+         "a ServiceRequest has no place for dosage"},
+        {RULE("R1", "Yes",
+              ",\"contained\":[{\"resourceType\":\"ActivityDefinition\",\"id\":\"a\",\"status\":"
+              "\"active\",\"kind\":\"ServiceRequest\"}]",
+              ",\"title\":\"s\",\"action\":[{\"definitionCanonical\":\"#a\",\"title\":\"t\","
+              "\"dynamicValue\":[{\"path\":\"status\",\"expression\":" EXPR("Text") "}]}]"),
+         "a rule cannot set 'status'"},
+        {RULE("R1", "Yes",
+              ",\"contained\":[{\"resourceType\":\"ActivityDefinition\",\"id\":\"a\",\"status\":"
+              "\"active\",\"kind\":\"MedicationRequest\"}]",
+              ",\"title\":\"s\",\"action\":[{\"definitionCanonical\":\"#a\",\"title\":\"t\","
+              "\"dynamicValue\":[{\"path\":\"dosageInstruction.text\",\"expression\":" EXPR(
+                  "Text") "}]}]"),
+         "'dosageInstruction' repeats"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        fixture f;
+        og_status s = fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json",
+                                   table[i].rule, NULL);
+        if (s == OG_OK || strstr(f.problems, table[i].problem) == NULL)
+            fail_msg("want \"%s\"\nhave:\n%s", table[i].problem, f.problems);
+        if (strncmp(f.problems, "PlanDefinition-R1.json:", 23) != 0)
+            fail_msg("no place: %s", f.problems);
+        assert_null(f.content);
+        fixture_free(&f);
+    }
+}
+
+static void problems_have_line_and_column(void **state)
+{
+    fixture f;
+    (void)state;
+    assert_int_not_equal(
+        fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json",
+                     RULE("R1", "Yes", ",\n  \"tittle\": \"x\"", ",\"title\":\"s\""), NULL),
+        OG_OK);
+    /* the head stands on the line behind relatedArtifact */
+    assert_non_null(strstr(
+        f.problems, "PlanDefinition-R1.json:11:13: error: PlanDefinition has no element 'tittle'"));
+    fixture_free(&f);
+}
+
+/* One load tells everything that is wrong. */
+static void all_problems_are_told(void **state)
+{
+    fixture f;
+    (void)state;
+    assert_int_not_equal(
+        fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json",
+                     RULE("R1", "Nope", "", ",\"title\":\"s\",\"priority\":\"soon\""),
+                     "PlanDefinition-R2.json", RULE("R1", "Yes", "", ",\"title\":\"s\""),
+                     "PlanDefinition-R3.json", "{\"resourceType\":", "Medication-x.json", "{}",
+                     NULL),
+        OG_OK);
+    assert_non_null(strstr(f.problems, "'Nope'"));
+    assert_non_null(strstr(f.problems, "priority must be"));
+    assert_non_null(strstr(f.problems, "rule R1 stands in"));
+    assert_non_null(strstr(f.problems, "PlanDefinition-R3.json:1:"));
+    assert_non_null(strstr(f.problems, "a content folder holds"));
+    fixture_free(&f);
+}
+
+static void a_circle_of_suppression_is_refused(void **state)
+{
+    fixture f;
+    (void)state;
+    assert_int_not_equal(
+        fixture_load(
+            &f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json",
+            RULE("R1", "Yes", ",\"extension\":[" OG_EXT("suppresses", "\"valueCode\":\"R2\"") "]",
+                 ",\"title\":\"s\""),
+            "PlanDefinition-R2.json",
+            RULE("R2", "Yes", ",\"extension\":[" OG_EXT("suppresses", "\"valueCode\":\"R3\"") "]",
+                 ",\"title\":\"s\""),
+            "PlanDefinition-R3.json",
+            RULE("R3", "Yes", ",\"extension\":[" OG_EXT("suppresses", "\"valueCode\":\"R1\"") "]",
+                 ",\"title\":\"s\""),
+            NULL),
+        OG_OK);
+    assert_int_equal(f.problem_count, 3);
+    assert_non_null(strstr(f.problems, "rule R2 takes part in a circle"));
+    fixture_free(&f);
+}
+
+/* ELM that belongs to another text would run something that nobody has read. */
+static void elm_belongs_to_its_cql(void **state)
+{
+    static const char cql[] = "library T version '1'\n";
+    char mark[64], elm[8192];
+    fixture f;
+    (void)state;
+    snprintf(mark, sizeof mark, "crc32c:%08x:%zu", og_crc32c(0, cql, sizeof cql - 1),
+             sizeof cql - 1);
+    snprintf(elm, sizeof elm,
+             "{\"library\":{\"annotation\":[{\"type\":\"OsteoguardSource\",\"source\":\"%s\"}],%s",
+             mark, BASIC + strlen("{\"library\":{"));
+    fixture_good(&f, fixture_load(&f, NULL, "T.cql", cql, "elm/T.json", elm, NULL));
+    fixture_free(&f);
+    assert_int_not_equal(
+        fixture_load(&f, NULL, "T.cql", "library T version '2'\n", "elm/T.json", elm, NULL), OG_OK);
+    assert_non_null(strstr(f.problems, "not made of the present T.cql"));
+    fixture_free(&f);
+    assert_int_not_equal(fixture_load(&f, NULL, "T.cql", cql, "elm/T.json", BASIC, NULL), OG_OK);
+    assert_non_null(strstr(f.problems, "does not say which text"));
+    fixture_free(&f);
+    assert_int_not_equal(fixture_load(&f, NULL, "T.cql", cql, NULL), OG_OK);
+    assert_non_null(strstr(f.problems, "elm/T.json is missing"));
+    fixture_free(&f);
+}
+
+#define PARAMETER                                                                                  \
+    "{\"name\":\"Days\",\"accessLevel\":\"Public\",\"default\":" INT(                              \
+        "28") ",\"parameterTypeSpecifier\":{\"type\":\"NamedTypeSpecifier\",\"name\":\"" SYS       \
+              "Integer\"}}"
+#define WITH_PARAMETER                                                                             \
+    LIBRARY("T", PARAMETER, "",                                                                    \
+            "," DEF("Yes", "{\"type\":\"Greater\",\"operand\":[{\"type\":\"ParameterRef\","        \
+                           "\"name\":\"Days\"}," INT("30") "]}"))
+
+static og_status load_setting(fixture *f, const char *name, const char *value)
+{
+    plan_setting s = {name, value};
+    plan_options o = {.settings = &s, .setting_count = 1};
+    return fixture_load(f, &o, "elm/T.json", WITH_PARAMETER, "PlanDefinition-R1.json", GOOD, NULL);
+}
+
+static void settings_reach_their_parameter(void **state)
+{
+    static const char *const names[] = {"Days", "T.Days"};
+    fixture f;
+    (void)state;
+    fixture_good(&f, fixture_load(&f, NULL, "elm/T.json", WITH_PARAMETER, "PlanDefinition-R1.json",
+                                  GOOD, NULL));
+    plan_result r = fixture_evaluate(&f, false);
+    assert_int_equal(r.card_count, 0);
+    fixture_free(&f);
+    for (size_t i = 0; i < 2; i++) {
+        fixture_good(&f, load_setting(&f, names[i], "31"));
+        r = fixture_evaluate(&f, false);
+        assert_int_equal(r.card_count, 1);
+        fixture_free(&f);
+    }
+}
+
+static void wrong_settings_are_refused(void **state)
+{
+    static const char *const table[][3] = {
+        {"Weeks", "4", "no CQL library has a parameter 'Weeks'"},
+        {"U.Days", "4", "no CQL library has a parameter 'U.Days'"},
+        {"Days", "4 4", "has no CQL literal"},
+        {"Days", "'four'", "the parameter 'Days' of T is a Integer"},
+    };
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        fixture f;
+        assert_int_not_equal(load_setting(&f, table[i][0], table[i][1]), OG_OK);
+        if (strstr(f.problems, table[i][2]) == NULL)
+            fail_msg("want \"%s\"\nhave: %s", table[i][2], f.problems);
+        fixture_free(&f);
+    }
+    fixture f;
+    const char *off[] = {"R7"};
+    plan_options o = {.disabled = off, .disabled_count = 1};
+    assert_int_not_equal(
+        fixture_load(&f, &o, "elm/T.json", BASIC, "PlanDefinition-R1.json", GOOD, NULL), OG_OK);
+    assert_non_null(strstr(f.problems, "there is no rule 'R7' to switch off"));
+    fixture_free(&f);
+}
+
+static void a_rule_that_is_off_is_still_known(void **state)
+{
+    fixture f;
+    const char *off[] = {"R1"};
+    plan_options o = {.disabled = off, .disabled_count = 1};
+    (void)state;
+    fixture_good(
+        &f, fixture_load(&f, &o, "elm/T.json", BASIC, "PlanDefinition-R1.json", GOOD,
+                         "PlanDefinition-R2.json",
+                         RULE("R2", "Yes",
+                              ",\"extension\":[" OG_EXT("suppresses", "\"valueCode\":\"R1\"") "]",
+                              ",\"title\":\"s\""),
+                         NULL));
+    assert_int_equal(plan_content_rule_count(f.content), 1);
+    assert_string_equal(plan_content_rule_id(f.content, 0), "R2");
+    fixture_free(&f);
+}
+
+/* A file cut off anywhere, or with any byte changed, is refused or loads; it never does harm. */
+static void damaged_files_do_no_harm(void **state)
+{
+    const char *good =
+        RULE("R1", "Yes",
+             ",\"contained\":[{\"resourceType\":\"ActivityDefinition\",\"id\":\"a\",\"status\":"
+             "\"active\",\"kind\":\"ServiceRequest\",\"description\":\"d\"}]",
+             ",\"title\":\"s\",\"action\":[{\"definitionCanonical\":\"#a\",\"title\":\"t\"}]");
+    size_t n = strlen(good);
+    char *text = malloc(n + 1);
+    (void)state;
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i += 3) {
+        fixture f;
+        memcpy(text, good, n + 1);
+        text[i] = '\0';
+        assert_int_not_equal(
+            fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json", text, NULL),
+            OG_OK);
+        assert_true(f.problem_count > 0);
+        fixture_free(&f);
+        memcpy(text, good, n + 1);
+        text[i] = text[i] == '"' ? '{' : '"';
+        if (fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json", text, NULL) !=
+            OG_OK)
+            assert_true(f.problem_count > 0);
+        fixture_free(&f);
+        memcpy(text, good, n + 1);
+        text[i] = text[i] == 'e' ? 'x' : 'e';
+        if (fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json", text, NULL) !=
+            OG_OK)
+            assert_true(f.problem_count > 0);
+        fixture_free(&f);
+    }
+    free(text);
+}
+
+static void paths_find_their_place(void **state)
+{
+    static const struct {
+        const char *path;
+        int64_t at;
+    } table[] = {{"", 0},          {"a", 5},    {"$.a", 5},  {"a[1].b", 13}, {"/a/1/b", 13},
+                 {"X.a[1].b", 13}, {"a[7]", 5}, {"a[0]", 6}, {"nope", 0}};
+    static const char text[] = "{\"a\":[1,{\"b\":2}],\"resourceType\":\"X\"}";
+    fhir_doc doc;
+    (void)state;
+    og_arena *a = og_arena_new(1 << 16);
+    assert_int_equal(fhir_decode(a, og_str_of(text), NULL, &doc, NULL), OG_OK);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (plan__path_byte(&doc, og_str_of(table[i].path)) != table[i].at)
+            fail_msg("%s: %lld", table[i].path,
+                     (long long)plan__path_byte(&doc, og_str_of(table[i].path)));
+    og_arena_free(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_small_folder_loads),
+        cmocka_unit_test(the_digest_tells_versions_apart),
+        cmocka_unit_test(faulty_rules_are_refused),
+        cmocka_unit_test(problems_have_line_and_column),
+        cmocka_unit_test(all_problems_are_told),
+        cmocka_unit_test(a_circle_of_suppression_is_refused),
+        cmocka_unit_test(elm_belongs_to_its_cql),
+        cmocka_unit_test(settings_reach_their_parameter),
+        cmocka_unit_test(wrong_settings_are_refused),
+        cmocka_unit_test(a_rule_that_is_off_is_still_known),
+        cmocka_unit_test(damaged_files_do_no_harm),
+        cmocka_unit_test(paths_find_their_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,535 @@
+/* Rules for one patient: what fires, what is suppressed, what a card looks like. */
+#include "plan_fixture.h"
+
+#define TITLED           ",\"title\":\"A summary\""
+#define SUPPRESSES(id)   OG_EXT("suppresses", "\"valueCode\":\"" id "\"")
+#define HEAD(extensions) ",\"extension\":[" extensions "]"
+#define ROW(l, v, d, r)                                                                            \
+    "{\"type\":\"Tuple\",\"element\":[{\"name\":\"label\",\"value\":" l                            \
+    "},{\"name\":\"value\",\"value\":" v "},{\"name\":\"date\",\"value\":" d                       \
+    "},{\"name\":\"reference\",\"value\":" r "}]}"
+#define LIST(items) "{\"type\":\"List\",\"element\":[" items "]}"
+
+#define LONG_TEXT                                                                                  \
+    "This summary is much longer than a card can hold, because somebody wrote everything that "    \
+    "came to mind "                                                                                \
+    "about the patient, the drug, the kidney and the w\u00f6ather of the day"
+
+#define LIBRARY_T                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           \
+    LIBRARY(                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                \
+        "T", "", "",                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        \
+        "," DEF("Yes", YES) "," DEF("No", NO) "," DEF(                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      \
+            "Null", NIL) "," DEF("Fails", FAILS) "," DEF("Text",                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            \
+                                                         STR("Denosumab stopped\\n 118  days "                                                                                                                                                                                                                                                                                                                                                                                                                                                              \
+                                                             "ago")) "," DEF("Long", STR(LONG_TEXT)) "," DEF("Number", INT("7")) "," DEF("Critical", STR("critical")) "," DEF("Nonsense", STR("severe")) "," DEF("Soon", DATE("2026", "3", "2")) "," DEF("Later", DATE("2026", "5", "1")) "," DEF("Past", DATE("2026", "1", "1")) "," DEF("Rows",                                                                                                                                                                                                           \
+                                                                                                                                                                                                                                                                                                                                          LIST(ROW(                                                                                                                                                                                                         \
+                                                                                                                                                                                                                                                                                                                                              STR("Creatinine"),                                                                                                                                                                                            \
+                                                                                                                                                                                                                                                                                                                                              STR("124 umol/L"),                                                                                                                                                                                            \
+                                                                                                                                                                                                                                                                                                                                              STR("2026-02-27"), STR("Observation/1")) ",NULL," ROW(STR("a|b*c"),                                                                                                                                           \
+                                                                                                                                                                                                                                                                                                                                                                                                    STR("<0.3"), NIL, NIL))) "," DEF("Bad Rows", LIST("{\"type\":\"Tuple\",\"element\":[{\"name\":\"lable\",\"value\":" STR("x") "}]}")) "," DEF("No Rows", \
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 LIST(      \
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                     "")))
+
+/* CQL null inside a list, spelt short above. */
+#define T_ELM library_t()
+
+static const char *library_t(void)
+{
+    static char text[sizeof(LIBRARY_T) + 64];
+    static const char nil[] = NIL;
+    const char *from = LIBRARY_T, *at = strstr(from, ",NULL,");
+    snprintf(text, sizeof text, "%.*s,%s,%s", (int)(at - from), from, nil, at + 6);
+    return text;
+}
+
+static og_status load_one(fixture *f, const char *rule)
+{
+    return fixture_load(f, NULL, "elm/T.json", T_ELM, "PlanDefinition-R1.json", rule, NULL);
+}
+
+/* Loads one rule and gives its outcome. */
+static const plan_outcome *only(fixture *f, const char *rule, plan_result *r)
+{
+    fixture_good(f, load_one(f, rule));
+    *r = fixture_evaluate(f, true);
+    return fixture_outcome(r, "R1");
+}
+
+static void conditions_must_be_true(void **state)
+{
+    static const struct {
+        const char *rule;
+        plan_outcome_kind kind;
+    } table[] = {
+        {RULE("R1", "Yes", "", TITLED), PLAN_FIRED},
+        {RULE("R1", "No", "", TITLED), PLAN_NOT_FIRED},
+        {RULE("R1", "Null", "", TITLED), PLAN_NOT_FIRED},
+        {RULE("R1", "Fails", "", TITLED), PLAN_FAILED},
+        {RULE("R1", "Number", "", TITLED), PLAN_FAILED},
+        {RULE("R1", "T.Yes", "", TITLED), PLAN_FIRED},
+        {RULE("R1", "\\\"T\\\".\\\"Yes\\\"", "", TITLED), PLAN_FIRED},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        fixture f;
+        plan_result r;
+        const plan_outcome *o = only(&f, table[i].rule, &r);
+        assert_int_equal(o->kind, table[i].kind);
+        assert_int_equal(r.card_count, table[i].kind == PLAN_FIRED);
+        assert_int_equal(o->error.status != OG_OK, table[i].kind == PLAN_FAILED);
+        fixture_free(&f);
+    }
+}
+
+/* Several conditions: the second decides too, and what comes behind a false one is not asked. */
+static void all_conditions_count(void **state)
+{
+    fixture f;
+    plan_result r;
+    (void)state;
+    const plan_outcome *o =
+        only(&f,
+             RULE("R1",
+                  "Yes\"}}," WHEN("No") ",{\"kind\":\"applicability\",\"expression\":{\"language\":"
+                                        "\"text/cql-identifier\",\"expression\":\"Fails",
+                  "", TITLED),
+             &r);
+    assert_int_equal(o->kind, PLAN_NOT_FIRED);
+    fixture_free(&f);
+}
+
+static void a_failing_rule_costs_only_itself(void **state)
+{
+    static const struct {
+        const char *action, *path;
+    } table[] = {
+        {TITLED ",\"dynamicValue\":[{\"path\":\"title\",\"expression\":" EXPR("Fails") "}]",
+         "Fails"},
+        {TITLED ",\"dynamicValue\":[{\"path\":\"title\",\"expression\":" EXPR("Number") "}]",
+         "Number"},
+        {TITLED ",\"dynamicValue\":[{\"path\":\"priority\",\"expression\":" EXPR("Nonsense") "}]",
+         ""},
+        {",\"dynamicValue\":[{\"path\":\"title\",\"expression\":" EXPR("Null") "}]", ""},
+        {TITLED ",\"extension\":[" OG_EXT("evidence", "\"valueExpression\":" EXPR("Number")) "]",
+         "Number"},
+        {TITLED ",\"extension\":[" OG_EXT("evidence", "\"valueExpression\":" EXPR("Bad Rows")) "]",
+         ""},
+        {TITLED ",\"extension\":[" OG_EXT("slot", "\"valueExpression\":" EXPR("Rows")) "]", "Rows"},
+        {TITLED ",\"extension\":[" OG_EXT("next-review", "\"valueExpression\":" EXPR("Text")) "]",
+         "Text"},
+        {TITLED ",\"extension\":[" OG_EXT("material", "\"valueExpression\":" EXPR("Fails")) "]",
+         "Fails"},
+        {TITLED ",\"action\":[{\"title\":\"t\",\"condition\":[" WHEN("Number") "]}]", "Number"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char rule[8192];
+        fixture f;
+        const char *base = RULE("R1", "Yes", "", "@");
+        const char *at = strrchr(base, '@');
+        snprintf(rule, sizeof rule, "%.*s%s%s", (int)(at - base), base, table[i].action, at + 1);
+        fixture_good(&f,
+                     fixture_load(&f, NULL, "elm/T.json", T_ELM, "PlanDefinition-R1.json", rule,
+                                  "PlanDefinition-R2.json", RULE("R2", "Yes", "", TITLED), NULL));
+        plan_result r = fixture_evaluate(&f, false);
+        const plan_outcome *o = fixture_outcome(&r, "R1");
+        if (o->kind != PLAN_FAILED)
+            fail_msg("row %zu did not fail", i);
+        assert_int_equal(o->error.status, OG_EVAL);
+        assert_true(o->error.text[0] != '\0');
+        if (table[i].path[0] != '\0' &&
+            (strcmp(o->error.path, table[i].path) != 0 || strcmp(o->error.origin, "T") != 0))
+            fail_msg("row %zu: path \"%s\", text \"%s\"", i, o->error.path, o->error.text);
+        assert_int_equal(r.card_count, 1);
+        assert_non_null(fixture_card(&r, "R2"));
+        fixture_free(&f);
+    }
+}
+
+static void a_card_is_complete(void **state)
+{
+    static const char want[] =
+        "{\"summary\":\"Denosumab stopped 118 days ago\",\"indicator\":\"critical\","
+        "\"detail\":\"Why it matters.\\n\\n| Finding | Value | Date | Source |\\n| --- | --- | --- "
+        "| --- |\\n"
+        "| Creatinine | 124 umol/L | 2026-02-27 | Observation/1 |\\n| a\\\\|b\\\\*c | \\\\<0.3 |  "
+        "|  |\","
+        "\"source\":{\"label\":\"A "
+        "source\",\"url\":\"https://example.org/source\",\"topic\":{\"system\":"
+        "\"https://osteoguard.org/rule\",\"code\":\"R1\",\"display\":\"Title of R1\"}},"
+        "\"suggestions\":[{\"label\":\"Give "
+        "it\",\"uuid\":\"ec3dcd1d\",\"isRecommended\":true,\"actions\":[{\"type\":\"create\","
+        "\"description\":\"Draft order\","
+        "\"resource\":{\"resourceType\":\"MedicationRequest\",\"status\":\"draft\",\"intent\":"
+        "\"proposal\",\"priority\":\"routine\","
+        "\"medicationCodeableConcept\":{\"text\":\"Zoledronic acid\"},"
+        "\"dosageInstruction\":[{\"text\":\"hello\",\"doseAndRate\":[{\"doseQuantity\":{\"value\":"
+        "4.0,\"unit\":\"mg\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"mg\"}}]}],"
+        "\"subject\":{\"reference\":\"Patient/p1\"}}}]},{\"label\":\"Ask\",\"uuid\":\"x\"}],"
+        "\"selectionBehavior\":\"at-most-one\","
+        "\"overrideReasons\":[{\"system\":\"s\",\"code\":\"c\",\"display\":\"d\"}],"
+        "\"links\":[{\"label\":\"More\",\"url\":\"https://example.org/"
+        "more\",\"type\":\"absolute\"}],"
+        "\"extension\":{\"org.osteoguard.alert\":{\"id\":\"x\",\"rule\":\"R1\",\"slot\":\"dose "
+        "9\",\"definition\":\"https://example.org/PlanDefinition/R1\",\"version\":\"7\"},"
+        "\"org.osteoguard.evidence\":[{\"label\":\"Creatinine\",\"value\":\"124 "
+        "umol/L\",\"date\":\"2026-02-27\",\"reference\":\"Observation/"
+        "1\"},{\"label\":\"a|b*c\",\"value\":\"<0.3\"}]}}";
+    static const char activity[] =
+        "{\"resourceType\":\"ActivityDefinition\",\"id\":\"zol\",\"status\":\"active\",\"kind\":"
+        "\"MedicationRequest\",\"priority\":\"routine\",\"description\":\"Draft order\","
+        "\"productCodeableConcept\":{\"text\":\"Zoledronic "
+        "acid\"},\"dosage\":[{\"text\":\"old\",\"doseAndRate\":[{\"doseQuantity\":{\"value\":3}}]}]"
+        ","
+        "\"dynamicValue\":[{\"path\":\"dosageInstruction[0].text\",\"expression\":" EXPR(
+            "Hello") "},{\"path\":\"dosageInstruction[0].doseAndRate[0].doseQuantity\","
+                     "\"expression\":" EXPR("Dose") "}]}";
+    char elm[16384], rule[16384], expected[8192];
+    const char *lib = T_ELM, *end;
+    fixture f;
+    (void)state;
+
+    end = lib + strlen(lib) - 4;
+    snprintf(elm, sizeof elm, "%.*s,%s,%s%s", (int)(end - lib), lib, DEF("Hello", STR("hello")),
+             DEF("Dose", "{\"type\":\"Quantity\",\"value\":4.0,\"unit\":\"mg\"}"), end);
+    const char *base = RULE(
+        "R1", "Yes",
+        ",\"contained\":[@],\"extension\":[" OG_EXT(
+            "override-reason",
+            "\"valueCoding\":{\"system\":\"s\",\"code\":\"c\",\"display\":\"d\"}") "]",
+        ",\"description\":\"Why it "
+        "matters.\",\"selectionBehavior\":\"at-most-one\",\"dynamicValue\":[{\"path\":\"title\","
+        "\"expression\":" EXPR("Text") "},{\"path\":\"priority\",\"expression\":" EXPR(
+            "Critical") "}],"
+                        "\"extension\":[" OG_EXT(
+                            "evidence", "\"valueExpression\":" EXPR(
+                                            "Rows")) "," OG_EXT("slot", "\"valueString\":\"dose "
+                                                                        "9\"") "],"
+                                                                               "\"action\":[{"
+                                                                               "\"id\":\"zol\","
+                                                                               "\"title\":\"Give "
+                                                                               "it\","
+                                                                               "\"precheckBehavior"
+                                                                               "\":\"yes\","
+                                                                               "\"definitionCanonic"
+                                                                               "al\":\"#zol\"},{"
+                                                                               "\"title\":\"Ask\"},"
+                                                                               "{\"title\":"
+                                                                               "\"Never\","
+                                                                               "\"condition\":"
+                                                                               "[" WHEN(
+                                                                                   "Null") "]}]");
+    const char *at = strchr(base, '@');
+    snprintf(rule, sizeof rule, "%.*s%s%s", (int)(at - base), base, activity, at + 1);
+    char *source = strstr(rule, "\"url\":\"https://example.org/source\"}");
+    assert_non_null(source);
+    char tail[16384];
+    snprintf(tail, sizeof tail, "%s", source + 36 - 2);
+    snprintf(
+        source + 34, sizeof rule - (size_t)(source + 34 - rule),
+        "},{\"type\":\"documentation\",\"label\":\"More\",\"url\":\"https://example.org/more\"}%s",
+        tail + 1);
+    fixture_good(&f,
+                 fixture_load(&f, NULL, "elm/T.json", elm, "PlanDefinition-R1.json", rule, NULL));
+    plan_result r = fixture_evaluate(&f, false), again = fixture_evaluate(&f, false);
+    const plan_card *card = fixture_card(&r, "R1");
+    assert_non_null(card);
+
+    /* uuids are computed: take them from the card, then check their form and that they differ */
+    og_str json = card->json;
+    snprintf(expected, sizeof expected, "%s", want);
+    size_t e = 0, h = 0;
+    while (expected[e] != '\0' && h < json.n) {
+        bool uuid = strncmp(expected + e, "\"uuid\":\"", 8) == 0 ||
+                    strncmp(expected + e, "\"id\":\"x\"", 8) == 0;
+        if (expected[e] != json.p[h])
+            fail_msg("differs at \"%.40s\"\nhave \"%.*s\"", expected + e, (int)(json.n - h),
+                     json.p + h);
+        if (uuid) {
+            e = (size_t)(strchr(strchr(expected + e, ':') + 2, '"') - expected);
+            h = (size_t)((const char *)memchr(json.p + h, ':', json.n - h) - json.p) + 2;
+            assert_int_equal(json.p[h + 14], '5'); /* version */
+            assert_int_equal(json.p[h + 36], '"');
+            h += 36;
+        } else {
+            e++;
+            h++;
+        }
+    }
+    assert_int_equal(expected[e], '\0');
+    assert_int_equal(h, json.n);
+    assert_str(card->slot, "dose 9");
+    assert_int_equal(card->evidence_count, 2);
+    assert_true(og_str_eq(json, fixture_card(&again, "R1")->json));
+    assert_true(card->material == fixture_card(&again, "R1")->material);
+    fixture_free(&f);
+}
+
+static void an_alert_has_its_identity(void **state)
+{
+    fixture f;
+    plan_result r;
+    (void)state;
+    only(&f, RULE("R1", "Yes", "", TITLED), &r);
+    /* uuid5 of "site|p1|R1|" in the project's namespace, computed elsewhere */
+    assert_string_equal(r.cards[0].alert_id, "11ca98e0-3869-52d9-92d8-024ffeb5d087");
+    char uuid[37], other[37];
+    og_str a[] = {OG_STR("a|b"), OG_STR("c")}, b[] = {OG_STR("a"), OG_STR("b|c")};
+    plan__uuid(f.arena, a, 2, uuid);
+    plan__uuid(f.arena, b, 2, other);
+    assert_string_not_equal(uuid, other);
+    fixture_free(&f);
+}
+
+static void long_summaries_are_cut_and_told(void **state)
+{
+    fixture f;
+    plan_result r;
+    (void)state;
+    const plan_outcome *o = only(
+        &f,
+        RULE("R1", "Yes", "",
+             TITLED ",\"dynamicValue\":[{\"path\":\"title\",\"expression\":" EXPR("Long") "}]"),
+        &r);
+    assert_int_equal(o->kind, PLAN_FIRED);
+    assert_true(plan__characters(r.cards[0].summary) < 140);
+    assert_true(og_str_ends(r.cards[0].summary, OG_STR(" drug,\u2026")) ||
+                plan__characters(r.cards[0].summary) > 120);
+    assert_contains(o->note, "was cut");
+    assert_int_equal(og_utf8_check(r.cards[0].summary), r.cards[0].summary.n);
+    fixture_free(&f);
+    assert_int_not_equal(
+        load_one(&f, RULE("R1", "Yes", "", ",\"title\":\"" LONG_TEXT LONG_TEXT "\"")), OG_OK);
+    assert_non_null(strstr(f.problems, "a summary has fewer than 140 characters"));
+    fixture_free(&f);
+}
+
+/* R1 suppresses R2 suppresses R3: R2 is gone, so R3 stays. Whatever the order of files and names.
+ */
+static void the_suppressed_do_not_suppress(void **state)
+{
+    fixture f;
+    (void)state;
+    fixture_good(
+        &f, fixture_load(
+                &f, NULL, "elm/T.json", T_ELM, "PlanDefinition-a.json",
+                RULE("R3", "Yes", "", TITLED), "PlanDefinition-b.json",
+                RULE("R2", "Yes", HEAD(SUPPRESSES("R3")), TITLED), "PlanDefinition-c.json",
+                RULE("R9", "Yes", HEAD(SUPPRESSES("R2") "," SUPPRESSES("R5")), TITLED),
+                "PlanDefinition-d.json", RULE("R4", "No", HEAD(SUPPRESSES("R3")), TITLED),
+                "PlanDefinition-e.json", RULE("R5", "Fails", HEAD(SUPPRESSES("R3")), TITLED),
+                "PlanDefinition-f.json", RULE("R7", "Yes", HEAD(SUPPRESSES("R2")), TITLED), NULL));
+    plan_result r = fixture_evaluate(&f, false);
+    assert_int_equal(fixture_outcome(&r, "R9")->kind, PLAN_FIRED);
+    assert_int_equal(fixture_outcome(&r, "R2")->kind, PLAN_SUPPRESSED);
+    assert_str(fixture_outcome(&r, "R2")->by, "R7");
+    assert_int_equal(fixture_outcome(&r, "R3")->kind, PLAN_FIRED);
+    assert_int_equal(fixture_outcome(&r, "R4")->kind, PLAN_NOT_FIRED);
+    assert_int_equal(fixture_outcome(&r, "R5")->kind, PLAN_FAILED);
+    assert_int_equal(r.card_count, 3);
+    fixture_free(&f);
+}
+
+static void cards_come_heaviest_first(void **state)
+{
+    fixture f;
+    (void)state;
+    fixture_good(&f, fixture_load(&f, NULL, "elm/T.json", T_ELM, "PlanDefinition-a.json",
+                                  RULE("A", "Yes", "", TITLED), "PlanDefinition-b.json",
+                                  RULE("B", "Yes", "", TITLED ",\"priority\":\"urgent\""),
+                                  "PlanDefinition-c.json",
+                                  RULE("C", "Yes", "", TITLED ",\"priority\":\"stat\""),
+                                  "PlanDefinition-d.json",
+                                  RULE("D", "Yes", "", TITLED ",\"priority\":\"asap\""), NULL));
+    plan_result r = fixture_evaluate(&f, false);
+    const char *want[] = {"C", "B", "D", "A"};
+    assert_int_equal(r.card_count, 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_str(r.cards[i].rule, want[i]);
+    fixture_free(&f);
+}
+
+#define PERIODIC(rule_action) ",\"title\":\"s\"" rule_action
+
+static void the_next_look_is_the_earliest(void **state)
+{
+    static const struct {
+        const char *action;
+        int64_t next;
+    } table[] = {
+        {TITLED, 0},
+        /* a Date is its first moment at the site, one hour east */
+        {TITLED ",\"extension\":[" OG_EXT("next-review", "\"valueExpression\":" EXPR("Later")) "]",
+         1777590000000},
+        {TITLED ",\"extension\":[" OG_EXT("next-review", "\"valueExpression\":" EXPR("Null")) "]",
+         0},
+        /* the past: next local midnight */
+        {TITLED ",\"extension\":[" OG_EXT("next-review", "\"valueExpression\":" EXPR("Past")) "]",
+         1772406000000},
+        {TITLED ",\"extension\":[" OG_EXT("next-review", "\"valueExpression\":" EXPR("Soon")) "]",
+         1772406000000},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char rule[8192];
+        fixture f;
+        plan_result r;
+        const char *base = RULE("R1", "No", "", "@"), *at = strrchr(base, '@');
+        snprintf(rule, sizeof rule, "%.*s%s%s", (int)(at - base), base, table[i].action, at + 1);
+        only(&f, rule, &r);
+        if (r.next_review_ms != table[i].next)
+            fail_msg("row %zu: %lld", i, (long long)r.next_review_ms);
+        fixture_free(&f);
+    }
+}
+
+static void rules_for_hooks_wait_for_their_hook(void **state)
+{
+    char rule[8192];
+    const char *base = RULE("R1", "Yes", "", TITLED);
+    const char *at = strstr(base, "{\"type\":\"data-changed\"");
+    const char *end = strstr(at, "]}]") + 2;
+    fixture f;
+    plan_result r;
+    (void)state;
+    snprintf(rule, sizeof rule, "%.*s{\"type\":\"named-event\",\"name\":\"order-sign\"}%s",
+             (int)(at - base), base, end);
+    assert_int_equal(only(&f, rule, &r)->kind, PLAN_GATED);
+    assert_int_equal(r.card_count, 0);
+    fixture_free(&f);
+    snprintf(rule, sizeof rule, "%.*s{\"type\":\"periodic\"}%s", (int)(at - base), base, end);
+    assert_int_equal(only(&f, rule, &r)->kind, PLAN_FIRED);
+    assert_true(r.next_review_ms == 1772406000000);
+    fixture_free(&f);
+}
+
+static void why_is_told(void **state)
+{
+    fixture f;
+    plan_result r;
+    (void)state;
+    const plan_outcome *o = only(&f, RULE("R1", "No", "", TITLED), &r);
+    assert_str(o->explain, "{\"expressions\":[{\"role\":\"condition\",\"library\":\"T\","
+                           "\"expression\":\"No\",\"value\":\"false\"}]}");
+    fixture_free(&f);
+    o = only(&f, RULE("R1", "Fails", "", TITLED), &r);
+    assert_contains(o->explain, "\"error\":");
+    fixture_free(&f);
+}
+
+/* The anchor, not the words, makes a card a new one. */
+static void material_is_what_the_rule_says(void **state)
+{
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } table[] = {
+        {",\"title\":\"118 days\"", ",\"title\":\"119 days\"", false},
+        {",\"title\":\"118 days\"", ",\"title\":\"118 days\",\"description\":\"other detail\"",
+         true},
+        {",\"title\":\"118 days\"", ",\"title\":\"118 days\",\"priority\":\"stat\"", false},
+        {",\"title\":\"118 days\"", ",\"title\":\"118 days\",\"action\":[{\"title\":\"x\"}]",
+         false},
+        {",\"title\":\"118 days\",\"extension\":[" OG_EXT("material",
+                                                          "\"valueExpression\":" EXPR("Past")) "]",
+         ",\"title\":\"119 days\",\"extension\":[" OG_EXT("material",
+                                                          "\"valueExpression\":" EXPR("Past")) "]",
+         true},
+        {",\"title\":\"118 days\",\"extension\":[" OG_EXT("material",
+                                                          "\"valueExpression\":" EXPR("Past")) "]",
+         ",\"title\":\"118 days\",\"extension\":[" OG_EXT("material",
+                                                          "\"valueExpression\":" EXPR("Soon")) "]",
+         false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        uint64_t material[2];
+        for (int k = 0; k < 2; k++) {
+            char rule[8192];
+            fixture f;
+            plan_result r;
+            const char *base = RULE("R1", "Yes", "", "@"), *at = strrchr(base, '@');
+            snprintf(rule, sizeof rule, "%.*s%s%s", (int)(at - base), base,
+                     k == 0 ? table[i].a : table[i].b, at + 1);
+            only(&f, rule, &r);
+            material[k] = r.cards[0].material;
+            fixture_free(&f);
+        }
+        if ((material[0] == material[1]) != table[i].same)
+            fail_msg("row %zu", i);
+    }
+}
+
+static void texts_speak_the_language(void **state)
+{
+    static const char rule[] = RULE(
+        "R1", "Yes", "",
+        TITLED ",\"_title\":{\"extension\":[{\"url\":\"http://hl7.org/fhir/StructureDefinition/"
+               "translation\",\"extension\":[{\"url\":\"lang\",\"valueCode\":\"de-DE\"},{\"url\":"
+               "\"content\",\"valueString\":\"Zusammenfassung\"}]}]}");
+    static const char *const table[][2] = {
+        {"de", "Zusammenfassung"}, {"fr", "A summary"}, {"en", "A summary"}, {NULL, "A summary"}};
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        fixture f;
+        plan_options o = {.language = table[i][0]};
+        fixture_good(
+            &f, fixture_load(&f, &o, "elm/T.json", T_ELM, "PlanDefinition-R1.json", rule, NULL));
+        plan_result r = fixture_evaluate(&f, false);
+        assert_str(r.cards[0].summary, table[i][1]);
+        fixture_free(&f);
+    }
+}
+
+/* An arena that is too small gives an error, never a partial result. */
+static void memory_may_run_out(void **state)
+{
+    fixture f;
+    plan_result r;
+    bool done = false;
+    (void)state;
+    only(&f,
+         RULE("R1", "Yes", "",
+              TITLED
+              ",\"extension\":[" OG_EXT("evidence", "\"valueExpression\":" EXPR("Rows")) "]"),
+         &r);
+    for (size_t limit = 0; limit < (size_t)1 << 20 && !done; limit += 1024) {
+        og_arena *a = og_arena_new(limit);
+        plan_patient p = {OG_STR("site"), OG_STR("p1"), NULL, 0};
+        plan_result small = {.card_count = 77};
+        og_error err;
+        og_error_init(&err);
+        og_status s = plan_content_evaluate(f.content, a, &p, AS_OF_MS, 60, true, &small, &err);
+        if (s == OG_OK) {
+            done = true;
+            assert_int_equal(small.card_count, 1);
+        } else {
+            assert_int_equal(s, OG_NOMEM);
+            assert_int_equal(small.card_count, 77);
+        }
+        og_arena_free(a);
+    }
+    assert_true(done);
+    fixture_free(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(conditions_must_be_true),
+        cmocka_unit_test(all_conditions_count),
+        cmocka_unit_test(a_failing_rule_costs_only_itself),
+        cmocka_unit_test(a_card_is_complete),
+        cmocka_unit_test(an_alert_has_its_identity),
+        cmocka_unit_test(long_summaries_are_cut_and_told),
+        cmocka_unit_test(the_suppressed_do_not_suppress),
+        cmocka_unit_test(cards_come_heaviest_first),
+        cmocka_unit_test(the_next_look_is_the_earliest),
+        cmocka_unit_test(rules_for_hooks_wait_for_their_hook),
+        cmocka_unit_test(why_is_told),
+        cmocka_unit_test(material_is_what_the_rule_says),
+        cmocka_unit_test(texts_speak_the_language),
+        cmocka_unit_test(memory_may_run_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
