@@ -1,6 +1,6 @@
-/* Reads CQL literals and selectors of constants: what cql_value_format writes, FHIR elements and class
- * instances apart, and what people write into a configuration (28, 35.5, 28 days, 'x', @2012-01-01).
- * CQL 1.5 grammar, `literal` and the selectors. Recursion is counted. */
+/* Reads CQL literals and selectors of constants: what cql_value_format writes, FHIR elements and
+ * class instances apart, and what people write into a configuration (28, 35.5, 28 days, 'x',
+ * @2012-01-01). CQL 1.5 grammar, `literal` and the selectors. Recursion is counted. */
 #include "rules/cql/cql.h"
 #include "rules/cql/ops_private.h"
 
@@ -197,7 +197,8 @@ static bool whole_number(reader *r, og_str text, cql_value *ret)
     bool is_long = peek(r) == 'L';
     r->at += is_long;
     *ret = is_long ? cql_op_ToLong(&r->c, &s, 1) : cql_op_ToInteger(&r->c, &s, 1);
-    return !cql_is_null(*ret) || refuse(r, is_long ? "out of the range of Long" : "out of the range of Integer");
+    return !cql_is_null(*ret) ||
+           refuse(r, is_long ? "out of the range of Long" : "out of the range of Integer");
 }
 
 /* A number, or a quantity when a unit follows. */

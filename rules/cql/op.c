@@ -1,9 +1,9 @@
-/* What all operator files share: run-time errors, three-valued logic, uncertain values, and the order of
- * two values, which every comparison, timing phrase and interval operator is made of.
+/* What all operator files share: run-time errors, three-valued logic, uncertain values, and the
+ * order of two values, which every comparison, timing phrase and interval operator is made of.
  *
- * An uncertain value is an interval flagged `uncertain`: it stands for one value somewhere inside (CQL
- * 1.5, 5.5 Uncertainty). Order is therefore a set of possibilities, and an operator asks whether what it
- * looks for is certain, impossible or neither. */
+ * An uncertain value is an interval flagged `uncertain`: it stands for one value somewhere inside
+ * (CQL 1.5, 5.5 Uncertainty). Order is therefore a set of possibilities, and an operator asks
+ * whether what it looks for is certain, impossible or neither. */
 #include "rules/cql/ops_private.h"
 
 #include <stdarg.h>
@@ -145,7 +145,8 @@ static bool as_quantity(cql_value v, cql_quantity *ret)
     return true;
 }
 
-static cql__order order_of_points(cql_op_context *c, cql_value a, cql_value b, int precision, bool timing)
+static cql__order order_of_points(cql_op_context *c, cql_value a, cql_value b, int precision,
+                                  bool timing)
 {
     if (cql__is_temporal(a) && cql__is_temporal(b)) {
         if ((a.kind == CQL_TIME) != (b.kind == CQL_TIME))

@@ -1,10 +1,10 @@
 /* Arithmetic: CQL 1.5 Appendix B.6. What cannot be represented is null, never wrapped or cut.
  *
- * Operands arrive in one type (ELM has made conversions explicit); where a choice lets them differ they
- * meet in the wider one: Integer, Long, Decimal, Quantity. Uncertain integers (from durations) add,
- * subtract, multiply and negate by their ends; other operators refuse them with an error. Decimals are
- * exact; only powers with a fraction, roots of e and logarithms go through long double and are rounded to
- * 8 places. */
+ * Operands arrive in one type (ELM has made conversions explicit); where a choice lets them differ
+ * they meet in the wider one: Integer, Long, Decimal, Quantity. Uncertain integers (from durations)
+ * add, subtract, multiply and negate by their ends; other operators refuse them with an error.
+ * Decimals are exact; only powers with a fraction, roots of e and logarithms go through long double
+ * and are rounded to 8 places. */
 #include "rules/cql/ops_private.h"
 
 #include <math.h>
@@ -140,7 +140,8 @@ static cql_value certain_op(cql_op_context *c, op o, cql_value a, cql_value b)
 {
     if (a.kind == CQL_QUANTITY || b.kind == CQL_QUANTITY) {
         cql_quantity x, y;
-        return as_quantity(a, &x) && as_quantity(b, &y) ? quantity_op(c, o, &x, &y) : CQL_NULL_VALUE;
+        return as_quantity(a, &x) && as_quantity(b, &y) ? quantity_op(c, o, &x, &y)
+                                                        : CQL_NULL_VALUE;
     }
     if (is_whole(a) && is_whole(b) && o != OP_DIVIDE) {
         int64_t n;
@@ -196,7 +197,8 @@ static cql_value binary(cql_op_context *c, op o, const cql_value *args)
     }
 }
 
-/* +(left T, right T) T, +(left Date, right Quantity) Date and its like, +(left String, right String) */
+/* +(left T, right T) T, +(left Date, right Quantity) Date and its like, +(left String, right
+ * String) */
 cql_value cql_op_Add(cql_op_context *c, const cql_value *args, size_t count)
 {
     if (cql__is_temporal(args[0]) && args[1].kind == CQL_QUANTITY)
@@ -284,7 +286,8 @@ static cql_value decimal_power(og_decimal base, og_decimal exponent)
     if (is_integer && n < 0 && n >= -INT64_MAX && exact_power(base, (int64_t)-n, &exact) &&
         og_decimal_div(OG_DECIMAL_SCALE, exact, &result))
         return as_decimal(result, max_scale(cql__places(result), 1));
-    return decimal_of_real(powl(og_decimal_to_long_double(base), og_decimal_to_long_double(exponent)));
+    return decimal_of_real(
+        powl(og_decimal_to_long_double(base), og_decimal_to_long_double(exponent)));
 }
 
 static bool whole_power(int64_t base, int64_t exponent, int64_t *ret)
@@ -352,10 +355,11 @@ cql_value cql_op_Log(cql_op_context *c, const cql_value *args, size_t count)
     og_decimal d, base;
     if (cql__is_uncertain(args[0]) || cql__is_uncertain(args[1]))
         return refuse_uncertain(c);
-    if (!cql__number(args[0], &d, NULL) || !cql__number(args[1], &base, NULL) || d <= 0 || base <= 0 ||
-        base == OG_DECIMAL_SCALE)
+    if (!cql__number(args[0], &d, NULL) || !cql__number(args[1], &base, NULL) || d <= 0 ||
+        base <= 0 || base == OG_DECIMAL_SCALE)
         return CQL_NULL_VALUE;
-    return decimal_of_real(logl(og_decimal_to_long_double(d)) / logl(og_decimal_to_long_double(base)));
+    return decimal_of_real(logl(og_decimal_to_long_double(d)) /
+                           logl(og_decimal_to_long_double(base)));
 }
 
 /* ---- one operand ---- */
@@ -366,7 +370,8 @@ static cql_value negated(cql_op_context *c, cql_value v)
     case CQL_INTEGER: return as_integer(-(int64_t)v.integer);
     case CQL_LONG: return v.long_ == INT64_MIN ? CQL_NULL_VALUE : cql_long(-v.long_);
     case CQL_DECIMAL: return cql_decimal(-v.decimal, v.scale);
-    case CQL_QUANTITY: return cql__quantity_like(c, -v.quantity->value, v.quantity->scale, v.quantity);
+    case CQL_QUANTITY:
+        return cql__quantity_like(c, -v.quantity->value, v.quantity->scale, v.quantity);
     default: return CQL_NULL_VALUE;
     }
 }
@@ -376,7 +381,8 @@ cql_value cql_op_Negate(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
     if (cql__is_uncertain(args[0]))
-        return cql__uncertain(c, negated(c, cql__greatest(args[0])), negated(c, cql__least(args[0])));
+        return cql__uncertain(c, negated(c, cql__greatest(args[0])),
+                              negated(c, cql__least(args[0])));
     return negated(c, args[0]);
 }
 
@@ -403,7 +409,8 @@ cql_value cql_op_Abs(cql_op_context *c, const cql_value *args, size_t count)
         bool further = cql__order_of(c, up, high) == CQL__MORE;
         return cql__uncertain(c, cql_integer(0), further ? up : high);
     }
-    if (v.kind == CQL_DECIMAL || v.kind == CQL_INTEGER || v.kind == CQL_LONG || v.kind == CQL_QUANTITY)
+    if (v.kind == CQL_DECIMAL || v.kind == CQL_INTEGER || v.kind == CQL_LONG ||
+        v.kind == CQL_QUANTITY)
         return is_negative(v) ? negated(c, v) : v;
     return CQL_NULL_VALUE;
 }
@@ -444,7 +451,8 @@ cql_value cql_op_Truncate(cql_op_context *c, const cql_value *args, size_t count
     return to_whole(c, args[0], TOWARDS_ZERO);
 }
 
-/* Round(argument Decimal, precision Integer) Decimal; also of a Quantity. Half goes away from zero. */
+/* Round(argument Decimal, precision Integer) Decimal; also of a Quantity. Half goes away from zero.
+ */
 cql_value cql_op_Round(cql_op_context *c, const cql_value *args, size_t count)
 {
     int places = count > 1 && args[1].kind == CQL_INTEGER ? args[1].integer : 0;
@@ -452,8 +460,9 @@ cql_value cql_op_Round(cql_op_context *c, const cql_value *args, size_t count)
     og_decimal d;
     if (args[0].kind == CQL_QUANTITY) {
         d = og_decimal_round(args[0].quantity->value, places);
-        return d > og_decimal_max || d < og_decimal_min ? CQL_NULL_VALUE
-                                                        : cql__quantity_like(c, d, scale, args[0].quantity);
+        return d > og_decimal_max || d < og_decimal_min
+                   ? CQL_NULL_VALUE
+                   : cql__quantity_like(c, d, scale, args[0].quantity);
     }
     if (cql__is_uncertain(args[0]))
         return refuse_uncertain(c);
@@ -474,7 +483,8 @@ static cql_value step(cql_op_context *c, cql_value v, int by)
         return __builtin_add_overflow(v.long_, by, &n) ? CQL_NULL_VALUE : cql_long(n);
     }
     case CQL_DECIMAL:
-        return og_decimal_add(v.decimal, by, &d) ? cql_decimal(d, OG_DECIMAL_PLACES) : CQL_NULL_VALUE;
+        return og_decimal_add(v.decimal, by, &d) ? cql_decimal(d, OG_DECIMAL_PLACES)
+                                                 : CQL_NULL_VALUE;
     case CQL_QUANTITY:
         return og_decimal_add(v.quantity->value, by, &d)
                    ? cql__quantity_like(c, d, OG_DECIMAL_PLACES, v.quantity)
@@ -544,7 +554,9 @@ static const og_temporal last_time = {
 cql_value cql__min_of(cql_kind kind)
 {
     static const cql_quantity least = {
-        .value = -(((og_int128)100000000000000LL) * 100000000000000LL - 1), .scale = 8, .unit = {"1", 1}};
+        .value = -(((og_int128)100000000000000LL) * 100000000000000LL - 1),
+        .scale = 8,
+        .unit = {"1", 1}};
     switch (kind) {
     case CQL_INTEGER: return cql_integer(INT32_MIN);
     case CQL_LONG: return cql_long(INT64_MIN);
@@ -559,8 +571,10 @@ cql_value cql__min_of(cql_kind kind)
 
 cql_value cql__max_of(cql_kind kind)
 {
-    static const cql_quantity most = {
-        .value = ((og_int128)100000000000000LL) * 100000000000000LL - 1, .scale = 8, .unit = {"1", 1}};
+    static const cql_quantity most = {.value =
+                                          ((og_int128)100000000000000LL) * 100000000000000LL - 1,
+                                      .scale = 8,
+                                      .unit = {"1", 1}};
     switch (kind) {
     case CQL_INTEGER: return cql_integer(INT32_MAX);
     case CQL_LONG: return cql_long(INT64_MAX);
@@ -578,8 +592,8 @@ static cql_kind kind_of_name(og_str name)
     static const struct {
         const char *name;
         cql_kind kind;
-    } kinds[] = {{"Integer", CQL_INTEGER}, {"Long", CQL_LONG},         {"Decimal", CQL_DECIMAL},
-                 {"Date", CQL_DATE},       {"DateTime", CQL_DATETIME}, {"Time", CQL_TIME},
+    } kinds[] = {{"Integer", CQL_INTEGER},  {"Long", CQL_LONG},         {"Decimal", CQL_DECIMAL},
+                 {"Date", CQL_DATE},        {"DateTime", CQL_DATETIME}, {"Time", CQL_TIME},
                  {"Quantity", CQL_QUANTITY}};
     static const og_str prefixes[] = {{"{urn:hl7-org:elm-types:r1}", 26}, {"System.", 7}};
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
@@ -623,8 +637,8 @@ cql_value cql_op_Precision(cql_op_context *c, const cql_value *args, size_t coun
     return cql_integer(digits_of((cql_kind)args[0].kind)[args[0].temporal.precision]);
 }
 
-/* The written digits cut the value off, so that 1.587 stands for 1.587 to 1.58799999. Where fewer places
- * are asked for than written, the boundary goes outwards. */
+/* The written digits cut the value off, so that 1.587 stands for 1.587 to 1.58799999. Where fewer
+ * places are asked for than written, the boundary goes outwards. */
 static cql_value decimal_boundary(og_decimal d, int scale, int places, bool high)
 {
     og_int128 unit = 1, written = 1;

@@ -1,8 +1,9 @@
-/* Equality, equivalence and order: CQL 1.5 Appendix B.5, with the same operators of the interval, list and
- * clinical chapters (B.9, B.10, B.12).
+/* Equality, equivalence and order: CQL 1.5 Appendix B.5, with the same operators of the interval,
+ * list and clinical chapters (B.9, B.10, B.12).
  *
- * Equality is three-valued and value-based; equivalence always answers. Structures are walked with a count
- * of their depth: what is nested deeper than CQL__MAX_VALUE_DEPTH is a run-time error, not a crash. */
+ * Equality is three-valued and value-based; equivalence always answers. Structures are walked with
+ * a count of their depth: what is nested deeper than CQL__MAX_VALUE_DEPTH is a run-time error, not
+ * a crash. */
 #include "rules/cql/ops_private.h"
 
 #include "fhir/terminology.h"
@@ -30,8 +31,9 @@ static cql_tri equal_text(og_str a, og_str b)
 /* Codes have tuple semantics (B.12 Equal). */
 static cql_tri equal_codes(const cql_code *a, const cql_code *b)
 {
-    return cql__and(cql__and(equal_text(a->code, b->code), equal_text(a->system, b->system)),
-                    cql__and(equal_text(a->version, b->version), equal_text(a->display, b->display)));
+    return cql__and(
+        cql__and(equal_text(a->code, b->code), equal_text(a->system, b->system)),
+        cql__and(equal_text(a->version, b->version), equal_text(a->display, b->display)));
 }
 
 static cql_tri equal_concepts(const cql_concept *a, const cql_concept *b)
@@ -73,8 +75,8 @@ static bool element_of(const cql_tuple *t, og_str name, size_t guess, cql_value 
     return false;
 }
 
-/* The first element that is not equal decides, in their order: an unknown before a difference leaves the
- * whole unknown (the public test suite, TupleEqJohnJohn1WithNull and its like). */
+/* The first element that is not equal decides, in their order: an unknown before a difference
+ * leaves the whole unknown (the public test suite, TupleEqJohnJohn1WithNull and its like). */
 static cql_tri equal_tuples(cql_op_context *c, const cql_tuple *a, const cql_tuple *b)
 {
     if (a->count != b->count || !og_str_eq(a->type_name, b->type_name))
@@ -109,7 +111,8 @@ static bool is_scalar(cql_value v)
     }
 }
 
-/* Numbers among themselves, calendar values among themselves: the kinds that have an order in common. */
+/* Numbers among themselves, calendar values among themselves: the kinds that have an order in
+ * common. */
 static bool same_family(cql_value a, cql_value b)
 {
     a = cql__least(a);
@@ -189,7 +192,8 @@ static bool equivalent_decimals(og_decimal a, og_decimal b)
     return og_decimal_round(a, places) == og_decimal_round(b, places);
 }
 
-/* By code and system alone (B.12 Equivalent); a system's known names are one, ICD dots do not count. */
+/* By code and system alone (B.12 Equivalent); a system's known names are one, ICD dots do not
+ * count. */
 static bool equivalent_codes(const cql_code *a, const cql_code *b)
 {
     og_str sa = a->system.n != 0 ? fhir_system_canonical(a->system) : a->system;
@@ -323,7 +327,8 @@ static cql_value ordered(cql_op_context *c, const cql_value *args, cql__order wa
     return cql_tri_value(cql__order_is(cql__order_of(c, args[0], args[1]), wanted));
 }
 
-/* <(left T, right T) Boolean, and its like: T is a number, Quantity, Date, DateTime, Time or String. */
+/* <(left T, right T) Boolean, and its like: T is a number, Quantity, Date, DateTime, Time or
+ * String. */
 cql_value cql_op_Less(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;

@@ -1,5 +1,5 @@
-/* Conversions between types: CQL 1.5 Appendix B.3. What cannot be converted is null; ConvertsToX says
- * beforehand whether it can be. Uncertain numbers are converted end by end. */
+/* Conversions between types: CQL 1.5 Appendix B.3. What cannot be converted is null; ConvertsToX
+ * says beforehand whether it can be. Uncertain numbers are converted end by end. */
 #include "rules/cql/ops_private.h"
 
 #include "fhir/ucum.h"
@@ -64,9 +64,11 @@ static cql_value to_integer(cql_op_context *c, cql_value v)
     case CQL_BOOLEAN: return cql_integer(v.boolean);
     case CQL_INTEGER: return v;
     case CQL_LONG:
-        return v.long_ >= INT32_MIN && v.long_ <= INT32_MAX ? cql_integer((int32_t)v.long_) : CQL_NULL_VALUE;
+        return v.long_ >= INT32_MIN && v.long_ <= INT32_MAX ? cql_integer((int32_t)v.long_)
+                                                            : CQL_NULL_VALUE;
     case CQL_STRING:
-        return parse_whole(cql_str(v), INT32_MIN, INT32_MAX, &n) ? cql_integer((int32_t)n) : CQL_NULL_VALUE;
+        return parse_whole(cql_str(v), INT32_MIN, INT32_MAX, &n) ? cql_integer((int32_t)n)
+                                                                 : CQL_NULL_VALUE;
     default: return CQL_NULL_VALUE;
     }
 }
@@ -94,9 +96,7 @@ static cql_value to_decimal(cql_op_context *c, cql_value v)
     case CQL_BOOLEAN: return cql_decimal(og_decimal_of(v.boolean), 1);
     case CQL_INTEGER:
     case CQL_LONG:
-    case CQL_DECIMAL:
-        cql__number(v, &d, &scale);
-        return cql_decimal(d, scale);
+    case CQL_DECIMAL: cql__number(v, &d, &scale); return cql_decimal(d, scale);
     case CQL_STRING:
         return parse_decimal(cql_str(v), &d, &scale) ? cql_decimal(d, scale) : CQL_NULL_VALUE;
     default: return CQL_NULL_VALUE;
@@ -384,8 +384,10 @@ static cql_value to_string(cql_op_context *c, cql_value v)
     switch ((cql_kind)v.kind) {
     case CQL_STRING: return v;
     case CQL_BOOLEAN: return cql_string(v.boolean ? OG_STR("true") : OG_STR("false"));
-    case CQL_INTEGER: return own_string(c, text, (size_t)snprintf(text, sizeof text, "%" PRId32, v.integer));
-    case CQL_LONG: return own_string(c, text, (size_t)snprintf(text, sizeof text, "%" PRId64, v.long_));
+    case CQL_INTEGER:
+        return own_string(c, text, (size_t)snprintf(text, sizeof text, "%" PRId32, v.integer));
+    case CQL_LONG:
+        return own_string(c, text, (size_t)snprintf(text, sizeof text, "%" PRId64, v.long_));
     case CQL_DECIMAL: return own_string(c, text, decimal_text(v, text));
     case CQL_DATE:
     case CQL_DATETIME:
@@ -426,7 +428,7 @@ cql_value cql_op_ToConcept(cql_op_context *c, const cql_value *args, size_t coun
     }
     *concept = (cql_concept){.codes = codes, .count = seen};
     if (single)
-        concept->display = codes[0].display;
+    concept->display = codes[0].display;
     return (cql_value){.kind = CQL_CONCEPT, .concept = concept};
 }
 

@@ -1,11 +1,11 @@
 /* Intervals and timing phrases: CQL 1.5 Appendix B.9, and those of B.8 that points share with them.
  *
- * Everything is said in terms of start and end. A boundary that is closed and null is the minimum or the
- * maximum of the point type; one that is open and null is somewhere between there and the other end: an
- * uncertain value, which the order of op.c understands. A boundary of unknown type is unknown altogether.
- * A point is an interval that starts and ends at it, so that points and intervals share one text. Timing
- * compares at the node's precision. Operators that lists have, too, are divided here by the kinds of their
- * arguments. */
+ * Everything is said in terms of start and end. A boundary that is closed and null is the minimum
+ * or the maximum of the point type; one that is open and null is somewhere between there and the
+ * other end: an uncertain value, which the order of op.c understands. A boundary of unknown type is
+ * unknown altogether. A point is an interval that starts and ends at it, so that points and
+ * intervals share one text. Timing compares at the node's precision. Operators that lists have,
+ * too, are divided here by the kinds of their arguments. */
 #include "rules/cql/ops_private.h"
 
 typedef struct range {
@@ -356,8 +356,8 @@ bool cql__interval_equivalent(cql_op_context *c, cql_value a, cql_value b)
 
 /* ---- membership ---- */
 
-/* in _precision_ (point T, argument Interval<T>) Boolean: false in a null interval; a closed null boundary
- * is no limit. */
+/* in _precision_ (point T, argument Interval<T>) Boolean: false in a null interval; a closed null
+ * boundary is no limit. */
 cql_value cql__interval_In(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
@@ -432,7 +432,8 @@ cql_value cql__interval_ProperIncludedIn(cql_op_context *c, const cql_value *arg
 
 /* ---- sets ---- */
 
-/* Where one of two values is the open null end of an interval, order may be unknown; then that end is. */
+/* Where one of two values is the open null end of an interval, order may be unknown; then that end
+ * is. */
 typedef enum side { LEFT, RIGHT, NEITHER } side;
 
 static side chosen(cql_op_context *c, cql_value a, cql_value b, bool greater)
@@ -469,7 +470,8 @@ static cql_value combined(cql_op_context *c, cql_value a, cql_value b, range x, 
     return joined(c, low == LEFT ? a.interval : b.interval, high == LEFT ? a.interval : b.interval);
 }
 
-/* union(left Interval<T>, right Interval<T>) Interval<T>: null when they neither overlap nor meet. */
+/* union(left Interval<T>, right Interval<T>) Interval<T>: null when they neither overlap nor meet.
+ */
 cql_value cql__interval_Union(cql_op_context *c, const cql_value *args, size_t count)
 {
     cql_value all = args[0];
@@ -606,14 +608,14 @@ static void sort_spans(cql_op_context *c, span *s, span *spare, size_t n)
     sort_spans(c, s, spare, half);
     sort_spans(c, s + half, spare, n - half);
     for (size_t k = 0; k < n; k++) {
-        bool right = i == half ||
-                     (j < n && cql__order_of(c, s[j].start, s[i].start) == CQL__LESS);
+        bool right = i == half || (j < n && cql__order_of(c, s[j].start, s[i].start) == CQL__LESS);
         spare[k] = right ? s[j++] : s[i++];
     }
     memcpy(s, spare, n * sizeof *s);
 }
 
-/* The intervals of a list (or the one interval) whose ends are known at all, sorted; NULL: no memory. */
+/* The intervals of a list (or the one interval) whose ends are known at all, sorted; NULL: no
+ * memory. */
 static span *spans_of(cql_op_context *c, cql_value v, size_t *ret_count)
 {
     const cql_value *items = v.kind == CQL_LIST ? v.list->items : &v;
@@ -657,8 +659,8 @@ static int coarsest_precision(const span *s, size_t n)
 
 static int precision_of_unit(cql__unit u)
 {
-    static const uint8_t precisions[] = {0, OG_YEAR, OG_MONTH, OG_DAY, OG_DAY, OG_HOUR, OG_MINUTE,
-                                         OG_SECOND, OG_MILLISECOND};
+    static const uint8_t precisions[] = {0,       OG_YEAR,   OG_MONTH,  OG_DAY,        OG_DAY,
+                                         OG_HOUR, OG_MINUTE, OG_SECOND, OG_MILLISECOND};
     return precisions[u];
 }
 
@@ -681,8 +683,10 @@ static cql_value reach_of(cql_op_context *c, cql_value end, const cql_quantity *
     return cql__temporal((cql_kind)end.kind, t);
 }
 
-/* Is the next interval within reach: it overlaps, meets, or begins no more than per behind the end? */
-static bool reaches(cql_op_context *c, const span *a, const span *b, const cql_quantity *per, int precision)
+/* Is the next interval within reach: it overlaps, meets, or begins no more than per behind the end?
+ */
+static bool reaches(cql_op_context *c, const span *a, const span *b, const cql_quantity *per,
+                    int precision)
 {
     int saved = c->precision;
     range x = {a->start, a->end}, y = {b->start, b->end};
@@ -694,7 +698,8 @@ static bool reaches(cql_op_context *c, const span *a, const span *b, const cql_q
     return touch;
 }
 
-/* A `per` that is a positive quantity; NULL when there is none. False with an error recorded otherwise. */
+/* A `per` that is a positive quantity; NULL when there is none. False with an error recorded
+ * otherwise. */
 static bool per_of(cql_op_context *c, const cql_value *args, size_t count, const cql_quantity **ret)
 {
     *ret = NULL;
@@ -804,7 +809,8 @@ static og_int128 floor_to(og_int128 d, og_int128 unit)
     return d - rest - (rest < 0 ? unit : 0);
 }
 
-/* A number of the grid as a value: a whole one as Integer unless the points are Long or quantities. */
+/* A number of the grid as a value: a whole one as Integer unless the points are Long or quantities.
+ */
 static cql_value grid_point(cql_op_context *c, og_int128 d, int scale, cql_value like)
 {
     if (like.kind == CQL_QUANTITY)
@@ -829,8 +835,8 @@ static og_decimal number_of(cql_value v, int *ret_scale)
     return d;
 }
 
-/* Pieces of size per from low to high, on the grid of per's written places: [10.0, 12.5] per 1 is 10, 11,
- * 12; [10, 10] per 0.1 is 10.0, ..., 10.9. */
+/* Pieces of size per from low to high, on the grid of per's written places: [10.0, 12.5] per 1 is
+ * 10, 11, 12; [10, 10] per 0.1 is 10.0, ..., 10.9. */
 static bool expand_numbers(cql_op_context *c, pieces *p, const span *s, const cql_quantity *per)
 {
     cql_value low = s->start, high = s->end;
@@ -845,16 +851,19 @@ static bool expand_numbers(cql_op_context *c, pieces *p, const span *s, const cq
         if (cql_is_null(high))
             return false;
     }
-    int scale = cql__places(size) > per->scale ? cql__places(size) : per->scale, low_scale, high_scale;
+    int scale = cql__places(size) > per->scale ? cql__places(size) : per->scale, low_scale,
+        high_scale;
     og_int128 unit = ten_to(OG_DECIMAL_PLACES - scale);
     og_int128 from = floor_to(number_of(low, &low_scale), unit), to = number_of(high, &high_scale);
     if (cql_is_null(s->interval->high) || cql_is_null(s->interval->low))
-        return true; /* to the end of the type's range: the specification lets us make nothing of it */
+        return true; /* to the end of the type's range: the specification lets us make nothing of it
+                      */
     if (scale > high_scale) /* 10 reaches to just below 11 */
         to += ten_to(OG_DECIMAL_PLACES - high_scale) - unit;
     to = floor_to(to, unit);
     for (og_int128 at = from; at + size - unit <= to; at += size) {
-        cql_value start = grid_point(c, at, scale, low), end = grid_point(c, at + size - unit, scale, low);
+        cql_value start = grid_point(c, at, scale, low),
+                  end = grid_point(c, at + size - unit, scale, low);
         if (!add_piece(c, p, start, end))
             return false;
     }
@@ -896,9 +905,9 @@ static cql_value default_per(cql_op_context *c, const span *s, size_t n)
 {
     int precision = coarsest_precision(s, n);
     if (precision != 0) {
-        static const cql__unit by_precision[] = {CQL__UNIT_NONE, CQL__UNIT_YEAR,   CQL__UNIT_MONTH,
-                                                 CQL__UNIT_DAY,  CQL__UNIT_HOUR,   CQL__UNIT_MINUTE,
-                                                 CQL__UNIT_SECOND, CQL__UNIT_MILLISECOND};
+        static const cql__unit by_precision[] = {
+            CQL__UNIT_NONE, CQL__UNIT_YEAR,   CQL__UNIT_MONTH,  CQL__UNIT_DAY,
+            CQL__UNIT_HOUR, CQL__UNIT_MINUTE, CQL__UNIT_SECOND, CQL__UNIT_MILLISECOND};
         return cql_quantity_make(c, OG_DECIMAL_SCALE, 0, cql__unit_word(by_precision[precision]));
     }
     int least = OG_DECIMAL_PLACES;
@@ -981,8 +990,8 @@ cql_value cql_op_Expand(cql_op_context *c, const cql_value *args, size_t count)
 /* ---- operators that lists have, too ---- */
 
 /* The side that must be a container decides; when it is null, the other one. */
-static cql_value divided(cql_op_context *c, const cql_value *args, size_t count, int container, cql_op list,
-                         cql_op interval)
+static cql_value divided(cql_op_context *c, const cql_value *args, size_t count, int container,
+                         cql_op list, cql_op interval)
 {
     cql_value decides = args[container];
     if (cql_is_null(decides) && count > 1)

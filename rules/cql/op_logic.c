@@ -1,5 +1,5 @@
-/* Logical and nullological operators: CQL 1.5 Appendix B.2 and B.4. Null is "unknown": an answer that
- * does not hang on the unknown side is given. */
+/* Logical and nullological operators: CQL 1.5 Appendix B.2 and B.4. Null is "unknown": an answer
+ * that does not hang on the unknown side is given. */
 #include "rules/cql/ops_private.h"
 
 static cql_tri truth(cql_value v)
@@ -66,7 +66,8 @@ cql_value cql_op_IsFalse(cql_op_context *c, const cql_value *args, size_t count)
     return cql_bool(truth(args[0]) == CQL_FALSE);
 }
 
-/* Coalesce<T>(argument1 T, ...) T, Coalesce<T>(arguments List<T>) T: a single argument is the list. */
+/* Coalesce<T>(argument1 T, ...) T, Coalesce<T>(arguments List<T>) T: a single argument is the list.
+ */
 cql_value cql_op_Coalesce(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)c;

@@ -1,8 +1,8 @@
 /* Strings: CQL 1.5 Appendix B.7. Positions and lengths count Unicode code points, never bytes.
  *
- * Regular expressions are PCRE2 in UTF mode with `.` matching line ends too, limited in the steps they may
- * take: a pattern that cannot be read or goes beyond the limit is a run-time error. Case is the simple
- * mapping of Unicode, of no locale. */
+ * Regular expressions are PCRE2 in UTF mode with `.` matching line ends too, limited in the steps
+ * they may take: a pattern that cannot be read or goes beyond the limit is a run-time error. Case
+ * is the simple mapping of Unicode, of no locale. */
 #include "rules/cql/ops_private.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -31,7 +31,8 @@ static uint32_t mapped(const cql__case_run *runs, size_t count, uint32_t cp)
         else if (cp > r->last)
             low = middle + 1;
         else
-            return (cp - r->first) % (uint32_t)r->step == 0 ? (uint32_t)((int32_t)cp + r->delta) : cp;
+            return (cp - r->first) % (uint32_t)r->step == 0 ? (uint32_t)((int32_t)cp + r->delta)
+                                                            : cp;
     }
     return cp;
 }
@@ -109,8 +110,8 @@ cql_value cql_op_Length(cql_op_context *c, const cql_value *args, size_t count)
     return cql_integer((int32_t)length_of(cql_str(args[0])));
 }
 
-/* Indexer(argument String, index Integer) String, Indexer(argument List<T>, index Integer) T: from 0,
- * null out of range. */
+/* Indexer(argument String, index Integer) String, Indexer(argument List<T>, index Integer) T: from
+ * 0, null out of range. */
 cql_value cql_op_Indexer(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)c, (void)count;
@@ -231,7 +232,8 @@ cql_value cql_op_Upper(cql_op_context *c, const cql_value *args, size_t count)
     return with_case(c, args[0], cql__upper);
 }
 
-/* The strings one behind the other, with separator between them. Items that are none are left out. */
+/* The strings one behind the other, with separator between them. Items that are none are left out.
+ */
 static cql_value joined(cql_op_context *c, const cql_value *items, size_t count, og_str separator)
 {
     size_t n = 0, seen = 0;
@@ -298,7 +300,8 @@ static bool add_piece(cql_op_context *c, pieces *p, og_str s)
     return true;
 }
 
-/* Split(stringToSplit String, separator String) List<String>: an empty separator gives the characters. */
+/* Split(stringToSplit String, separator String) List<String>: an empty separator gives the
+ * characters. */
 cql_value cql_op_Split(cql_op_context *c, const cql_value *args, size_t count)
 {
     pieces p = {0};
@@ -352,19 +355,21 @@ static void regex_done(regex *r)
     pcre2_code_free(r->code);
 }
 
-/* False with an error recorded when the pattern cannot be read. whole: it must match all of a string. */
+/* False with an error recorded when the pattern cannot be read. whole: it must match all of a
+ * string. */
 static bool regex_init(cql_op_context *c, regex *r, og_str pattern, bool whole)
 {
     int code;
     PCRE2_SIZE at;
     uint32_t options = PCRE2_UTF | PCRE2_DOTALL | (whole ? PCRE2_ANCHORED | PCRE2_ENDANCHORED : 0);
     *r = (regex){0};
-    r->code = pcre2_compile((PCRE2_SPTR)(pattern.p != NULL ? pattern.p : ""), pattern.n, options, &code,
-                            &at, NULL);
+    r->code = pcre2_compile((PCRE2_SPTR)(pattern.p != NULL ? pattern.p : ""), pattern.n, options,
+                            &code, &at, NULL);
     if (r->code == NULL) {
         PCRE2_UCHAR text[128];
         pcre2_get_error_message(code, text, sizeof text);
-        cql_op_fail(c, "the regular expression is wrong at position %zu: %s", (size_t)at, (char *)text);
+        cql_op_fail(c, "the regular expression is wrong at position %zu: %s", (size_t)at,
+                    (char *)text);
         return false;
     }
     r->match = pcre2_match_data_create_from_pattern(r->code, NULL);
@@ -388,7 +393,8 @@ static int regex_match(cql_op_context *c, regex *r, og_str s, size_t at, uint32_
 {
     if (r->checked)
         options |= PCRE2_NO_UTF_CHECK;
-    int n = pcre2_match(r->code, (PCRE2_SPTR)(s.p != NULL ? s.p : ""), s.n, at, options, r->match, r->limits);
+    int n = pcre2_match(r->code, (PCRE2_SPTR)(s.p != NULL ? s.p : ""), s.n, at, options, r->match,
+                        r->limits);
     r->checked = n >= 0 || n == PCRE2_ERROR_NOMATCH;
     if (r->checked)
         return n >= 0;
@@ -409,7 +415,8 @@ cql_value cql_op_Matches(cql_op_context *c, const cql_value *args, size_t count)
     return found < 0 ? CQL_NULL_VALUE : cql_bool(found == 1);
 }
 
-/* The next match at or behind *at that moves on: after an empty match the next character is passed over. */
+/* The next match at or behind *at that moves on: after an empty match the next character is passed
+ * over. */
 static int next_match(cql_op_context *c, regex *r, og_str s, size_t *at, bool *empty)
 {
     if (*empty) {
@@ -423,7 +430,8 @@ static int next_match(cql_op_context *c, regex *r, og_str s, size_t *at, bool *e
     return regex_match(c, r, s, *at, 0);
 }
 
-/* Appends what the substitution says: $1, ${name}, \$ for a dollar. False with an error recorded. */
+/* Appends what the substitution says: $1, ${name}, \$ for a dollar. False with an error recorded.
+ */
 static bool add_substitution(cql_op_context *c, og_buf *out, regex *r, og_str s, og_str sub)
 {
     for (size_t i = 0; i < sub.n; i++) {
@@ -505,7 +513,8 @@ done:
     return result;
 }
 
-/* SplitOnMatches(stringToSplit String, separatorPattern String) List<String>; empty matches do not split. */
+/* SplitOnMatches(stringToSplit String, separatorPattern String) List<String>; empty matches do not
+ * split. */
 cql_value cql_op_SplitOnMatches(cql_op_context *c, const cql_value *args, size_t count)
 {
     regex r;

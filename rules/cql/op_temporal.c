@@ -1,9 +1,10 @@
 /* Calendar and clock: CQL 1.5 Appendix B.8, durations and differences after Appendix H.
  *
- * Nothing here knows a time zone but the offset of the evaluation request: a DateTime without offset has
- * that one, and values whose offsets differ are brought to it before hours or anything finer is looked at.
- * What a value does not say (its day, its hour) is uncertain, seconds apart: a value to the second has no
- * milliseconds but .000 in calculations. Timing phrases on points and intervals are in op_interval.c. */
+ * Nothing here knows a time zone but the offset of the evaluation request: a DateTime without
+ * offset has that one, and values whose offsets differ are brought to it before hours or anything
+ * finer is looked at. What a value does not say (its day, its hour) is uncertain, seconds apart: a
+ * value to the second has no milliseconds but .000 in calculations. Timing phrases on points and
+ * intervals are in op_interval.c. */
 #include "rules/cql/ops_private.h"
 
 #define MS_PER_DAY 86400000LL
@@ -74,7 +75,8 @@ og_temporal cql__at_offset(og_temporal t, int offset_min, int default_offset_min
         return t;
     og_temporal e = og_temporal_at(og_temporal_earliest_ms(&t, default_offset_min), offset_min);
     og_temporal l = og_temporal_at(og_temporal_latest_ms(&t, default_offset_min), offset_min);
-    /* An hour seen from an offset of half an hour is parts of two: then the hour is not known any more. */
+    /* An hour seen from an offset of half an hour is parts of two: then the hour is not known any
+     * more. */
     int known = 0;
     while (known < t.precision && component(&e, known + 1) == component(&l, known + 1))
         known++;
@@ -97,7 +99,8 @@ static cql__order order_of_numbers(int64_t a, int64_t b)
     return a < b ? CQL__LESS : a > b ? CQL__MORE : CQL__SAME;
 }
 
-cql__order cql__temporal_order(cql_op_context *c, cql_value a, cql_value b, int precision, bool timing)
+cql__order cql__temporal_order(cql_op_context *c, cql_value a, cql_value b, int precision,
+                               bool timing)
 {
     og_temporal x = a.temporal, y = b.temporal;
     if (precision == 0 || precision >= OG_HOUR)
@@ -220,8 +223,8 @@ static int precision_of_unit(cql__unit u)
     }
 }
 
-/* The quantity as a whole number of *ret_precision, which is not finer than `finest`. A month has 30 days
- * here, a year 365 days or 12 months (B.8 Add; conversion factors of B.5 Equal). */
+/* The quantity as a whole number of *ret_precision, which is not finer than `finest`. A month has
+ * 30 days here, a year 365 days or 12 months (B.8 Add; conversion factors of B.5 Equal). */
 static og_int128 whole_units(const cql_quantity *q, cql__unit u, int finest, int *ret_precision)
 {
     int p = precision_of_unit(u);
@@ -251,14 +254,15 @@ static const char *kind_word(cql_kind kind)
     return kind == CQL_DATE ? "Date" : kind == CQL_TIME ? "Time" : "DateTime";
 }
 
-cql_value cql__temporal_add_quantity(cql_op_context *c, cql_value v, const cql_quantity *q, int sign)
+cql_value cql__temporal_add_quantity(cql_op_context *c, cql_value v, const cql_quantity *q,
+                                     int sign)
 {
     cql__unit u = cql__unit_of(q);
     bool fits = u != CQL__UNIT_NONE && !(v.kind == CQL_TIME && u < CQL__UNIT_HOUR) &&
                 !(v.kind == CQL_DATE && u > CQL__UNIT_DAY);
     if (!fits)
-        return cql_op_fail(c, "a %s and a quantity in '%.*s' cannot be added", kind_word((cql_kind)v.kind),
-                           OG_STR_ARG(q->unit));
+        return cql_op_fail(c, "a %s and a quantity in '%.*s' cannot be added",
+                           kind_word((cql_kind)v.kind), OG_STR_ARG(q->unit));
     if (!q->calendar && u <= CQL__UNIT_MONTH)
         return cql_op_fail(c, "'%.*s' is a definite duration, calendar arithmetic needs %ss",
                            OG_STR_ARG(q->unit), cql__unit_word(u).p);
@@ -343,7 +347,8 @@ static cql_value small_integer(int64_t n)
     return n >= INT32_MIN && n <= INT32_MAX ? cql_integer((int32_t)n) : CQL_NULL_VALUE;
 }
 
-/* Both functions fall with a and rise with b, so that the ends of the result are at the ends of both. */
+/* Both functions fall with a and rise with b, so that the ends of the result are at the ends of
+ * both. */
 static cql_value between(cql_op_context *c, cql_value a, cql_value b, int precision, bool weeks,
                          int64_t (*count)(og_temporal, og_temporal, int, bool), bool shift)
 {
@@ -362,10 +367,12 @@ static cql_value between(cql_op_context *c, cql_value a, cql_value b, int precis
 }
 
 /* False, with null or an error in *ret, when the operands are none for this operator. */
-static bool between_arguments(cql_op_context *c, cql_value a, cql_value b, int precision, cql_value *ret)
+static bool between_arguments(cql_op_context *c, cql_value a, cql_value b, int precision,
+                              cql_value *ret)
 {
     *ret = CQL_NULL_VALUE;
-    if (!cql__is_temporal(a) || !cql__is_temporal(b) || (a.kind == CQL_TIME) != (b.kind == CQL_TIME))
+    if (!cql__is_temporal(a) || !cql__is_temporal(b) ||
+        (a.kind == CQL_TIME) != (b.kind == CQL_TIME))
         return false;
     if (precision < cql__coarsest((cql_kind)a.kind) || precision > OG_MILLISECOND) {
         *ret = cql_op_fail(c, "a %s has no such precision", kind_word((cql_kind)a.kind));
@@ -374,7 +381,8 @@ static bool between_arguments(cql_op_context *c, cql_value a, cql_value b, int p
     return true;
 }
 
-cql_value cql_duration(cql_op_context *c, cql_value a, cql_value b, og_precision precision, bool weeks)
+cql_value cql_duration(cql_op_context *c, cql_value a, cql_value b, og_precision precision,
+                       bool weeks)
 {
     cql_value none;
     int p = weeks ? OG_DAY : (int)precision;
@@ -383,7 +391,8 @@ cql_value cql_duration(cql_op_context *c, cql_value a, cql_value b, og_precision
     return between(c, a, b, p, weeks, duration, true);
 }
 
-cql_value cql_difference(cql_op_context *c, cql_value a, cql_value b, og_precision precision, bool weeks)
+cql_value cql_difference(cql_op_context *c, cql_value a, cql_value b, og_precision precision,
+                         bool weeks)
 {
     cql_value none;
     int p = weeks ? OG_DAY : (int)precision;
@@ -408,9 +417,11 @@ cql_value cql_op_DifferenceBetween(cql_op_context *c, const cql_value *args, siz
 
 /* ---- making values ---- */
 
-/* Reads components args[0..count) for precisions from `first` on into t. False with an error recorded
- * when one is out of range or stands behind a missing one. t->precision stays 0 when there is none. */
-static bool read_components(cql_op_context *c, const cql_value *args, size_t count, int first, og_temporal *t)
+/* Reads components args[0..count) for precisions from `first` on into t. False with an error
+ * recorded when one is out of range or stands behind a missing one. t->precision stays 0 when there
+ * is none. */
+static bool read_components(cql_op_context *c, const cql_value *args, size_t count, int first,
+                            og_temporal *t)
 {
     bool ended = false;
     for (size_t i = 0; i < count; i++) {

@@ -1,9 +1,10 @@
 /* Quantities: a decimal and a unit, UCUM or a calendar word (CQL 1.5, 2.2.3 and Appendix B.5, B.6).
  *
- * Calendar words are kept apart from UCUM because a calendar year is not 365.25 days. Weeks and what is
- * shorter are the same in both worlds; years and months compare with years and months of their own world,
- * and only equivalence goes further (1 year ~ 1 'a', 1 year ~ 365 days). Units that are written alike need
- * no conversion, so that even a unit that UCUM does not know works with itself. */
+ * Calendar words are kept apart from UCUM because a calendar year is not 365.25 days. Weeks and
+ * what is shorter are the same in both worlds; years and months compare with years and months of
+ * their own world, and only equivalence goes further (1 year ~ 1 'a', 1 year ~ 365 days). Units
+ * that are written alike need no conversion, so that even a unit that UCUM does not know works with
+ * itself. */
 #include "rules/cql/ops_private.h"
 
 #include "fhir/ucum.h"
@@ -11,10 +12,14 @@
 static const struct {
     const char *word, *code;
 } units[] = {
-    [CQL__UNIT_NONE] = {"", ""},        [CQL__UNIT_YEAR] = {"year", "a"},
-    [CQL__UNIT_MONTH] = {"month", "mo"}, [CQL__UNIT_WEEK] = {"week", "wk"},
-    [CQL__UNIT_DAY] = {"day", "d"},      [CQL__UNIT_HOUR] = {"hour", "h"},
-    [CQL__UNIT_MINUTE] = {"minute", "min"}, [CQL__UNIT_SECOND] = {"second", "s"},
+    [CQL__UNIT_NONE] = {"", ""},
+    [CQL__UNIT_YEAR] = {"year", "a"},
+    [CQL__UNIT_MONTH] = {"month", "mo"},
+    [CQL__UNIT_WEEK] = {"week", "wk"},
+    [CQL__UNIT_DAY] = {"day", "d"},
+    [CQL__UNIT_HOUR] = {"hour", "h"},
+    [CQL__UNIT_MINUTE] = {"minute", "min"},
+    [CQL__UNIT_SECOND] = {"second", "s"},
     [CQL__UNIT_MILLISECOND] = {"millisecond", "ms"},
 };
 
@@ -56,7 +61,8 @@ og_str cql__quantity_code(const cql_quantity *q)
     return q->calendar ? cql__unit_code(cql__unit_of(q)) : q->unit;
 }
 
-cql_value cql__quantity_like(cql_op_context *c, og_decimal value, int scale, const cql_quantity *unit)
+cql_value cql__quantity_like(cql_op_context *c, og_decimal value, int scale,
+                             const cql_quantity *unit)
 {
     cql_quantity *q = og_arena_alloc(c->arena, sizeof *q);
     if (q == NULL)
@@ -161,7 +167,8 @@ bool cql__quantity_equivalent(const cql_quantity *a, const cql_quantity *b)
 {
     if (same_unit(a, b))
         return decimals_alike(a->value, b->value);
-    if ((a->calendar && is_variable(cql__unit_of(a))) || (b->calendar && is_variable(cql__unit_of(b))))
+    if ((a->calendar && is_variable(cql__unit_of(a))) ||
+        (b->calendar && is_variable(cql__unit_of(b))))
         return calendar_equivalent(a, b);
     og_str ua = cql__quantity_code(a), ub = cql__quantity_code(b);
     if (og_str_eq(ua, ub))
@@ -184,20 +191,23 @@ static bool is_special(og_str from, og_str to)
     return !ucum_convert(0, from, to, &zero) || zero != 0;
 }
 
-bool cql__quantity_unify(const cql_quantity *a, const cql_quantity *b, og_decimal *ret_a, og_decimal *ret_b,
-                         const cql_quantity **ret_unit)
+bool cql__quantity_unify(const cql_quantity *a, const cql_quantity *b, og_decimal *ret_a,
+                         og_decimal *ret_b, const cql_quantity **ret_unit)
 {
     *ret_a = a->value;
     *ret_b = b->value;
     *ret_unit = a;
     if (same_unit(a, b))
         return true;
-    if (a->calendar && b->calendar && is_variable(cql__unit_of(a)) && is_variable(cql__unit_of(b))) {
+    if (a->calendar && b->calendar && is_variable(cql__unit_of(a)) &&
+        is_variable(cql__unit_of(b))) {
         bool a_is_year = cql__unit_of(a) == CQL__UNIT_YEAR;
         *ret_unit = a_is_year ? b : a;
-        return og_decimal_mul(a_is_year ? a->value : b->value, og_decimal_of(12), a_is_year ? ret_a : ret_b);
+        return og_decimal_mul(a_is_year ? a->value : b->value, og_decimal_of(12),
+                              a_is_year ? ret_a : ret_b);
     }
-    if ((a->calendar && is_variable(cql__unit_of(a))) || (b->calendar && is_variable(cql__unit_of(b))))
+    if ((a->calendar && is_variable(cql__unit_of(a))) ||
+        (b->calendar && is_variable(cql__unit_of(b))))
         return false;
     og_str ua = cql__quantity_code(a), ub = cql__quantity_code(b);
     if (og_str_eq(ua, ub))
@@ -247,8 +257,8 @@ static cql_value with_unit(cql_op_context *c, og_decimal value, const char *text
     return cql__quantity_like(c, value, cql__places(value), &like);
 }
 
-/* A factor that is left when units of one dimension meet (cm in m) goes into the value: every unit of b
- * that a knows is brought to a's. */
+/* A factor that is left when units of one dimension meet (cm in m) goes into the value: every unit
+ * of b that a knows is brought to a's. */
 cql_value cql__quantity_multiply(cql_op_context *c, const cql_quantity *a, const cql_quantity *b)
 {
     og_decimal value;

@@ -1,5 +1,5 @@
-/* Values as text: the literal that would make them, and the name of their type. What is written here can
- * be read again by cql_literal and by any CQL translator, FHIR elements apart. */
+/* Values as text: the literal that would make them, and the name of their type. What is written
+ * here can be read again by cql_literal and by any CQL translator, FHIR elements apart. */
 #include "rules/cql/ops_private.h"
 
 #include <inttypes.h>
@@ -135,7 +135,8 @@ static void format_list(og_buf *out, const cql_list *list, int depth)
     og_buf_addz(out, " }");
 }
 
-/* "{urn:hl7-org:elm-types:r1}Quantity" and "System.Quantity" as "System.Quantity"; FHIR likewise. */
+/* "{urn:hl7-org:elm-types:r1}Quantity" and "System.Quantity" as "System.Quantity"; FHIR likewise.
+ */
 static void format_type_name(og_buf *out, og_str name)
 {
     ptrdiff_t close = og_str_find(name, '}');
@@ -176,7 +177,8 @@ static void format_interval(og_buf *out, const cql_interval *i, int depth)
     og_buf_addc(out, i->high_closed ? ']' : ')');
 }
 
-/* The JSON as it stands in the document; a primitive that is only an extension is its `_name` object. */
+/* The JSON as it stands in the document; a primitive that is only an extension is its `_name`
+ * object. */
 static void format_element(og_buf *out, const cql_element *e)
 {
     fhir_elem at = fhir_exists(e->at) ? e->at : e->ext;
@@ -229,12 +231,12 @@ void cql_value_format(og_buf *out, cql_value v)
 /* ---- types ---- */
 
 static const char *const kind_names[] = {
-    [CQL_NULL] = "Any",           [CQL_BOOLEAN] = "Boolean",   [CQL_INTEGER] = "Integer",
-    [CQL_LONG] = "Long",          [CQL_DECIMAL] = "Decimal",   [CQL_STRING] = "String",
-    [CQL_DATE] = "Date",          [CQL_DATETIME] = "DateTime", [CQL_TIME] = "Time",
-    [CQL_QUANTITY] = "Quantity",  [CQL_RATIO] = "Ratio",       [CQL_CODE] = "Code",
-    [CQL_CONCEPT] = "Concept",    [CQL_VALUESET] = "ValueSet", [CQL_CODESYSTEM] = "CodeSystem",
-    [CQL_INTERVAL] = "Any",       [CQL_LIST] = "Any",          [CQL_TUPLE] = "Any",
+    [CQL_NULL] = "Any",          [CQL_BOOLEAN] = "Boolean",   [CQL_INTEGER] = "Integer",
+    [CQL_LONG] = "Long",         [CQL_DECIMAL] = "Decimal",   [CQL_STRING] = "String",
+    [CQL_DATE] = "Date",         [CQL_DATETIME] = "DateTime", [CQL_TIME] = "Time",
+    [CQL_QUANTITY] = "Quantity", [CQL_RATIO] = "Ratio",       [CQL_CODE] = "Code",
+    [CQL_CONCEPT] = "Concept",   [CQL_VALUESET] = "ValueSet", [CQL_CODESYSTEM] = "CodeSystem",
+    [CQL_INTERVAL] = "Any",      [CQL_LIST] = "Any",          [CQL_TUPLE] = "Any",
     [CQL_ELEMENT] = "Any",
 };
 
