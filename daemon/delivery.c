@@ -1,0 +1,404 @@
+/* Rows of deliveries and the bodies that are made of them. All decisions about what a receiver has
+ * to hear are here; when to send, and what an answer means, is the outbox' and the connector's. */
+#include "daemon/delivery.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define MAX_BODY ((size_t)4 << 20)
+
+static const char *const state_names[] = {"pending", "intent", "delivered", "parked"};
+
+/* ---- rows ---- */
+
+static bool make_key(char *out, size_t size, og_str endpoint, og_str patient, const char *alert_id,
+                     size_t *ret_n)
+{
+    size_t n = endpoint.n + 1 + patient.n + 1 + strlen(alert_id);
+    if (n > size)
+        return false;
+    memcpy(out, endpoint.p, endpoint.n);
+    out[endpoint.n] = '\0';
+    memcpy(out + endpoint.n + 1, patient.p, patient.n);
+    out[endpoint.n + 1 + patient.n] = '\0';
+    memcpy(out + endpoint.n + patient.n + 2, alert_id, strlen(alert_id));
+    *ret_n = n;
+    return true;
+}
+
+og_str delivery_write(og_arena *a, const delivery *d)
+{
+    og_buf b;
+    og_buf_init(&b, MAX_BODY);
+    og_buf_addf(&b,
+                "{\"state\":\"%s\",\"resolved\":%s,\"revision\":%" PRIu32 ",\"sequence\":%" PRId64
+                ",\"attempts\":%" PRId64 ",\"next\":%" PRId64 ",\"cause\":%" PRId64
+                ",\"doubtful\":\"%s\",\"doubted\":%s,\"held\":[",
+                state_names[d->state], d->resolved ? "true" : "false", d->revision, d->sequence,
+                d->attempts, d->next_ms, d->cause_ms, d->doubtful, d->doubted ? "true" : "false");
+    for (size_t i = 0; i < d->held_count; i++)
+        og_buf_addf(&b, "%s\"%s\"", i > 0 ? "," : "", d->held[i]);
+    og_buf_addz(&b, "],\"reason\":");
+    og_buf_add_json(&b, d->reason);
+    og_buf_addc(&b, '}');
+    og_str text = og_buf_failed(&b) ? (og_str){NULL, 0} : og_arena_str(a, og_buf_str(&b));
+    og_buf_done(&b);
+    return text;
+}
+
+static bool read_number(fhir_elem o, const char *name, int64_t *ret)
+{
+    char text[32], *end;
+    og_str raw = fhir_raw(fhir_get(o, name));
+    if (fhir_kind_of(fhir_get(o, name)) != FHIR_NUMBER || raw.n == 0 || raw.n >= sizeof text)
+        return false;
+    memcpy(text, raw.p, raw.n);
+    text[raw.n] = '\0';
+    *ret = strtoll(text, &end, 10);
+    return *end == '\0';
+}
+
+static bool read_uuid(fhir_elem e, char out[UUID_TEXT])
+{
+    og_str raw = fhir_raw(e);
+    if (fhir_kind_of(e) != FHIR_STRING || raw.n >= UUID_TEXT)
+        return false;
+    if (raw.n > 0)
+        memcpy(out, raw.p, raw.n);
+    out[raw.n] = '\0';
+    return true;
+}
+
+static bool read_held(og_arena *a, fhir_elem list, delivery *d)
+{
+    uint32_t n = fhir_length(list), i = 0;
+    char(*held)[UUID_TEXT] = og_arena_zalloc(a, n + 1u, sizeof *held);
+    if (held == NULL)
+        return false;
+    for (fhir_elem e = fhir_first(list); fhir_exists(e) && i < n; e = fhir_next(list, e))
+        if (!read_uuid(e, held[i++]))
+            return false;
+    d->held = (const char(*)[UUID_TEXT])held;
+    d->held_count = i;
+    return true;
+}
+
+static bool read_state(fhir_elem e, delivery_state *ret)
+{
+    for (size_t i = 0; i < sizeof state_names / sizeof state_names[0]; i++) {
+        if (fhir_is(e, state_names[i])) {
+            *ret = (delivery_state)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_key(og_str key, delivery *d)
+{
+    ptrdiff_t zero = og_str_find(key, '\0');
+    if (zero < 0)
+        return false;
+    d->endpoint = (og_str){key.p, (size_t)zero};
+    og_str rest = og_str_from(key, (size_t)zero + 1);
+    zero = og_str_find(rest, '\0');
+    if (zero < 0 || rest.n - (size_t)zero - 1 >= UUID_TEXT)
+        return false;
+    d->patient = (og_str){rest.p, (size_t)zero};
+    og_str id = og_str_from(rest, (size_t)zero + 1);
+    memcpy(d->alert_id, id.p, id.n);
+    d->alert_id[id.n] = '\0';
+    return true;
+}
+
+og_status delivery_read(og_arena *a, og_str key, og_str value, delivery *ret, og_error *err)
+{
+    delivery d = {0};
+    fhir_doc *doc = og_arena_zalloc(a, 1, sizeof *doc);
+    int64_t revision = 0;
+    key = og_arena_str(a, key); /* the row outlives the page */
+    value = og_arena_str(a, value);
+    if (doc == NULL || key.p == NULL || value.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    if (!read_key(key, &d) || fhir_decode(a, value, NULL, doc, NULL) != OG_OK)
+        return og_fail(err, OG_CORRUPT, "a stored delivery cannot be read");
+    fhir_elem o = fhir_root(doc);
+    if (!read_state(fhir_get(o, "state"), &d.state) || !read_number(o, "revision", &revision) ||
+        !read_number(o, "sequence", &d.sequence) || !read_number(o, "attempts", &d.attempts) ||
+        !read_number(o, "next", &d.next_ms) || !read_number(o, "cause", &d.cause_ms) ||
+        !read_uuid(fhir_get(o, "doubtful"), d.doubtful) || !read_held(a, fhir_get(o, "held"), &d))
+        return og_fail(err, OG_CORRUPT, "a stored delivery cannot be read");
+    d.resolved = fhir_kind_of(fhir_get(o, "resolved")) == FHIR_TRUE;
+    d.doubted = fhir_kind_of(fhir_get(o, "doubted")) == FHIR_TRUE;
+    d.revision = (uint32_t)revision;
+    d.reason = fhir_string(a, fhir_get(o, "reason"));
+    *ret = d;
+    return OG_OK;
+}
+
+static og_status put_row(store_txn *t, og_arena *a, const delivery *d, og_error *err)
+{
+    char key[KV_MAX_KEY];
+    size_t n;
+    og_str text = delivery_write(a, d);
+    if (text.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    if (!make_key(key, sizeof key, d->endpoint, d->patient, d->alert_id, &n))
+        return og_fail(err, OG_LIMIT, "the key of a delivery is too long");
+    return kv_put(t, STORE_DELIVERY, (og_str){key, n}, text, err);
+}
+
+static og_status delete_row(store_txn *t, const delivery *d, og_error *err)
+{
+    char key[KV_MAX_KEY];
+    size_t n;
+    if (!make_key(key, sizeof key, d->endpoint, d->patient, d->alert_id, &n))
+        return OG_OK; /* it was never put */
+    return kv_delete(t, STORE_DELIVERY, (og_str){key, n}, err);
+}
+
+og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patient,
+                       const char *alert_id, delivery *ret, og_error *err)
+{
+    char key[KV_MAX_KEY];
+    size_t n;
+    og_str value;
+    if (!make_key(key, sizeof key, endpoint, patient, alert_id, &n))
+        return OG_NOTFOUND;
+    og_status status = kv_get(t, STORE_DELIVERY, (og_str){key, n}, &value, err);
+    return status == OG_OK ? delivery_read(a, (og_str){key, n}, value, ret, err) : status;
+}
+
+typedef struct each {
+    og_arena *a;
+    delivery_visit *fn;
+    void *ctx;
+} each;
+
+static og_status visit_row(void *ctx, og_str key, og_str value, og_error *err)
+{
+    const each *e = ctx;
+    delivery d;
+    og_arena_reset(e->a);
+    og_status status = delivery_read(e->a, key, value, &d, err);
+    if (status != OG_OK || d.state == DELIVERY_DELIVERED)
+        return status;
+    return e->fn(e->ctx, &d, err);
+}
+
+og_status delivery_each(store_txn *t, og_arena *a, delivery_visit *fn, void *ctx, og_error *err)
+{
+    each e = {a, fn, ctx};
+    return kv_scan(t, STORE_DELIVERY, (og_str){NULL, 0}, (og_str){NULL, 0}, visit_row, &e, err);
+}
+
+/* ---- transitions ---- */
+
+static bool holds(const delivery *d, const char *uuid)
+{
+    for (size_t i = 0; i < d->held_count; i++)
+        if (strcmp(d->held[i], uuid) == 0)
+            return true;
+    return false;
+}
+
+static og_status hold(og_arena *a, delivery *d, const char *uuid, og_error *err)
+{
+    if (uuid[0] == '\0' || holds(d, uuid))
+        return OG_OK;
+    char(*held)[UUID_TEXT] = og_arena_zalloc(a, d->held_count + 1, sizeof *held);
+    if (held == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    if (d->held_count > 0)
+        memcpy(held, d->held, d->held_count * sizeof *held);
+    memcpy(held[d->held_count], uuid, UUID_TEXT);
+    d->held = (const char(*)[UUID_TEXT])held;
+    d->held_count++;
+    return OG_OK;
+}
+
+static void hold_only(delivery *d, const char (*card)[UUID_TEXT])
+{
+    d->held = card;
+    d->held_count = card != NULL ? 1 : 0;
+}
+
+og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
+                        const plan_alert *alert, int64_t cause_ms, delivery_wanted *ret,
+                        delivery *ret_row, delivery_state *ret_was, og_error *err)
+{
+    delivery d;
+    og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert->id, &d, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    if (status == OG_NOTFOUND) {
+        memset(&d, 0, sizeof d);
+        d.endpoint = og_str_of(ep->name);
+        d.patient = patient;
+        memcpy(d.alert_id, alert->id, sizeof d.alert_id);
+    }
+    *ret_was = d.state;
+    status = hold(a, &d, d.doubtful, err);
+    if (status != OG_OK)
+        return status;
+    d.doubtful[0] = '\0';
+    d.doubted = false;
+    d.resolved = alert->state == PLAN_ALERT_RESOLVED;
+    if (d.resolved && d.held_count == 0 && !ep->is_topic) {
+        *ret = DELIVERY_DROPPED;
+        *ret_row = d;
+        return delete_row(t, &d, err);
+    }
+    status = store_next_sequence(t, ep->name, patient, &d.sequence, err);
+    if (status != OG_OK)
+        return status;
+    d.state = DELIVERY_PENDING;
+    d.revision = alert->revision;
+    d.attempts = 0;
+    d.next_ms = 0;
+    d.cause_ms = cause_ms;
+    d.reason = (og_str){NULL, 0};
+    *ret = DELIVERY_SEND;
+    *ret_row = d;
+    return put_row(t, a, &d, err);
+}
+
+/* Same alert, revision, state and endpoint: same key, so that a repeat is recognisable. */
+static void idempotency_key(const delivery *d, char out[UUID_TEXT])
+{
+    char name[256];
+    int n = snprintf(name, sizeof name, "%s|%" PRIu32 "|%s|%.*s", d->alert_id, d->revision,
+                     d->resolved ? "resolved" : "active", OG_STR_ARG(d->endpoint));
+    uuid_of_name((og_str){name, (size_t)n}, out);
+}
+
+static void add_member(og_buf *b, const char *name, og_str value)
+{
+    if (value.n == 0)
+        return; /* CDS Hooks knows no empty strings */
+    og_buf_addf(b, ",\"%s\":", name);
+    og_buf_add_json(b, value);
+}
+
+static void add_retracts(og_buf *b, const delivery *d, const char *current)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < d->held_count; i++) {
+        if (strcmp(d->held[i], current) == 0)
+            continue;
+        og_buf_addf(b, "%s{\"uuid\":\"%s\",\"reason\":\"%s\"}", n++ > 0 ? "," : ",\"retracts\":[",
+                    d->held[i], d->resolved ? "resolved" : "superseded");
+    }
+    if (n > 0)
+        og_buf_addc(b, ']');
+}
+
+/* DESIGN 6, "Card push": an unchanged CDS Hooks response, and beside it what a pull response takes
+ * from its request. */
+static og_str webhook_body(og_arena *a, const delivery_endpoint *ep, const delivery *d,
+                           const plan_alert *alert, const char *key)
+{
+    og_buf b;
+    og_buf_init(&b, MAX_BODY);
+    og_buf_addz(&b, "{\"cards\":[");
+    if (!d->resolved)
+        og_buf_adds(&b, alert->card);
+    og_buf_addf(&b, "],\"extension\":{\"org.osteoguard.delivery\":{\"id\":\"%s\"", key);
+    add_member(&b, "patientId", d->patient);
+    add_member(&b, "fhirServer", og_str_of(ep->fhir_server));
+    add_member(&b, "service", og_str_of(ep->service));
+    og_buf_addf(&b, ",\"sequence\":%" PRId64 ",\"alertId\":\"%s\",\"revision\":%" PRIu32,
+                d->sequence, d->alert_id, d->revision);
+    add_member(&b, "rule", alert->rule);
+    add_retracts(&b, d, d->resolved ? "" : alert->card_uuid);
+    og_buf_addz(&b, "}}}");
+    og_str text = og_buf_failed(&b) ? (og_str){NULL, 0} : og_arena_str(a, og_buf_str(&b));
+    og_buf_done(&b);
+    return text;
+}
+
+og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str tenant,
+                           og_str patient, const char *alert_id, delivery *ret_row,
+                           og_str *ret_body, og_str *ret_key, og_error *err)
+{
+    delivery d;
+    plan_alert alert;
+    og_str body, key;
+    og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert_id, &d, err);
+    if (status == OG_OK && d.state != DELIVERY_PENDING && d.state != DELIVERY_INTENT)
+        status = OG_NOTFOUND;
+    if (status == OG_OK)
+        status = store_alert(t, a, patient, alert_id, &alert, err);
+    if (status != OG_OK)
+        return status;
+    if (ep->is_topic) {
+        key = og_arena_printf(a, "%.*s|%.*s|%s", OG_STR_ARG(tenant), OG_STR_ARG(patient), alert_id);
+        body = plan_alert_write(a, &alert);
+    } else {
+        char uuid[UUID_TEXT];
+        idempotency_key(&d, uuid);
+        key = og_arena_str(a, og_str_of(uuid));
+        body = webhook_body(a, ep, &d, &alert, uuid);
+        if (!d.resolved)
+            memcpy(d.doubtful, alert.card_uuid, sizeof d.doubtful);
+    }
+    if (key.p == NULL || body.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    if (d.state == DELIVERY_INTENT)
+        d.doubted = true; /* the attempt before was cut off: we never heard of its end */
+    d.state = DELIVERY_INTENT;
+    d.attempts++;
+    status = put_row(t, a, &d, err);
+    if (status != OG_OK)
+        return status;
+    *ret_row = d;
+    *ret_body = body;
+    *ret_key = key;
+    return OG_OK;
+}
+
+static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint *ep, delivery *d,
+                             bool current, const delivery_outcome *o, og_error *err)
+{
+    if (!current) {
+        /* Wanted anew while it was under way: want() has put its card among those held. */
+        if (o->resolved)
+            hold_only(d, NULL);
+        return put_row(t, a, d, err);
+    }
+    char(*card)[UUID_TEXT] = og_arena_zalloc(a, 1, sizeof *card);
+    if (card == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    memcpy(*card, d->doubtful, UUID_TEXT);
+    hold_only(d, d->resolved || ep->is_topic ? NULL : (const char(*)[UUID_TEXT])card);
+    d->doubtful[0] = '\0';
+    d->state = DELIVERY_DELIVERED;
+    return d->held_count == 0 ? delete_row(t, d, err) : put_row(t, a, d, err);
+}
+
+og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
+                          const char *alert_id, const delivery_outcome *o, og_error *err)
+{
+    delivery d;
+    og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert_id, &d, err);
+    if (status != OG_OK)
+        return status == OG_NOTFOUND ? OG_OK : status;
+    bool current =
+        d.revision == o->revision && d.resolved == o->resolved && d.state == DELIVERY_INTENT;
+    if (o->verdict == CONN_DONE)
+        return settle_done(t, a, ep, &d, current, o, err);
+    if (!current)
+        return OG_OK;
+    if (o->verdict == CONN_AGAIN && o->in_doubt)
+        d.doubted = true;
+    if (!d.doubted)
+        d.doubtful[0] = '\0'; /* no attempt has arrived */
+    if (o->verdict == CONN_NEVER) {
+        d.state = DELIVERY_PARKED;
+        d.reason = og_str_of(o->reason);
+    } else {
+        d.state = DELIVERY_PENDING;
+        d.next_ms = o->next_ms;
+    }
+    return put_row(t, a, &d, err);
+}

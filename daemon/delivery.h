@@ -1,0 +1,98 @@
+/* Deliveries: what each endpoint is to be told about each alert, and what it has been told
+ * (STREAM 3.6).
+ *
+ * One row per endpoint and alert, so an outage of any length leaves one pending row: only the
+ * latest revision of an alert is ever sent.
+ *
+ *   (none) ──want──► PENDING ──prepare──► INTENT ──done──► DELIVERED (the row goes when the alert
+ * is resolved) ▲                   │  └──never──► PARKED └──────again────────┘      every state
+ * ──want──► PENDING
+ *
+ * `held` are the cards that the receiver has, or may have: they are withdrawn when something takes
+ * their place. An intent is stored before the bytes leave, so that a crash cannot make us forget
+ * that a card may have arrived. The alerts topic is an endpoint too; it gets every state of every
+ * alert and holds no cards. */
+#ifndef OG_DAEMON_DELIVERY_H
+#define OG_DAEMON_DELIVERY_H
+
+#include "connectors/connector.h"
+#include "daemon/store.h"
+#include "daemon/uuid.h"
+
+typedef struct delivery_endpoint {
+    const char *name;
+    bool is_topic;                     /* the alerts topic */
+    const char *fhir_server, *service; /* may be "" */
+} delivery_endpoint;
+
+typedef enum delivery_state {
+    DELIVERY_PENDING,
+    DELIVERY_INTENT,
+    DELIVERY_DELIVERED,
+    DELIVERY_PARKED
+} delivery_state;
+
+typedef struct delivery {
+    og_str endpoint, patient;
+    char alert_id[UUID_TEXT];
+    delivery_state state;
+    bool resolved; /* what is to be told: the alert is resolved, or here is its card */
+    uint32_t revision;
+    int64_t sequence;          /* per endpoint and patient, from 1 */
+    int64_t attempts, next_ms; /* attempts so far; not before this instant (real time) */
+    int64_t cause_ms;          /* timestamp of the event that made it; 0 unknown */
+    char doubtful[UUID_TEXT];  /* card of an attempt whose outcome is not known; empty when none */
+    bool doubted;             /* an earlier attempt with this card may have arrived */
+    const char (*held)[UUID_TEXT];
+    size_t held_count;
+    og_str reason; /* PARKED: why */
+} delivery;
+
+/* One row as text, and back; lives in a. OG_CORRUPT when it cannot be read. */
+og_str delivery_write(og_arena *a, const delivery *d);
+OG_MUSTCHECK og_status delivery_read(og_arena *a, og_str key, og_str value, delivery *ret,
+                                     og_error *err);
+
+/* Visits all rows that are to be sent (PENDING and INTENT) or parked. d lives in a until fn
+ * returns. */
+typedef og_status delivery_visit(void *ctx, const delivery *d, og_error *err);
+OG_MUSTCHECK og_status delivery_each(store_txn *t, og_arena *a, delivery_visit *fn, void *ctx,
+                                     og_error *err);
+OG_MUSTCHECK og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patient,
+                                    const char *alert_id, delivery *ret, og_error *err);
+
+typedef enum delivery_wanted {
+    DELIVERY_SEND,    /* *ret_row is pending */
+    DELIVERY_DROPPED, /* resolved before anything was sent: nothing to say */
+} delivery_wanted;
+
+/* An alert is new or changed: the endpoint is to be told. *ret_was tells the state before (PENDING
+ * for none). */
+OG_MUSTCHECK og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep,
+                                     og_str patient, const plan_alert *alert, int64_t cause_ms,
+                                     delivery_wanted *ret, delivery *ret_row,
+                                     delivery_state *ret_was, og_error *err);
+
+/* About to be sent: the intent is stored, *ret_body and the idempotency key are what is to be sent
+ * (for the alerts topic: the key and the value of the message). Same row, same bytes. OG_NOTFOUND:
+ * there is nothing to send any more. */
+OG_MUSTCHECK og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *ep,
+                                        og_str tenant, og_str patient, const char *alert_id,
+                                        delivery *ret_row, og_str *ret_body, og_str *ret_key,
+                                        og_error *err);
+
+typedef struct delivery_outcome {
+    conn_verdict verdict;
+    bool in_doubt;     /* CONN_AGAIN: it may have arrived all the same */
+    int64_t next_ms;   /* CONN_AGAIN: not before */
+    uint32_t revision; /* of what was sent */
+    bool resolved;
+    const char *reason; /* CONN_NEVER; borrowed */
+} delivery_outcome;
+
+/* What became of an attempt is written back. A row that was wanted anew meanwhile stays pending. */
+OG_MUSTCHECK og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep,
+                                       og_str patient, const char *alert_id,
+                                       const delivery_outcome *outcome, og_error *err);
+
+#endif

@@ -1,0 +1,562 @@
+/* The queue of deliveries. Per endpoint: a table of lines, one for each patient that has anything
+ * to be sent; a line is a list of items in order of sequence, of which the first may be under way.
+ * Lines that could begin stand in a heap by the time at which their first item may be sent; a line
+ * under way does not stand in it. */
+#include "daemon/outbox.h"
+
+#include <stdlib.h>
+
+typedef enum item_state { ITEM_WAITING, ITEM_PREPARING, ITEM_SENDING } item_state;
+
+typedef struct item {
+    struct item *next;
+    outbox_item pub; /* patient borrows from the line */
+    item_state state;
+    bool dropped;         /* while under way: nobody wants it any more */
+    struct item *renewed; /* while under way: it was wanted anew */
+} item;
+
+typedef struct line {
+    struct line *hash_next;
+    item *first;
+    size_t heap_at; /* 1-based place in the heap; 0: not in it */
+    size_t endpoint;
+    uint64_t hash;
+    size_t patient_n;
+    char patient[];
+} line;
+
+typedef struct endpoint {
+    outbox_endpoint info;
+    line **buckets;
+    size_t bucket_count, line_count;
+    line **heap;
+    size_t heap_count, heap_cap;
+    size_t pending;
+    int in_flight;
+    int64_t failures, not_before_ms; /* the endpoint itself is failing */
+} endpoint;
+
+struct outbox {
+    outbox_options options;
+    endpoint *endpoints;
+    uint64_t next_ticket, random;
+    item **flying; /* items under way, found by ticket */
+    size_t flying_count, flying_cap;
+    bool stopped;
+};
+
+/* ---- heap of lines ---- */
+
+static int64_t line_time(const line *l)
+{
+    return l->first->pub.not_before_ms;
+}
+
+static bool earlier(const line *a, const line *b)
+{
+    if (line_time(a) != line_time(b))
+        return line_time(a) < line_time(b);
+    return a->first->pub.ticket < b->first->pub.ticket;
+}
+
+static void heap_set(endpoint *ep, size_t at, line *l)
+{
+    ep->heap[at] = l;
+    l->heap_at = at + 1;
+}
+
+static void heap_up(endpoint *ep, size_t at)
+{
+    line *l = ep->heap[at];
+    while (at > 0 && earlier(l, ep->heap[(at - 1) / 2])) {
+        heap_set(ep, at, ep->heap[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    heap_set(ep, at, l);
+}
+
+static void heap_down(endpoint *ep, size_t at)
+{
+    line *l = ep->heap[at];
+    for (;;) {
+        size_t child = at * 2 + 1;
+        if (child >= ep->heap_count)
+            break;
+        if (child + 1 < ep->heap_count && earlier(ep->heap[child + 1], ep->heap[child]))
+            child++;
+        if (!earlier(ep->heap[child], l))
+            break;
+        heap_set(ep, at, ep->heap[child]);
+        at = child;
+    }
+    heap_set(ep, at, l);
+}
+
+static void heap_remove(endpoint *ep, line *l)
+{
+    if (l->heap_at == 0)
+        return;
+    size_t at = l->heap_at - 1;
+    l->heap_at = 0;
+    line *last = ep->heap[--ep->heap_count];
+    if (last == l)
+        return;
+    heap_set(ep, at, last);
+    heap_up(ep, at);
+    heap_down(ep, last->heap_at - 1);
+}
+
+/* Room for one more line, taken when a line is made, so that putting it into the heap cannot fail.
+ */
+static bool heap_reserve(endpoint *ep)
+{
+    if (ep->heap_cap > ep->line_count)
+        return true;
+    size_t cap = ep->heap_cap == 0 ? 64 : ep->heap_cap * 2;
+    line **grown = realloc(ep->heap, cap * sizeof(line *));
+    if (grown == NULL)
+        return false;
+    ep->heap = grown;
+    ep->heap_cap = cap;
+    return true;
+}
+
+/* Puts the line where its first item says: into the heap when that waits, out of it when not. */
+static void heap_place(endpoint *ep, line *l)
+{
+    heap_remove(ep, l);
+    if (l->first == NULL || l->first->state != ITEM_WAITING)
+        return;
+    ep->heap[ep->heap_count] = l;
+    l->heap_at = ++ep->heap_count;
+    heap_up(ep, l->heap_at - 1);
+}
+
+/* ---- table of lines ---- */
+
+static bool grow_buckets(endpoint *ep)
+{
+    size_t count = ep->bucket_count == 0 ? 64 : ep->bucket_count * 2;
+    line **buckets = calloc(count, sizeof(line *));
+    if (buckets == NULL)
+        return ep->bucket_count > 0;
+    for (size_t i = 0; i < ep->bucket_count; i++) {
+        for (line *l = ep->buckets[i], *next; l != NULL; l = next) {
+            next = l->hash_next;
+            l->hash_next = buckets[l->hash & (count - 1)];
+            buckets[l->hash & (count - 1)] = l;
+        }
+    }
+    free(ep->buckets);
+    ep->buckets = buckets;
+    ep->bucket_count = count;
+    return true;
+}
+
+static line *find_line(const endpoint *ep, og_str patient, uint64_t hash)
+{
+    if (ep->bucket_count == 0)
+        return NULL;
+    for (line *l = ep->buckets[hash & (ep->bucket_count - 1)]; l != NULL; l = l->hash_next)
+        if (l->hash == hash && og_str_eq((og_str){l->patient, l->patient_n}, patient))
+            return l;
+    return NULL;
+}
+
+static line *make_line(outbox *ob, size_t endpoint_number, og_str patient)
+{
+    endpoint *ep = &ob->endpoints[endpoint_number];
+    uint64_t hash = og_str_hash(patient);
+    line *l = find_line(ep, patient, hash);
+    if (l != NULL)
+        return l;
+    if ((ep->line_count >= ep->bucket_count && !grow_buckets(ep)) || !heap_reserve(ep))
+        return NULL;
+    l = calloc(1, sizeof *l + patient.n + 1);
+    if (l == NULL)
+        return NULL;
+    memcpy(l->patient, patient.p, patient.n);
+    l->patient_n = patient.n;
+    l->endpoint = endpoint_number;
+    l->hash = hash;
+    l->hash_next = ep->buckets[hash & (ep->bucket_count - 1)];
+    ep->buckets[hash & (ep->bucket_count - 1)] = l;
+    ep->line_count++;
+    return l;
+}
+
+static void drop_line_if_empty(endpoint *ep, line *l)
+{
+    if (l->first != NULL)
+        return;
+    heap_remove(ep, l);
+    line **link = &ep->buckets[l->hash & (ep->bucket_count - 1)];
+    while (*link != l)
+        link = &(*link)->hash_next;
+    *link = l->hash_next;
+    ep->line_count--;
+    free(l);
+}
+
+static void insert_item(endpoint *ep, line *l, item *it)
+{
+    item **link = &l->first;
+    /* what is under way stays first */
+    while (*link != NULL &&
+           ((*link)->state != ITEM_WAITING || (*link)->pub.sequence <= it->pub.sequence))
+        link = &(*link)->next;
+    it->next = *link;
+    *link = it;
+    it->pub.patient = (og_str){l->patient, l->patient_n};
+    ep->pending++;
+}
+
+static void unlink_item(endpoint *ep, line *l, item *it)
+{
+    item **link = &l->first;
+    while (*link != it)
+        link = &(*link)->next;
+    *link = it->next;
+    ep->pending--;
+}
+
+static item *find_item(line *l, const char *alert_id)
+{
+    for (item *it = l->first; it != NULL; it = it->next)
+        if (strcmp(it->pub.alert_id, alert_id) == 0)
+            return it;
+    return NULL;
+}
+
+/* ---- items under way ---- */
+
+static bool flying_add(outbox *ob, item *it)
+{
+    if (ob->flying_count == ob->flying_cap) {
+        size_t cap = ob->flying_cap == 0 ? 32 : ob->flying_cap * 2;
+        item **grown = realloc(ob->flying, cap * sizeof(item *));
+        if (grown == NULL)
+            return false;
+        ob->flying = grown;
+        ob->flying_cap = cap;
+    }
+    ob->flying[ob->flying_count++] = it;
+    return true;
+}
+
+static item *flying_find(const outbox *ob, uint64_t ticket)
+{
+    for (size_t i = 0; i < ob->flying_count; i++)
+        if (ob->flying[i]->pub.ticket == ticket)
+            return ob->flying[i];
+    return NULL;
+}
+
+static void flying_remove(outbox *ob, const item *it)
+{
+    for (size_t i = 0; i < ob->flying_count; i++) {
+        if (ob->flying[i] == it) {
+            ob->flying[i] = ob->flying[--ob->flying_count];
+            return;
+        }
+    }
+}
+
+static line *line_of(outbox *ob, const item *it)
+{
+    const endpoint *ep = &ob->endpoints[it->pub.endpoint];
+    return find_line(ep, it->pub.patient, og_str_hash(it->pub.patient));
+}
+
+/* The item leaves its state of being under way: gone, or waiting once more. */
+static void land(outbox *ob, item *it, bool keep)
+{
+    endpoint *ep = &ob->endpoints[it->pub.endpoint];
+    line *l = line_of(ob, it);
+    item *renewed = it->renewed;
+    flying_remove(ob, it);
+    ep->in_flight--;
+    if (renewed != NULL || it->dropped)
+        keep = false;
+    if (keep) {
+        it->state = ITEM_WAITING;
+    } else {
+        unlink_item(ep, l, it);
+        free(it);
+    }
+    if (renewed != NULL)
+        insert_item(ep, l, renewed);
+    heap_place(ep, l);
+    drop_line_if_empty(ep, l);
+}
+
+/* ---- time ---- */
+
+static uint64_t next_random(outbox *ob)
+{
+    ob->random ^= ob->random << 13; /* xorshift64 */
+    ob->random ^= ob->random >> 7;
+    ob->random ^= ob->random << 17;
+    return ob->random;
+}
+
+/* Exponential with full jitter; at least what the receiver asked for. */
+static int64_t backoff(outbox *ob, int64_t attempts, int64_t retry_after_ms)
+{
+    int64_t ceiling = ob->options.backoff_min_ms;
+    for (int64_t i = 1; i < attempts && ceiling < ob->options.backoff_max_ms; i++)
+        ceiling *= 2;
+    if (ceiling > ob->options.backoff_max_ms)
+        ceiling = ob->options.backoff_max_ms;
+    int64_t wait = (int64_t)(next_random(ob) % (uint64_t)(ceiling + 1));
+    return wait > retry_after_ms ? wait : retry_after_ms;
+}
+
+static bool may_begin(const endpoint *ep, int64_t now_ms)
+{
+    int most = ep->failures > 0 ? 1 : ep->info.max_in_flight;
+    return ep->heap_count > 0 && ep->in_flight < most && ep->not_before_ms <= now_ms &&
+           line_time(ep->heap[0]) <= now_ms;
+}
+
+static void begin_first(outbox *ob, endpoint *ep)
+{
+    line *l = ep->heap[0];
+    item *it = l->first;
+    heap_remove(ep, l);
+    it->state = ITEM_PREPARING;
+    ep->in_flight++;
+    ob->options.prepare(ob->options.ctx, &it->pub);
+}
+
+void outbox_deliver(outbox *ob, int64_t now_ms)
+{
+    for (size_t i = 0; i < ob->options.endpoint_count && !ob->stopped; i++) {
+        endpoint *ep = &ob->endpoints[i];
+        while (may_begin(ep, now_ms)) {
+            if (!flying_add(ob, ep->heap[0]->first))
+                return; /* no memory now: the next call tries again */
+            begin_first(ob, ep);
+        }
+    }
+}
+
+int64_t outbox_next_ms(const outbox *ob)
+{
+    int64_t next = INT64_MAX;
+    for (size_t i = 0; i < ob->options.endpoint_count && !ob->stopped; i++) {
+        const endpoint *ep = &ob->endpoints[i];
+        int most = ep->failures > 0 ? 1 : ep->info.max_in_flight;
+        if (ep->heap_count == 0 || ep->in_flight >= most)
+            continue;
+        int64_t at = line_time(ep->heap[0]);
+        at = at > ep->not_before_ms ? at : ep->not_before_ms;
+        next = at < next ? at : next;
+    }
+    return next;
+}
+
+void outbox_prepared(outbox *ob, uint64_t ticket, const delivery *row, og_str body, og_str key)
+{
+    item *it = flying_find(ob, ticket);
+    if (it == NULL || it->state != ITEM_PREPARING)
+        return;
+    if (row == NULL || it->dropped) {
+        land(ob, it, false);
+        return;
+    }
+    /* The row may be newer than what we knew; what is sent counts. */
+    it->pub.revision = row->revision;
+    it->pub.resolved = row->resolved;
+    it->pub.attempts = row->attempts;
+    it->state = ITEM_SENDING;
+    ob->options.send(ob->options.ctx, &it->pub, body, key);
+}
+
+static void note_endpoint(outbox *ob, endpoint *ep, const outbox_answer *answer, int64_t now_ms)
+{
+    if (answer->verdict != CONN_AGAIN) {
+        ep->failures = 0;
+        ep->not_before_ms = 0;
+    } else if (answer->endpoint_down) {
+        ep->failures++;
+        ep->not_before_ms = now_ms + backoff(ob, ep->failures, answer->retry_after_ms);
+    }
+}
+
+void outbox_answered(outbox *ob, uint64_t ticket, const outbox_answer *answer, int64_t now_ms)
+{
+    item *it = flying_find(ob, ticket);
+    if (it == NULL || it->state != ITEM_SENDING)
+        return;
+    note_endpoint(ob, &ob->endpoints[it->pub.endpoint], answer, now_ms);
+    delivery_outcome outcome = {.verdict = answer->verdict,
+                                .in_doubt = answer->in_doubt,
+                                .revision = it->pub.revision,
+                                .resolved = it->pub.resolved,
+                                .reason = answer->reason != NULL ? answer->reason : ""};
+    if (answer->verdict == CONN_AGAIN) {
+        it->pub.not_before_ms = now_ms + backoff(ob, it->pub.attempts, answer->retry_after_ms);
+        outcome.next_ms = it->pub.not_before_ms;
+    }
+    ob->options.settle(ob->options.ctx, &it->pub, &outcome);
+    land(ob, it, answer->verdict == CONN_AGAIN);
+}
+
+/* ---- in and out ---- */
+
+static item *make_item(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
+{
+    item *it = calloc(1, sizeof *it);
+    if (it == NULL)
+        return NULL;
+    it->pub = (outbox_item){.ticket = ++ob->next_ticket,
+                            .endpoint = endpoint_number,
+                            .partition = partition,
+                            .revision = row->revision,
+                            .resolved = row->resolved,
+                            .sequence = row->sequence,
+                            .not_before_ms = row->next_ms,
+                            .cause_ms = row->cause_ms,
+                            .attempts = row->attempts};
+    memcpy(it->pub.alert_id, row->alert_id, sizeof it->pub.alert_id);
+    return it;
+}
+
+bool outbox_add(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
+{
+    endpoint *ep = &ob->endpoints[endpoint_number];
+    item *it = make_item(ob, endpoint_number, partition, row);
+    line *l = it != NULL ? make_line(ob, endpoint_number, row->patient) : NULL;
+    if (l == NULL) {
+        free(it);
+        return false;
+    }
+    it->pub.patient = (og_str){l->patient, l->patient_n};
+    item *old = find_item(l, row->alert_id);
+    if (old != NULL && old->state != ITEM_WAITING) {
+        free(old->renewed);
+        old->renewed = it;
+        old->dropped = false;
+        return true;
+    }
+    if (old != NULL) {
+        unlink_item(ep, l, old);
+        free(old);
+    }
+    insert_item(ep, l, it);
+    heap_place(ep, l);
+    return true;
+}
+
+static void drop_item(endpoint *ep, line *l, item *it)
+{
+    if (it->state != ITEM_WAITING) {
+        free(it->renewed);
+        it->renewed = NULL;
+        it->dropped = true;
+        return;
+    }
+    unlink_item(ep, l, it);
+    free(it);
+    heap_place(ep, l);
+}
+
+void outbox_drop(outbox *ob, size_t endpoint_number, og_str patient, const char *alert_id)
+{
+    endpoint *ep = &ob->endpoints[endpoint_number];
+    line *l = find_line(ep, patient, og_str_hash(patient));
+    item *it = l != NULL ? find_item(l, alert_id) : NULL;
+    if (it == NULL)
+        return;
+    drop_item(ep, l, it);
+    drop_line_if_empty(ep, l);
+}
+
+static void forget_in_line(endpoint *ep, line *l, int partition)
+{
+    for (item *it = l->first, *next; it != NULL; it = next) {
+        next = it->next;
+        if (it->pub.partition == partition)
+            drop_item(ep, l, it);
+    }
+    drop_line_if_empty(ep, l);
+}
+
+void outbox_forget_partition(outbox *ob, int partition)
+{
+    for (size_t i = 0; i < ob->options.endpoint_count; i++) {
+        endpoint *ep = &ob->endpoints[i];
+        for (size_t b = 0; b < ep->bucket_count; b++)
+            for (line *l = ep->buckets[b], *next; l != NULL; l = next) {
+                next = l->hash_next;
+                forget_in_line(ep, l, partition);
+            }
+    }
+}
+
+size_t outbox_pending(const outbox *ob, size_t endpoint_number)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < ob->options.endpoint_count; i++)
+        if (endpoint_number == SIZE_MAX || endpoint_number == i)
+            sum += ob->endpoints[i].pending;
+    return sum;
+}
+
+size_t outbox_sending(const outbox *ob)
+{
+    return ob->flying_count;
+}
+
+void outbox_stop(outbox *ob)
+{
+    ob->stopped = true;
+}
+
+outbox *outbox_new(const outbox_options *options)
+{
+    outbox *ob = calloc(1, sizeof *ob);
+    endpoint *endpoints = calloc(options->endpoint_count + 1, sizeof *endpoints);
+    if (ob == NULL || endpoints == NULL) {
+        free(ob);
+        free(endpoints);
+        return NULL;
+    }
+    ob->options = *options;
+    ob->endpoints = endpoints;
+    ob->random = options->seed != 0 ? options->seed : 0x9E3779B97F4A7C15u;
+    for (size_t i = 0; i < options->endpoint_count; i++)
+        endpoints[i].info = options->endpoints[i];
+    return ob;
+}
+
+static void free_line(line *l)
+{
+    for (item *it = l->first, *next; it != NULL; it = next) {
+        next = it->next;
+        free(it->renewed);
+        free(it);
+    }
+    free(l);
+}
+
+void outbox_free(outbox *ob)
+{
+    if (ob == NULL)
+        return;
+    for (size_t i = 0; i < ob->options.endpoint_count; i++) {
+        endpoint *ep = &ob->endpoints[i];
+        for (size_t b = 0; b < ep->bucket_count; b++)
+            for (line *l = ep->buckets[b], *next; l != NULL; l = next) {
+                next = l->hash_next;
+                free_line(l);
+            }
+        free(ep->buckets);
+        free(ep->heap);
+    }
+    free(ob->endpoints);
+    free(ob->flying);
+    free(ob);
+}
