@@ -782,8 +782,11 @@ static bool bind_property(binder *b, cql__node *n)
 {
     if (n->argc != 0)
         return true;
+    /* Older translators leave the scope out where an author left the alias out: the nearest one. */
     const scope *s = n->flag ? find_scope(b, SCOPE_SORT, (og_str){NULL, 0})
                              : find_scope(b, SCOPE_NAME, n->path.scope);
+    if (s == NULL && n->path.scope.n == 0)
+        return fail(b, n, OG_INVALID, "Property without source or scope");
     if (s == NULL)
         return fail(b, n, OG_NOTFOUND, "unknown name %.*s", OG_STR_ARG(n->path.scope));
     n->slot = s->slot;

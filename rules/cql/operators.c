@@ -6,16 +6,40 @@
 static const cql__operator operators[] = {
 #define OP(name, min, max, fn) {#name, (min), (max), fn},
 #include "rules/cql/operators.def"
-#if __has_include("rules/cql/operators_list.def")
 #include "rules/cql/operators_list.def"
-#endif
 #undef OP
 };
 
 /* Operators that call cql_op_fail (limits apart). What is missing here would be skipped when the
  * other operand of `and` or `or` decides, and its error with it. */
 static const char *const failing[] = {
-    "SingletonFrom", "InValueSet", "AnyInValueSet", "InCodeSystem", "AnyInCodeSystem",
+    "Add",
+    "AnyInCodeSystem",
+    "AnyInValueSet",
+    "CalculateAge",
+    "CalculateAgeAt",
+    "Collapse",
+    "Date",
+    "DateTime",
+    "DateTimeComponentFrom",
+    "DifferenceBetween",
+    "Divide",
+    "DurationBetween",
+    "Expand",
+    "InCodeSystem",
+    "InValueSet",
+    "Matches",
+    "Modulo",
+    "Multiply",
+    "PointFrom",
+    "Power",
+    "ReplaceMatches",
+    "SingletonFrom",
+    "SplitOnMatches",
+    "Subtract",
+    "Time",
+    "TruncatedDivide",
+    "Width",
 };
 
 const cql__operator *cql__operators(size_t *ret_count)

@@ -9,14 +9,6 @@
 #include "rules/cql/ops_private.h"
 #include "rules/cql/tree.h"
 
-#define OP(name, min, max, fn) cql_value fn(cql_op_context *c, const cql_value *args, size_t count);
-#if __has_include("rules/cql/operators_list.def")
-#include "rules/cql/operators_list.def"
-#else
-OP(Distinct, 1, 1, cql_op_Distinct)
-#endif
-#undef OP
-
 /* Evidence: a source whose resource is NULL is a join of two others, or stands for what a list or
  * tuple rests on, so that a result gets its sources by one pointer and they are only listed when
  * asked for. */

@@ -571,6 +571,7 @@ static cql__node *read_operator(cql__reader *r, fhir_elem e, const cql__path *at
     cql__node *n = new_op(r, e, spec->name, 0, at);
     if (n == NULL || !read_precision(r, e, n, at) || !read_operands(r, e, spec, n, at))
         return NULL;
+    n->may_fail |= n->precision != 0; /* a precision that the values do not have */
     if (!complete(n))
         return NULL;
     if (n->argc < spec->op->min || n->argc > spec->op->max) {
@@ -993,9 +994,7 @@ static cql__node *read_property(cql__reader *r, fhir_elem e, const cql__path *at
     n->path.scope = cql__read_string(r, e, "scope", at);
     if (!scoped)
         n->args[0] = required(r, e, "source", at);
-    else if (n->path.scope.n == 0)
-        cql__read_fail(r, e, at, OG_INVALID, "%s without source and scope", spec->name);
-    if (n->path.steps == NULL || (scoped && n->path.scope.n == 0))
+    if (n->path.steps == NULL)
         return NULL;
     return complete(n) ? n : NULL;
 }
