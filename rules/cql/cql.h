@@ -36,6 +36,9 @@ og_str cql_library_version(const cql_library *lib);
 size_t cql_library_define_count(const cql_library *lib);
 const cql_define *cql_library_define_at(const cql_library *lib, size_t i); /* source order, no functions */
 const cql_define *cql_library_define(const cql_library *lib, og_str name);
+/* What a library includes: path (its name, perhaps behind a namespace) and version (may be empty). */
+size_t cql_library_include_count(const cql_library *lib);
+void cql_library_include_at(const cql_library *lib, size_t i, og_str *ret_path, og_str *ret_version);
 og_str cql_define_name(const cql_define *d);
 const cql_library *cql_define_library(const cql_define *d);
 /* A parameter of a library: its name, and default as literal text through cql_run. */
@@ -47,6 +50,7 @@ typedef struct cql_requirement {
     og_str type;                   /* FHIR resource type */
     og_str code_path;              /* element of the code filter, empty when none */
     const fhir_valueset *valueset; /* code filter by value set, or NULL */
+    og_str valueset_url;           /* what the library calls it, also when the terminology has no such set */
     const cql_code *codes;         /* code filter by direct codes */
     size_t code_count;
 } cql_requirement;

@@ -620,6 +620,18 @@ const cql_define *cql_library_define(const cql_library *lib, og_str name)
     return og_table_get(&lib->expressions, name);
 }
 
+size_t cql_library_include_count(const cql_library *lib)
+{
+    return lib->includes.count;
+}
+
+void cql_library_include_at(const cql_library *lib, size_t i, og_str *ret_path, og_str *ret_version)
+{
+    const cql__include *inc = lib->includes.entries[i].value;
+    *ret_path = inc->path;
+    *ret_version = inc->version;
+}
+
 og_str cql_define_name(const cql_define *d)
 {
     return d->name;

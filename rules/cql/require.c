@@ -129,10 +129,12 @@ static cql_requirement requirement_of(walk *w, const cql__retrieve *q)
         if (f->kind != CQL__FILTER_CODE || f->value->kind != CQL__CONSTANT)
             continue;
         cql_value v = f->value->value;
-        if (v.kind == CQL_VALUESET && v.setref->resolved != NULL)
+        if (v.kind == CQL_VALUESET) {
             r.valueset = v.setref->resolved;
-        else if (v.kind == CQL_VALUESET || !constant_codes(w, v, &r))
+            r.valueset_url = v.setref->id;
+        } else if (!constant_codes(w, v, &r)) {
             continue;
+        }
         r.code_path = f->path_text;
         break;
     }
