@@ -506,7 +506,7 @@ cql_value cql_op_Times(cql_op_context *c, const cql_value *args, size_t count)
         return CQL_NULL_VALUE;
     const cql_list *a = args[0].list, *b = args[1].list;
     size_t n = 0;
-    if (a->count != 0 && b->count > c->max_list / a->count)
+    if (c->max_list != 0 && a->count != 0 && b->count > c->max_list / a->count)
         return cql_op_fail(c, "Times: the product of %zu and %zu elements is over the limit of %u",
                            a->count, b->count, c->max_list);
     cql_value *items = og_arena_zalloc(c->arena, a->count * b->count, sizeof(*items));
