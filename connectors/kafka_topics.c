@@ -21,6 +21,7 @@ typedef struct job {
     kafka_topic_state *states;
     size_t count;
     int64_t until;
+    bool no_controller; /* the cluster names a controller that is none of its brokers */
 } job;
 
 static int64_t now_ms(void)
@@ -62,6 +63,18 @@ static const rd_kafka_metadata_topic_t *topic_of(const rd_kafka_metadata_t *md, 
     return NULL;
 }
 
+/* CreateTopics goes to the controller, and librdkafka would wait for one that does not exist until
+ * the time is over. */
+static bool controller_missing(const job *j, const rd_kafka_metadata_t *md)
+{
+    int32_t id = rd_kafka_controllerid(j->rk, 0);
+    for (int i = 0; i < md->broker_cnt; i++) {
+        if (md->brokers[i].id == id)
+            return false;
+    }
+    return id >= 0;
+}
+
 /* Notes the partitions of every topic that exists. */
 static rd_kafka_resp_err_t look(job *j)
 {
@@ -75,6 +88,7 @@ static rd_kafka_resp_err_t look(job *j)
                                    t->err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE);
         j->states[i].partitions = there ? t->partition_cnt : 0;
     }
+    j->no_controller = controller_missing(j, md);
     rd_kafka_metadata_destroy(md);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
@@ -189,7 +203,8 @@ static og_status create_missing(job *j, og_error *err)
         n += st == OG_OK;
     }
     if (st == OG_OK && n > 0) {
-        rd_kafka_resp_err_t rc = create_request(j, topics, n);
+        rd_kafka_resp_err_t rc = j->no_controller ? RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
+                                                  : create_request(j, topics, n);
         if (rc == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
             create_by_asking(j);
         else if (rc != RD_KAFKA_RESP_ERR_NO_ERROR)
