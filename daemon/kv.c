@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <lmdb.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,7 +28,8 @@ struct kv {
     MDB_dbi tables[KV_MAX_TABLES];
     size_t table_count;
     char dir[512], schema[64], boot_id[BOOT_ID_BYTES];
-    bool sync_each, is_new, marked;
+    bool sync_each, is_new;
+    atomic_bool marked; /* the file `opening` is there; the first commit of any thread takes it away */
 };
 
 struct kv_txn {
@@ -154,11 +156,10 @@ static bool died_too_often(const kv *k)
 static void forget_opening(kv *k)
 {
     char path[640];
-    if (!k->marked)
+    if (!atomic_exchange(&k->marked, false))
         return;
     opening_path(k, path);
     unlink(path);
-    k->marked = false;
 }
 
 static void write_head_text(const kv *k, bool clean, char out[256])
@@ -288,7 +289,7 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
     status = file_make_dirs(k->dir, err);
     if (status != OG_OK)
         goto fail;
-    k->marked = true;
+    atomic_store(&k->marked, true);
     if (died_too_often(k)) {
         status = distrust(err, k, "processes died while they opened it");
         goto fail;

@@ -1,0 +1,40 @@
+/* Whose a resource is, by its Type/id: a delete rarely says so (STREAM 0.5, 3.3).
+ *
+ * An index that can be rebuilt from the stores. Gather writes it when it records something; the
+ * pipeline writes what it finds missing while it catches up. The compacted topic osteoguard.locator
+ * will feed it when several instances share the work; the functions stay. */
+#ifndef OG_DAEMON_LOCATOR_H
+#define OG_DAEMON_LOCATOR_H
+
+#include "daemon/kv.h"
+#include "daemon/record.h"
+
+typedef struct locator locator;
+
+/* Opens it in dir; one that cannot be trusted is emptied. *ret_new: it is empty and wants to be
+ * filled from the stores. Caller owns *ret. */
+OG_MUSTCHECK og_status locator_open(const char *dir, size_t map_bytes, const char *boot_id,
+                                    locator **ret, bool *ret_new, og_error *err);
+void locator_close(locator *l); /* accepts NULL */
+/* As if the process had died; for tests. */
+void locator_abandon(locator *l);
+
+/* The patient of type_id, copied to a; OG_NOTFOUND (err untouched) when it is not known. */
+OG_MUSTCHECK og_status locator_get(locator *l, og_arena *a, og_str type_id, og_str *ret_patient,
+                                   og_error *err);
+/* Notes it, unless a newer version is noted. What gather puts is collected until locator_flush;
+ * gets see it at once. */
+OG_MUSTCHECK og_status locator_put(locator *l, og_str type_id, og_str patient,
+                                   const record_order *order, og_error *err);
+OG_MUSTCHECK og_status locator_flush(locator *l, og_error *err);
+
+typedef struct locator_entry {
+    og_str type_id, patient;
+    record_order order;
+} locator_entry;
+/* The same from another thread: looks first, writes only what is missing, in one transaction of its
+ * own. */
+OG_MUSTCHECK og_status locator_ensure(locator *l, const locator_entry *entries, size_t count,
+                                      og_error *err);
+
+#endif
