@@ -166,7 +166,7 @@ fhir_elem fhir_get_str(fhir_elem object, og_str name)
     uint32_t plain = (uint32_t)name.n << 4 | FHIR_KEY;
     for (uint32_t i = object.at + 1; i + 1 < end; i = behind(d, i + 1)) {
         fhir_node k = d->nodes[i];
-        if (k.info == plain ? memcmp(d->text + k.pos, name.p, name.n) == 0
+        if (k.info == plain ? name.n == 0 || memcmp(d->text + k.pos, name.p, name.n) == 0
                             : (k.info & 15) == FHIR_KEY_ESCAPED && escaped_is(lexeme(d, i), name))
             return (fhir_elem){d, i + 1};
     }
@@ -240,13 +240,14 @@ uint32_t fhir_length(fhir_elem array)
 /* --- texts --- */
 
 /* Byte position behind a node that holds nothing; for a container behind its opening bracket. */
-static uint32_t byte_behind(const fhir_doc *d, uint32_t i)
+static uint64_t byte_behind(const fhir_doc *d, uint32_t i)
 {
     fhir_kind k = kind_at(d, i);
+    uint64_t pos = d->nodes[i].pos; /* 64 bits: a damaged image may say anything */
     if (is_container(k))
-        return d->nodes[i].pos + 1;
-    return d->nodes[i].pos + (d->nodes[i].info >> 4) +
-           (k == FHIR_STRING || k == FHIR_STRING_ESCAPED ? 1 : 0);
+        return pos + 1;
+    bool quoted = k != FHIR_NUMBER && k != FHIR_TRUE && k != FHIR_FALSE && k != FHIR_NULL;
+    return pos + (d->nodes[i].info >> 4) + (quoted ? 1 : 0);
 }
 
 /* A container's node does not know its closing bracket. Behind the last node inside there are only
@@ -259,7 +260,7 @@ static og_str container_text(fhir_elem e)
     for (uint32_t i = e.at; i < end; i++)
         if (is_container(kind_at(d, i)) && d->nodes[i].info >> 4 == end)
             brackets++;
-    uint32_t p = byte_behind(d, end - 1);
+    uint32_t p = (uint32_t)byte_behind(d, end - 1);
     for (; p < d->size && brackets != 0; p++)
         if (d->text[p] == '}' || d->text[p] == ']')
             brackets--;
@@ -360,9 +361,12 @@ static bool nodes_fit(const fhir_doc *d)
     if (d->count == 0 || kind_at(d, 0) == FHIR_KEY || kind_at(d, 0) == FHIR_KEY_ESCAPED ||
         behind(d, 0) != d->count)
         return false;
-    for (uint32_t i = 0; i < d->count; i++)
+    for (uint32_t i = 0; i < d->count; i++) {
         if (is_container(kind_at(d, i)) ? !container_fits(d, i) : !leaf_fits(d, i))
             return false;
+        if (i != 0 && d->nodes[i].pos < byte_behind(d, i - 1)) /* in the order of the text */
+            return false;
+    }
     return true;
 }
 
