@@ -451,6 +451,8 @@ static cql_tri raw_compare(cql_op_context *c, fhir_elem a, fhir_elem b, uint16_t
                            bool equivalent)
 {
     fhir_kind kind = fhir_kind_of(a);
+    if (kind == FHIR_NULL || fhir_kind_of(b) == FHIR_NULL) /* members of lists: null equals null */
+        return kind == fhir_kind_of(b) ? CQL_TRUE : one_missing(equivalent);
     if (kind == FHIR_OBJECT || kind == FHIR_ARRAY) {
         if (fhir_kind_of(b) != kind)
             return CQL_FALSE;
