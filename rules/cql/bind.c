@@ -134,8 +134,11 @@ static bool resolve_setref(linker *l, cql_library *lib, term_kind kind, cql__ter
     *s = (cql_setref){.id = t->id, .version = t->version, .name = t->name};
     t->value =
         (cql_value){.kind = kind == TERM_VALUESET ? CQL_VALUESET : CQL_CODESYSTEM, .setref = s};
-    if (kind != TERM_VALUESET)
+    if (kind != TERM_VALUESET) { /* mostly named for its codes only: needed where membership is asked */
+        if (l->set->terms != NULL)
+            s->resolved = fhir_codesystem_find(l->set->terms, t->id);
         return true;
+    }
     if (l->set->terms != NULL)
         s->resolved = fhir_valueset_find(l->set->terms, t->id, t->version);
     if (s->resolved != NULL || l->set->allow_missing)

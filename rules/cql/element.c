@@ -148,8 +148,9 @@ static bool sloppy_date_time(og_str s, og_temporal *ret)
     n = end;
     if (end == sizeof("2015-02-07T13:28") - 1) {
         seconds = false;
-        memcpy(strict + n, ":00", 3);
-        n += 3;
+        strict[n++] = ':';
+        strict[n++] = '0';
+        strict[n++] = '0';
     }
     if (offset.n == 0) {
         zone = false;

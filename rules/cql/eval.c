@@ -462,6 +462,8 @@ static cql_value make_setref(cql_run *run, const cql__node *n, const cql_value *
     s->name = instance_text(run, n, items, "name");
     if (kind == CQL_VALUESET && run->set->terms != NULL)
         s->resolved = fhir_valueset_find(run->set->terms, s->id, s->version);
+    if (kind == CQL_CODESYSTEM && run->set->terms != NULL)
+        s->resolved = fhir_codesystem_find(run->set->terms, s->id);
     return (cql_value){.kind = (uint8_t)kind, .setref = s};
 }
 

@@ -89,7 +89,7 @@ struct cql_concept {
 };
 struct cql_setref {
     og_str id, version, name;
-    const void *resolved; /* fhir_valueset for ValueSet, or NULL */
+    const void *resolved; /* fhir_valueset or fhir_codesystem, or NULL when it is not there */
 };
 struct cql_interval {
     cql_value low, high;
