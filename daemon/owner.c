@@ -1,0 +1,577 @@
+/* Partitions, their queues, and the one batch that runs. Results are published on the loop thread
+ * in owner_done: metrics and log first, then deliveries to the outbox. A batch that failed for lack
+ * of disk or memory is repeated, with fewer records and after a pause; its messages stay at the
+ * head of the queue until they are in the store. */
+#include "daemon/owner.h"
+
+#include <stdlib.h>
+
+#include "daemon/log.h"
+#include "daemon/metrics.h"
+
+#define HIGH_BYTES  ((size_t)8 << 20) /* waiting in one partition before it is paused */
+#define BATCH_BYTES ((size_t)8 << 20)
+#define RETRY_MS    1000
+#define MAX_TASKS   512
+
+typedef struct message {
+    struct message *next;
+    int64_t offset, timestamp_ms;
+    size_t key_n, value_n;
+    bool has_key, has_value;
+    char bytes[];
+} message;
+
+typedef struct task {
+    struct task *next;
+    pipeline_task t; /* patient and reason point into bytes */
+    char bytes[];
+} task;
+
+typedef struct part {
+    int number;
+    store *store;
+    message *first, **end;
+    size_t waiting, waiting_bytes;
+    task *first_task, **task_end;
+    bool assigned, restored, at_end, paused, woken, damaged;
+    int64_t next_offset, end_offset;
+    int64_t next_due_ms, retry_ms, waiting_since_ms;
+    uint64_t dirty;
+    bool sweeping;
+    size_t most; /* records of the next batch; halved after a failure for lack of memory */
+} part;
+
+struct owner {
+    owner_options options;
+    const plan_content *content, *running_content;
+    part *parts; /* [0] is the shared topic, [n+1] is partition n */
+    size_t count, turn;
+    bool busy, stopped;
+    uv_work_t work;
+    /* the batch that runs */
+    part *part;
+    pipeline_batch batch;
+    pipeline_message *messages;
+    pipeline_task *tasks;
+    store **stores;
+    uint64_t woken;
+    int64_t took_us;
+    /* content that waits for its last user */
+    void (*released)(void *ctx, const plan_content *old);
+    void *released_ctx;
+};
+
+static part *part_of(const owner *o, int partition)
+{
+    return &o->parts[partition + 1];
+}
+
+static int64_t steady_ms(void)
+{
+    return clock_monotonic_us() / 1000;
+}
+
+/* ---- queues ---- */
+
+static void drop_messages(part *p, size_t count)
+{
+    for (; count > 0 && p->first != NULL; count--) {
+        message *m = p->first;
+        p->first = m->next;
+        p->waiting--;
+        p->waiting_bytes -= m->key_n + m->value_n;
+        free(m);
+    }
+    if (p->first == NULL)
+        p->end = &p->first;
+}
+
+static void drop_tasks(part *p, size_t count)
+{
+    for (; count > 0 && p->first_task != NULL; count--) {
+        task *t = p->first_task;
+        p->first_task = t->next;
+        free(t);
+    }
+    if (p->first_task == NULL)
+        p->task_end = &p->first_task;
+}
+
+static void set_pause(owner *o, part *p)
+{
+    bool pause = p->waiting_bytes > HIGH_BYTES;
+    if (p->paused == pause || (p->paused && p->waiting_bytes > HIGH_BYTES / 2))
+        return;
+    p->paused = pause;
+    o->options.on_pause(o->options.ctx, p->number, pause);
+}
+
+void owner_message(owner *o, int partition, const conn_message *m)
+{
+    part *p = part_of(o, partition);
+    size_t key_n = m->key.p != NULL ? m->key.n : 0, value_n = m->value.p != NULL ? m->value.n : 0;
+    message *copy = malloc(sizeof *copy + key_n + value_n);
+    if (copy == NULL) { /* a gap in the partition would be a loss: stop, the topic still has it */
+        log_error("out of memory while taking a record; the process stops and starts again from "
+                  "its store");
+        abort();
+    }
+    *copy = (message){.offset = m->origin.offset,
+                      .timestamp_ms = m->origin.timestamp_ms,
+                      .key_n = key_n,
+                      .value_n = value_n,
+                      .has_key = m->key.p != NULL,
+                      .has_value = m->value.p != NULL};
+    if (key_n > 0)
+        memcpy(copy->bytes, m->key.p, key_n);
+    if (value_n > 0)
+        memcpy(copy->bytes + key_n, m->value.p, value_n);
+    if (p->first == NULL)
+        p->waiting_since_ms = steady_ms();
+    *p->end = copy;
+    p->end = &copy->next;
+    p->waiting++;
+    p->waiting_bytes += key_n + value_n;
+    p->at_end = false;
+    set_pause(o, p);
+}
+
+void owner_task(owner *o, int partition, const pipeline_task *t)
+{
+    part *p = part_of(o, partition);
+    const char *reason = t->outcome.reason != NULL ? t->outcome.reason : "";
+    size_t reason_n = strlen(reason) + 1;
+    task *copy = malloc(sizeof *copy + t->patient.n + reason_n);
+    if (copy == NULL) {
+        /* Lost from memory only: the row in the store is pending or an intent, and comes with the
+         * next start. */
+        log_error("out of memory while noting a delivery; it waits for the next start");
+        return;
+    }
+    copy->next = NULL;
+    copy->t = *t;
+    memcpy(copy->bytes, t->patient.p, t->patient.n);
+    memcpy(copy->bytes + t->patient.n, reason, reason_n);
+    copy->t.patient = (og_str){copy->bytes, t->patient.n};
+    copy->t.outcome.reason = copy->bytes + t->patient.n;
+    *p->task_end = copy;
+    p->task_end = &copy->next;
+}
+
+/* ---- which partition is next ---- */
+
+static void end_restoring(owner *o, part *p)
+{
+    if (p->restored || !p->assigned || p->first != NULL ||
+        (!p->at_end && p->next_offset < p->end_offset))
+        return;
+    p->restored = true;
+    if (p->number == OWNER_SHARED)
+        owner_wake_all(o);
+    else
+        p->woken = true;
+}
+
+static bool may_evaluate(const owner *o, const part *p)
+{
+    return p->restored && part_of(o, OWNER_SHARED)->restored;
+}
+
+static bool has_messages(const owner *o, const part *p, int64_t now_ms)
+{
+    if (p->first == NULL || o->stopped || !p->assigned)
+        return false;
+    return p->waiting >= p->most || now_ms - p->waiting_since_ms >= o->options.batch_wait_ms ||
+           !p->restored;
+}
+
+static bool has_work(const owner *o, const part *p, int64_t now_ms)
+{
+    if (p->store == NULL || p->damaged || p->retry_ms > now_ms)
+        return false;
+    if (p->first_task != NULL || has_messages(o, p, now_ms))
+        return true;
+    return p->woken && !o->stopped && p->assigned && p->number != OWNER_SHARED &&
+           may_evaluate(o, p);
+}
+
+int64_t owner_next_ms(const owner *o)
+{
+    int64_t next = INT64_MAX;
+    for (size_t i = 0; i < o->count && !o->busy; i++) {
+        const part *p = &o->parts[i];
+        int64_t at = INT64_MAX;
+        if (p->retry_ms > 0 && (p->first != NULL || p->first_task != NULL || p->woken))
+            at = p->retry_ms;
+        else if (p->first != NULL && !o->stopped)
+            at = p->waiting_since_ms + o->options.batch_wait_ms;
+        next = at < next ? at : next;
+    }
+    return next;
+}
+
+/* ---- the batch ---- */
+
+static void fill_messages(owner *o, part *p)
+{
+    pipeline_batch *b = &o->batch;
+    size_t bytes = 0;
+    b->message_count = 0;
+    b->next_offset = -1;
+    if (!has_messages(o, p, INT64_MAX / 2))
+        return;
+    for (message *m = p->first; m != NULL && b->message_count < p->most && bytes < BATCH_BYTES;
+         m = m->next) {
+        pipeline_message *out = &o->messages[b->message_count++];
+        *out = (pipeline_message){.offset = m->offset, .timestamp_ms = m->timestamp_ms};
+        if (m->has_key)
+            out->key = (og_str){m->bytes, m->key_n};
+        if (m->has_value)
+            out->value = (og_str){m->bytes + m->key_n, m->value_n};
+        bytes += m->key_n + m->value_n;
+        b->next_offset = m->offset + 1;
+    }
+}
+
+static void fill_tasks(owner *o, const part *p)
+{
+    o->batch.task_count = 0;
+    for (const task *t = p->first_task; t != NULL && o->batch.task_count < MAX_TASKS; t = t->next)
+        o->tasks[o->batch.task_count++] = t->t;
+}
+
+static void work(uv_work_t *w)
+{
+    owner *o = w->data;
+    int64_t began = clock_monotonic_us();
+    if (o->part->number == OWNER_SHARED)
+        pipeline_run_shared(&o->batch, o->stores, (size_t)o->options.partitions, &o->woken);
+    else
+        pipeline_run(&o->batch);
+    o->took_us = clock_monotonic_us() - began;
+}
+
+static void done(uv_work_t *w, int status);
+
+static void begin(owner *o, part *p)
+{
+    pipeline_batch *b = &o->batch;
+    b->setup = o->options.setup;
+    b->content = o->content;
+    b->store = p->store;
+    b->shared = part_of(o, OWNER_SHARED)->store;
+    b->messages = o->messages;
+    b->tasks = o->tasks;
+    b->now_ms = clock_now(o->options.clock);
+    b->offset_min = clock_offset_min(b->now_ms);
+    b->restoring = !may_evaluate(o, p);
+    fill_messages(o, p);
+    fill_tasks(o, p);
+    for (int i = 0; i < o->options.partitions; i++)
+        o->stores[i] = part_of(o, i)->damaged ? NULL : part_of(o, i)->store;
+    p->woken = false;
+    p->retry_ms = 0;
+    o->part = p;
+    o->running_content = o->content;
+    o->busy = true;
+    o->work.data = o;
+    int rc = uv_queue_work(o->options.loop, &o->work, work, done);
+    if (rc != 0) {
+        log_error("cannot start a worker: %s", uv_strerror(rc));
+        o->busy = false;
+        p->woken = true;
+        p->retry_ms = steady_ms() + RETRY_MS;
+    }
+}
+
+void owner_run(owner *o)
+{
+    int64_t now_ms = steady_ms();
+    if (o->busy)
+        return;
+    for (size_t i = 0; i < o->count; i++)
+        end_restoring(o, &o->parts[i]);
+    for (size_t i = 0; i < o->count; i++) {
+        size_t at = (o->turn + i) % o->count;
+        if (!has_work(o, &o->parts[at], now_ms))
+            continue;
+        o->turn = at + 1; /* the next one has the next turn */
+        begin(o, &o->parts[at]);
+        return;
+    }
+}
+
+/* ---- what came of it ---- */
+
+static void log_failures(const pipeline_batch *b)
+{
+    for (size_t i = 0; i < b->failure_count; i++) {
+        const pipeline_failure *f = &b->failures[i];
+        char what[1200];
+        og_error_format(&f->error, what, sizeof what);
+        bool with_ids = log_identifiers();
+        log_field fields[] = {
+            {"rule", f->rule}, {"error", og_str_of(what)}, {"patient", f->patient}};
+        log_line(LOG_LEVEL_ERROR,
+                 f->patient.n == 0 ? "a message on our topic is no record"
+                 : f->rule.n == 0  ? "a patient could not be evaluated"
+                                   : "a rule failed for a patient",
+                 fields, with_ids ? 3 : 2);
+        if (f->rule.n > 0) {
+            char rule[64];
+            snprintf(rule, sizeof rule, "%.*s", OG_STR_ARG(f->rule));
+            metric_add_label(METRIC_RULE_FAILURES, rule, NULL, 1);
+        }
+    }
+}
+
+static void count(const owner *o, const part *p, const pipeline_batch *b)
+{
+    const pipeline_counts *c = &b->counts;
+    metric_add(METRIC_BATCHES, 1);
+    metric_observe_us(METRIC_BATCH_TIME, o->took_us);
+    metric_add(p->number == OWNER_SHARED ? METRIC_SHARED_APPLIED : METRIC_APPLIED, c->applied);
+    metric_add(METRIC_STALE, c->stale);
+    metric_add(METRIC_BAD_RECORDS, c->bad);
+    metric_add(METRIC_EVALUATIONS, c->evaluations);
+    metric_add(METRIC_EVALUATION_FAILURES, c->evaluation_failures);
+    metric_add(METRIC_ALERTS_OPENED, c->opened);
+    metric_add(METRIC_ALERTS_CHANGED, c->changed);
+    metric_add(METRIC_ALERTS_RESOLVED, c->resolved);
+    metric_add(METRIC_REVIEWS_DUE, c->reviews);
+    for (uint64_t i = 0; i < c->evaluations; i++)
+        metric_observe_us(METRIC_EVALUATION_TIME, b->evaluation_us[i]);
+}
+
+static void publish(owner *o, part *p, const pipeline_batch *b)
+{
+    count(o, p, b);
+    log_failures(b);
+    if (b->next_offset >= 0)
+        p->next_offset = b->next_offset;
+    p->most = o->options.batch_records;
+    drop_messages(p, b->message_count);
+    drop_tasks(p, b->task_count);
+    set_pause(o, p);
+    if (p->number == OWNER_SHARED) {
+        if (o->woken > 0)
+            owner_wake_all(o);
+        return;
+    }
+    p->next_due_ms = b->next_due_ms;
+    p->dirty = b->dirty;
+    p->sweeping = b->sweeping;
+    if (!b->restoring && (b->dirty > 0 || b->sweeping))
+        p->woken = true;
+    for (size_t i = 0; i < b->delivery_count; i++)
+        o->options.on_delivery(o->options.ctx, p->number, &b->deliveries[i]);
+    for (size_t i = 0; i < b->prepared_count; i++)
+        o->options.on_prepared(o->options.ctx, &b->prepared[i]);
+}
+
+/* Whose fault is it? A damaged store is rebuilt; for the rest the work is kept and tried again. */
+static void failed(owner *o, part *p, const pipeline_batch *b)
+{
+    if (b->status == OG_CORRUPT) {
+        p->damaged = true;
+        o->options.on_damaged(o->options.ctx, p->number, &b->error);
+        return;
+    }
+    log_failure(LOG_LEVEL_ERROR, "a batch failed and will be repeated", &b->error);
+    if (b->status == OG_NOMEM && p->most > 1)
+        p->most /= 2;
+    p->woken = true;
+    p->retry_ms = steady_ms() + RETRY_MS;
+}
+
+static void release_content(owner *o)
+{
+    const plan_content *old = o->running_content;
+    o->running_content = NULL;
+    if (old == NULL || old == o->content || o->released == NULL)
+        return;
+    void (*released)(void *, const plan_content *) = o->released;
+    o->released = NULL;
+    released(o->released_ctx, old);
+}
+
+static void done(uv_work_t *w, int status)
+{
+    owner *o = w->data;
+    part *p = o->part;
+    (void)status; /* nobody cancels */
+    o->busy = false;
+    if (o->batch.status == OG_OK)
+        publish(o, p, &o->batch);
+    else
+        failed(o, p, &o->batch);
+    release_content(o);
+    end_restoring(o, p);
+}
+
+/* ---- life ---- */
+
+void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
+{
+    part *p = part_of(o, partition);
+    p->store = s;
+    p->next_offset = next_offset;
+    p->damaged = false;
+    p->retry_ms = 0;
+}
+
+void owner_set_content(owner *o, const plan_content *content,
+                       void (*released)(void *ctx, const plan_content *old), void *ctx)
+{
+    const plan_content *old = o->content;
+    o->content = content;
+    owner_wake_all(o);
+    if (o->busy) {
+        o->released = released;
+        o->released_ctx = ctx;
+    } else if (old != NULL && released != NULL) {
+        released(ctx, old);
+    }
+}
+
+void owner_assign(owner *o, int partition, int64_t end_offset)
+{
+    part *p = part_of(o, partition);
+    p->assigned = true;
+    p->restored = false;
+    p->at_end = false;
+    p->end_offset = end_offset;
+    p->woken = true;
+}
+
+void owner_revoke(owner *o, int partition)
+{
+    part *p = part_of(o, partition);
+    p->assigned = false;
+    p->restored = false;
+    p->paused = false;
+    /* a running batch still holds the first ones */
+    if (!o->busy || o->part != p) {
+        drop_messages(p, SIZE_MAX);
+    } else {
+        message *m = p->first;
+        for (size_t i = 1; m != NULL && i < o->batch.message_count; i++)
+            m = m->next;
+        if (m != NULL && o->batch.message_count > 0) {
+            message *rest = m->next;
+            m->next = NULL;
+            p->end = &m->next;
+            while (rest != NULL) {
+                message *next = rest->next;
+                p->waiting--;
+                p->waiting_bytes -= rest->key_n + rest->value_n;
+                free(rest);
+                rest = next;
+            }
+        }
+    }
+}
+
+void owner_end(owner *o, int partition)
+{
+    part_of(o, partition)->at_end = true;
+}
+
+void owner_wake(owner *o, int partition)
+{
+    part_of(o, partition)->woken = true;
+}
+
+void owner_wake_all(owner *o)
+{
+    for (int i = 0; i < o->options.partitions; i++)
+        owner_wake(o, i);
+}
+
+bool owner_busy(const owner *o)
+{
+    return o->busy;
+}
+
+void owner_stop(owner *o)
+{
+    o->stopped = true;
+}
+
+bool owner_idle(const owner *o)
+{
+    if (o->busy)
+        return false;
+    for (size_t i = 0; i < o->count; i++)
+        if (has_work(o, &o->parts[i], INT64_MAX / 2))
+            return false;
+    return true;
+}
+
+owner_state owner_get(const owner *o, int partition)
+{
+    const part *p = part_of(o, partition);
+    return (owner_state){.assigned = p->assigned,
+                         .restored = p->restored,
+                         .next_offset = p->next_offset,
+                         .next_due_ms = p->next_due_ms,
+                         .dirty = p->dirty,
+                         .sweeping = p->sweeping,
+                         .waiting = p->waiting};
+}
+
+bool owner_restored(const owner *o)
+{
+    for (size_t i = 0; i < o->count; i++)
+        if (o->parts[i].assigned ? !o->parts[i].restored : i == 0)
+            return false;
+    return true;
+}
+
+owner *owner_new(const owner_options *options, const plan_content *content)
+{
+    owner *o = calloc(1, sizeof *o);
+    if (o == NULL)
+        return NULL;
+    o->options = *options;
+    o->content = content;
+    o->count = (size_t)options->partitions + 1;
+    o->parts = calloc(o->count, sizeof *o->parts);
+    o->stores = calloc(o->count, sizeof(store *));
+    o->messages = calloc(options->batch_records, sizeof *o->messages);
+    o->tasks = calloc(MAX_TASKS, sizeof *o->tasks);
+    o->batch.results = og_arena_new(options->arena_bytes);
+    o->batch.scratch = og_arena_new(options->arena_bytes);
+    if (o->parts == NULL || o->stores == NULL || o->messages == NULL || o->tasks == NULL ||
+        o->batch.results == NULL || o->batch.scratch == NULL) {
+        owner_free(o);
+        return NULL;
+    }
+    for (size_t i = 0; i < o->count; i++) {
+        part *p = &o->parts[i];
+        p->number = (int)i - 1;
+        p->end = &p->first;
+        p->task_end = &p->first_task;
+        p->most = options->batch_records;
+        p->next_offset = -1;
+    }
+    return o;
+}
+
+void owner_free(owner *o)
+{
+    if (o == NULL)
+        return;
+    for (size_t i = 0; o->parts != NULL && i < o->count; i++) {
+        drop_messages(&o->parts[i], SIZE_MAX);
+        drop_tasks(&o->parts[i], SIZE_MAX);
+    }
+    free(o->parts);
+    free(o->stores);
+    free(o->messages);
+    free(o->tasks);
+    og_arena_free(o->batch.results);
+    og_arena_free(o->batch.scratch);
+    free(o);
+}

@@ -1,0 +1,88 @@
+/* The owner of partitions: their messages wait here for a batch, one batch at a time runs in the
+ * worker pool, and what it found goes on from here. Loop thread only, but for the batch itself
+ * (pipeline.c).
+ *
+ * A partition is first restored: up to the end that its topic had at the start its records are only
+ * applied, then every patient touched is evaluated once. After that each batch evaluates whom it
+ * touched. */
+#ifndef OG_DAEMON_OWNER_H
+#define OG_DAEMON_OWNER_H
+
+#include <uv.h>
+
+#include "connectors/connector.h"
+#include "daemon/clock.h"
+#include "daemon/pipeline.h"
+
+typedef struct owner owner;
+
+#define OWNER_SHARED (-1) /* in place of a partition: the shared topic */
+
+typedef struct owner_options {
+    uv_loop_t *loop;
+    const pipeline_setup *setup;
+    const og_clock *clock;
+    size_t batch_records;
+    int64_t batch_wait_ms;
+    size_t arena_bytes; /* of each of the two arenas of a batch */
+    int partitions;
+    void *ctx;
+    void (*on_delivery)(void *ctx, int partition, const pipeline_delivery *d);
+    void (*on_prepared)(void *ctx, const pipeline_prepared *p);
+    /* Too much (or little enough again) waits for this partition. */
+    void (*on_pause)(void *ctx, int partition, bool pause);
+    /* The store of this partition cannot be trusted any more; nothing of it is touched until
+     * owner_set_store. */
+    void (*on_damaged)(void *ctx, int partition, const og_error *err);
+} owner_options;
+
+owner *owner_new(const owner_options *options, const plan_content *content); /* NULL: no memory */
+/* No batch may be running (owner_busy). Accepts NULL; the stores stay the caller's. */
+void owner_free(owner *o);
+
+/* The store that a partition (or OWNER_SHARED) uses, and how much of the topic is in it. NULL: none
+ * for now. */
+void owner_set_store(owner *o, int partition, store *s, int64_t next_offset);
+/* Another content from the next batch on. The old one is in use until owner_busy is false or
+ * another batch has begun: released is called (from the loop) when nobody uses it any more. */
+void owner_set_content(owner *o, const plan_content *content,
+                       void (*released)(void *ctx, const plan_content *old), void *ctx);
+
+/* The partition is ours; its topic ended at end_offset when that was asked. */
+void owner_assign(owner *o, int partition, int64_t end_offset);
+/* It is no longer ours: what waits is forgotten. */
+void owner_revoke(owner *o, int partition);
+/* One message; copied. */
+void owner_message(owner *o, int partition, const conn_message *m);
+/* The end of the topic was reached: restoring ends with what waits now. */
+void owner_end(owner *o, int partition);
+/* Something to be done to a delivery's row; copied. */
+void owner_task(owner *o, int partition, const pipeline_task *task);
+/* A review of this partition is due, or something else is to be looked after. */
+void owner_wake(owner *o, int partition);
+void owner_wake_all(owner *o);
+
+/* Begins a batch if none is running and there is work; to be called once per turn of the loop. */
+void owner_run(owner *o);
+bool owner_busy(const owner *o);
+/* From now on only tasks (outcomes of deliveries) are worked off. */
+void owner_stop(owner *o);
+/* Nothing runs and nothing waits that would run. */
+bool owner_idle(const owner *o);
+/* When owner_run may find work that it does not find now (a batch that waits, a retry), on
+ * clock_monotonic_us / 1000; INT64_MAX: never. */
+int64_t owner_next_ms(const owner *o);
+
+typedef struct owner_state {
+    bool assigned, restored;
+    int64_t next_offset; /* what is in the store */
+    int64_t next_due_ms; /* next review; 0: none */
+    uint64_t dirty;      /* patients that wait */
+    bool sweeping;
+    size_t waiting; /* messages */
+} owner_state;
+owner_state owner_get(const owner *o, int partition);
+/* All assigned partitions are restored, and the shared topic was read to its end. */
+bool owner_restored(const owner *o);
+
+#endif

@@ -1,0 +1,502 @@
+/* The story of one batch, top to bottom in pipeline_run: begin, apply, find out who is to be
+ * evaluated, evaluate and compare each once, write back what became of deliveries, commit. A crash
+ * at any point repeats work and skips none; a batch that fails has changed nothing. */
+#include "daemon/pipeline.h"
+
+#include <stdlib.h>
+
+#include "daemon/clock.h"
+#include "fhir/base/table.h"
+
+/* One run: the batch, its transactions, and lists that grow in the batch' arenas. */
+typedef struct run {
+    pipeline_batch *b;
+    store_txn *txn, *shared;
+    og_arena *patient_arena; /* one evaluation; reset for each */
+    og_table touched;        /* patient → struct touch */
+    pipeline_delivery *deliveries;
+    size_t delivery_cap;
+    pipeline_prepared *prepared;
+    int64_t *evaluation_us;
+    size_t evaluation_cap;
+    locator_entry *located;
+    size_t located_count;
+} run;
+
+typedef struct touch {
+    int64_t cause_ms; /* earliest timestamp of the events that touched the patient; 0: none did */
+} touch;
+
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        og_status try_status = (call);                                                             \
+        if (try_status != OG_OK)                                                                   \
+            return try_status;                                                                     \
+    } while (0)
+
+static og_status no_memory(og_error *err)
+{
+    return og_fail(err, OG_NOMEM, "no memory for a batch");
+}
+
+/* ---- 6: apply ---- */
+
+static og_status touch_patient(run *r, og_str patient, int64_t cause_ms, og_error *err)
+{
+    touch *t = og_table_get(&r->touched, patient);
+    if (t == NULL) {
+        t = og_arena_zalloc(r->b->results, 1, sizeof *t);
+        og_str name = og_arena_str(r->b->results, patient);
+        if (t == NULL || name.p == NULL || !og_table_put(&r->touched, name, t))
+            return no_memory(err);
+    }
+    if (cause_ms > 0 && (t->cause_ms == 0 || cause_ms < t->cause_ms))
+        t->cause_ms = cause_ms;
+    return OG_OK;
+}
+
+static void note_failure(pipeline_batch *b, og_str rule, og_str patient, const og_error *error)
+{
+    if (b->failure_count == PIPELINE_MAX_FAILURES)
+        return;
+    b->failures[b->failure_count++] = (pipeline_failure){og_arena_str(b->results, rule),
+                                                         og_arena_str(b->results, patient), *error};
+}
+
+/* A message that is no record must not stop the partition: counted, logged, passed over. */
+static og_status bad_record(run *r, const pipeline_message *m, const og_error *why)
+{
+    og_error error = *why;
+    r->b->counts.bad++;
+    error.offset = m->offset;
+    note_failure(r->b, OG_STR(""), OG_STR(""), &error);
+    return OG_OK;
+}
+
+static og_status note_located(run *r, const record *rec, og_error *err)
+{
+    if (r->located == NULL || rec->patient.n == 0 || og_str_is(rec->type, "Patient"))
+        return OG_OK;
+    og_str type_id =
+        og_arena_printf(r->b->results, "%.*s/%.*s", OG_STR_ARG(rec->type), OG_STR_ARG(rec->id));
+    og_str patient = og_arena_str(r->b->results, rec->patient);
+    if (type_id.p == NULL || patient.p == NULL)
+        return no_memory(err);
+    /* a deleted one is located too: a late older version must find the same place */
+    r->located[r->located_count++] = (locator_entry){type_id, patient, rec->order};
+    return OG_OK;
+}
+
+static og_status read_message(run *r, const pipeline_message *m, record *ret,
+                              const fhir_doc **ret_doc, og_error *why)
+{
+    og_arena *a = r->b->scratch;
+    fhir_limits limits = {.max_bytes = (256u << 20) - 1, .max_depth = r->b->setup->max_depth};
+    fhir_doc *doc = og_arena_zalloc(a, 1, sizeof *doc);
+    if (doc == NULL)
+        return no_memory(why);
+    TRY(record_read(a, m->key, m->value, ret, why));
+    if (!og_str_is(ret->tenant, r->b->setup->tenant))
+        return og_fail(why, OG_INVALID, "the record belongs to another tenant");
+    if (!ret->deleted)
+        TRY(fhir_decode(a, ret->body, &limits, doc, why));
+    *ret_doc = ret->deleted ? NULL : doc;
+    return OG_OK;
+}
+
+static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
+{
+    record rec;
+    const fhir_doc *doc;
+    store_applied applied;
+    og_error why;
+    og_error_init(&why);
+    og_arena_reset(r->b->scratch);
+    if (m->value.p == NULL)
+        return OG_OK; /* a tombstone left by compaction: its soft tombstone came before */
+    if (read_message(r, m, &rec, &doc, &why) != OG_OK)
+        return bad_record(r, m, &why);
+    TRY(store_apply(r->txn, r->b->scratch, &rec, doc, &applied, err));
+    if (applied == STORE_STALE) {
+        r->b->counts.stale++;
+        return OG_OK;
+    }
+    r->b->counts.applied++;
+    TRY(note_located(r, &rec, err));
+    if (applied == STORE_SAME || rec.patient.n == 0)
+        return OG_OK;
+    return touch_patient(r, rec.patient, rec.timestamp_ms, err);
+}
+
+static og_status apply_all(run *r, og_error *err)
+{
+    const pipeline_batch *b = r->b;
+    if (b->setup->locator != NULL && b->message_count > 0) {
+        r->located = og_arena_zalloc(b->results, b->message_count, sizeof *r->located);
+        if (r->located == NULL)
+            return no_memory(err);
+    }
+    for (size_t i = 0; i < b->message_count; i++)
+        TRY(apply_message(r, &b->messages[i], err));
+    return b->next_offset >= 0 ? store_set_meta_int(r->txn, STORE_NEXT_OFFSET, b->next_offset, err)
+                               : OG_OK;
+}
+
+/* ---- who is to be evaluated ---- */
+
+static og_status touch_list(run *r, const og_str *patients, size_t count, og_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        TRY(touch_patient(r, patients[i], 0, err));
+    return OG_OK;
+}
+
+static og_status mark_touched(run *r, og_error *err)
+{
+    for (uint32_t i = 0; i < r->touched.count; i++)
+        TRY(store_mark_dirty(r->txn, r->touched.entries[i].key, r->b->next_offset, err));
+    return OG_OK;
+}
+
+static og_status wake_due(run *r, og_error *err)
+{
+    const og_str *patients;
+    size_t count;
+    TRY(store_due(r->txn, r->b->results, r->b->now_ms, PIPELINE_MAX_PATIENTS, &patients, &count,
+                  err));
+    r->b->counts.reviews = count;
+    return touch_list(r, patients, count, err);
+}
+
+static og_status wake_dirty(run *r, og_error *err)
+{
+    const og_str *patients;
+    size_t count;
+    TRY(store_dirty(r->txn, r->b->results, PIPELINE_MAX_PATIENTS, &patients, &count, err));
+    return touch_list(r, patients, count, err);
+}
+
+/* Content other than the one that all patients were evaluated with: they all come again, a slice
+ * per batch. */
+static og_status begin_sweep(run *r, bool *ret_sweeping, og_error *err)
+{
+    og_str stored, cursor;
+    const char *digest = plan_content_digest(r->b->content);
+    og_status status = store_meta(r->txn, STORE_DIGEST, &stored, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    if (status == OG_OK && og_str_is(stored, digest)) {
+        status = store_meta(r->txn, STORE_SWEEP, &cursor, err);
+        *ret_sweeping = status == OG_OK;
+        return status == OG_NOTFOUND ? OG_OK : status;
+    }
+    *ret_sweeping = true;
+    TRY(store_set_meta(r->txn, STORE_DIGEST, og_str_of(digest), err));
+    return store_set_meta(r->txn, STORE_SWEEP, OG_STR(""), err);
+}
+
+static og_status wake_for_content(run *r, og_error *err)
+{
+    og_str cursor;
+    const og_str *patients;
+    size_t count;
+    bool sweeping = false;
+    TRY(begin_sweep(r, &sweeping, err));
+    if (!sweeping)
+        return OG_OK;
+    TRY(store_meta(r->txn, STORE_SWEEP, &cursor, err));
+    cursor = og_arena_str(r->b->results, cursor);
+    TRY(store_patients(r->txn, r->b->results, cursor, PIPELINE_MAX_PATIENTS, &patients, &count,
+                       err));
+    TRY(touch_list(r, patients, count, err));
+    r->b->sweeping = count == PIPELINE_MAX_PATIENTS;
+    if (r->b->sweeping)
+        return store_set_meta(r->txn, STORE_SWEEP, patients[count - 1], err);
+    return kv_delete(r->txn, STORE_META, OG_STR(STORE_SWEEP), err);
+}
+
+/* ---- 8: compare, and what follows from it ---- */
+
+static og_status add_delivery(run *r, const pipeline_delivery *d, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    if (b->delivery_count == r->delivery_cap) {
+        size_t cap = r->delivery_cap == 0 ? 16 : r->delivery_cap * 2;
+        r->deliveries =
+            og_arena_grow(b->results, r->deliveries, r->delivery_cap * sizeof *d, cap * sizeof *d);
+        if (r->deliveries == NULL)
+            return no_memory(err);
+        r->delivery_cap = cap;
+    }
+    r->deliveries[b->delivery_count++] = *d;
+    b->deliveries = r->deliveries;
+    return OG_OK;
+}
+
+static og_status want_everywhere(run *r, og_str patient, const plan_alert *alert, int64_t cause_ms,
+                                 og_error *err)
+{
+    for (size_t i = 0; i < r->b->setup->endpoint_count; i++) {
+        pipeline_delivery d = {.endpoint = i};
+        delivery_wanted wanted;
+        delivery_state was;
+        TRY(delivery_want(r->txn, r->b->results, &r->b->setup->endpoints[i], patient, alert,
+                          cause_ms, &wanted, &d.row, &was, err));
+        d.dropped = wanted == DELIVERY_DROPPED;
+        d.was_parked = was == DELIVERY_PARKED;
+        d.row.patient = og_arena_str(r->b->results, patient);
+        TRY(add_delivery(r, &d, err));
+    }
+    return OG_OK;
+}
+
+static og_status apply_change(run *r, og_str patient, const plan_change *change, int64_t cause_ms,
+                              og_error *err)
+{
+    pipeline_counts *c = &r->b->counts;
+    c->opened += change->kind == PLAN_OPENED;
+    c->changed += change->kind == PLAN_CHANGED;
+    c->resolved += change->kind == PLAN_RESOLVED;
+    TRY(store_put_alert(r->txn, r->patient_arena, patient, &change->alert, err));
+    return want_everywhere(r, patient, &change->alert, cause_ms, err);
+}
+
+static og_status compare(run *r, og_str patient, const plan_result *result, int64_t cause_ms,
+                         og_error *err)
+{
+    const plan_alert *open;
+    const plan_change *changes;
+    size_t open_count, change_count;
+    TRY(store_alerts(r->txn, r->patient_arena, patient, &open, &open_count, err));
+    TRY(plan_alert_compare(r->patient_arena, r->b->content, open, open_count, result, r->b->now_ms,
+                           &changes, &change_count, err));
+    for (size_t i = 0; i < change_count; i++)
+        TRY(apply_change(r, patient, &changes[i], cause_ms, err));
+    return store_set_review(r->txn, patient, result->next_review_ms, err);
+}
+
+/* ---- 7: evaluate ---- */
+
+static og_status note_time(run *r, int64_t us, og_error *err)
+{
+    size_t n = r->b->counts.evaluations;
+    if (n == r->evaluation_cap) {
+        size_t cap = n == 0 ? 64 : n * 2;
+        r->evaluation_us = og_arena_grow(r->b->results, r->evaluation_us, n * sizeof(int64_t),
+                                         cap * sizeof(int64_t));
+        if (r->evaluation_us == NULL)
+            return no_memory(err);
+        r->evaluation_cap = cap;
+    }
+    r->evaluation_us[n] = us;
+    r->b->evaluation_us = r->evaluation_us;
+    r->b->counts.evaluations++;
+    return OG_OK;
+}
+
+static void note_rule_failures(run *r, og_str patient, const plan_result *result)
+{
+    for (size_t i = 0; i < result->outcome_count; i++)
+        if (result->outcomes[i].kind == PLAN_FAILED)
+            note_failure(r->b, result->outcomes[i].rule, patient, &result->outcomes[i].error);
+}
+
+/* A patient who cannot be evaluated keeps the alerts as they are, is tried again in an hour, and
+ * stops nobody. */
+static og_status evaluation_failed(run *r, og_str patient, const og_error *why, og_error *err)
+{
+    r->b->counts.evaluation_failures++;
+    note_failure(r->b, OG_STR(""), patient, why);
+    return store_set_review(r->txn, patient, r->b->now_ms + 3600000, err);
+}
+
+static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_error *err)
+{
+    plan_patient who = {.tenant = og_str_of(r->b->setup->tenant), .id = patient};
+    plan_result result;
+    og_error why;
+    og_error_init(&why);
+    og_arena_reset(r->patient_arena);
+    int64_t began_us = clock_monotonic_us();
+    TRY(store_clear_dirty(r->txn, patient, err));
+    og_status status = store_view(r->txn, r->shared, r->patient_arena, patient, &who.resources,
+                                  &who.resource_count, &why);
+    if (status == OG_CORRUPT || status == OG_IO) { /* the store, not the patient */
+        *err = why;
+        return status;
+    }
+    if (status == OG_OK)
+        status = plan_content_evaluate(r->b->content, r->patient_arena, &who, r->b->now_ms,
+                                       r->b->offset_min, false, &result, &why);
+    TRY(note_time(r, clock_monotonic_us() - began_us, err));
+    if (status != OG_OK)
+        return evaluation_failed(r, patient, &why, err);
+    note_rule_failures(r, patient, &result);
+    return compare(r, patient, &result, cause_ms, err);
+}
+
+static og_status evaluate_touched(run *r, og_error *err)
+{
+    for (uint32_t i = 0; i < r->touched.count; i++) {
+        const touch *t = r->touched.entries[i].value;
+        TRY(evaluate_patient(r, r->touched.entries[i].key, t->cause_ms, err));
+    }
+    return OG_OK;
+}
+
+/* ---- what became of deliveries ---- */
+
+static og_status do_task(run *r, const pipeline_task *task, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    const delivery_endpoint *ep = &b->setup->endpoints[task->endpoint];
+    if (task->settle)
+        return delivery_settle(r->txn, b->results, ep, task->patient, task->alert_id,
+                               &task->outcome, err);
+    pipeline_prepared p = {.ticket = task->ticket};
+    og_status status =
+        delivery_prepare(r->txn, b->results, ep, og_str_of(b->setup->tenant), task->patient,
+                         task->alert_id, &p.row, &p.body, &p.key, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    p.gone = status == OG_NOTFOUND;
+    r->prepared[b->prepared_count++] = p;
+    return OG_OK;
+}
+
+static og_status do_tasks(run *r, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    if (b->task_count == 0)
+        return OG_OK;
+    r->prepared = og_arena_zalloc(b->results, b->task_count, sizeof *r->prepared);
+    if (r->prepared == NULL)
+        return no_memory(err);
+    b->prepared = r->prepared;
+    for (size_t i = 0; i < b->task_count; i++)
+        TRY(do_task(r, &b->tasks[i], err));
+    return OG_OK;
+}
+
+/* ---- the story ---- */
+
+static og_status steps(run *r, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    TRY(apply_all(r, err));
+    if (b->restoring) {
+        TRY(mark_touched(r, err));
+    } else {
+        TRY(wake_due(r, err));
+        TRY(wake_dirty(r, err));
+        TRY(wake_for_content(r, err));
+        TRY(evaluate_touched(r, err));
+    }
+    TRY(do_tasks(r, err));
+    TRY(store_next_due(r->txn, &b->next_due_ms, err));
+    return store_dirty_count(r->txn, &b->dirty, err);
+}
+
+static void reset_results(pipeline_batch *b)
+{
+    og_arena_reset(b->results);
+    og_error_init(&b->error);
+    b->status = OG_OK;
+    b->counts = (pipeline_counts){0};
+    b->deliveries = NULL;
+    b->prepared = NULL;
+    b->evaluation_us = NULL;
+    b->delivery_count = b->prepared_count = b->failure_count = 0;
+    b->next_due_ms = 0;
+    b->dirty = 0;
+    b->sweeping = false;
+}
+
+void pipeline_run(pipeline_batch *b)
+{
+    run r = {.b = b};
+    og_error *err = &b->error;
+    reset_results(b);
+    og_table_init(&r.touched, b->results);
+    r.patient_arena = og_arena_new(b->setup->evaluation_bytes);
+    og_status status =
+        r.patient_arena != NULL ? store_begin(b->store, true, &r.txn, err) : no_memory(err);
+    if (status == OG_OK && b->shared != NULL)
+        status = store_begin(b->shared, false, &r.shared, err);
+    if (status == OG_OK)
+        status = steps(&r, err);
+    /* The index first: an entry without its record does no harm, a record without its entry would.
+     */
+    if (status == OG_OK && r.located_count > 0)
+        status = locator_ensure(b->setup->locator, r.located, r.located_count, err);
+    if (status == OG_OK)
+        status = store_commit(r.txn, err);
+    else
+        store_abort(r.txn);
+    store_abort(r.shared);
+    og_arena_free(r.patient_arena);
+    b->status = status;
+}
+
+/* ---- the shared topic ---- */
+
+static og_status wake_referrers(store *s, og_arena *a, const record *recs, size_t count,
+                                uint64_t *woken, og_error *err)
+{
+    store_txn *t;
+    const og_str *patients;
+    size_t n;
+    TRY(store_begin(s, true, &t, err));
+    for (size_t i = 0; i < count; i++) {
+        og_str type_id =
+            og_arena_printf(a, "%.*s/%.*s", OG_STR_ARG(recs[i].type), OG_STR_ARG(recs[i].id));
+        og_status status = store_referrers(t, a, type_id, &patients, &n, err);
+        for (size_t k = 0; status == OG_OK && k < n; k++)
+            status = store_mark_dirty(t, patients[k], -1, err);
+        if (status != OG_OK) {
+            store_abort(t);
+            return status;
+        }
+        *woken += n;
+    }
+    return store_commit(t, err);
+}
+
+static og_status apply_shared(run *r, record *recs, size_t *count, og_error *err)
+{
+    const pipeline_batch *b = r->b;
+    for (size_t i = 0; i < b->message_count; i++) {
+        uint64_t before = b->counts.applied;
+        TRY(apply_message(r, &b->messages[i], err));
+        if (b->counts.applied == before)
+            continue;
+        record rec;
+        og_arena_reset(b->scratch);
+        TRY(record_read(b->scratch, b->messages[i].key, b->messages[i].value, &rec, err));
+        recs[*count].type = og_arena_str(b->results, rec.type);
+        recs[(*count)++].id = og_arena_str(b->results, rec.id);
+    }
+    return b->next_offset >= 0 ? store_set_meta_int(r->txn, STORE_NEXT_OFFSET, b->next_offset, err)
+                               : OG_OK;
+}
+
+void pipeline_run_shared(pipeline_batch *b, store *const *stores, size_t count, uint64_t *ret_woken)
+{
+    run r = {.b = b};
+    og_error *err = &b->error;
+    size_t changed = 0;
+    reset_results(b);
+    *ret_woken = 0;
+    record *recs = og_arena_zalloc(b->results, b->message_count + 1, sizeof *recs);
+    og_status status = recs != NULL ? store_begin(b->shared, true, &r.txn, err) : no_memory(err);
+    if (status == OG_OK)
+        status = apply_shared(&r, recs, &changed, err);
+    for (size_t i = 0; status == OG_OK && changed > 0 && i < count; i++)
+        if (stores[i] != NULL)
+            status = wake_referrers(stores[i], b->results, recs, changed, ret_woken, err);
+    if (status == OG_OK)
+        status = store_commit(r.txn, err);
+    else
+        store_abort(r.txn);
+    b->status = status;
+}

@@ -1,0 +1,109 @@
+/* The pipeline: calls 6 to 9 of an event's way, one partition at a time, inside one transaction.
+ *
+ *   store_apply ─► plan_content_evaluate ─► plan_alert_compare ─► store_commit
+ *
+ * Runs in a worker thread. A batch is all it gets and all it gives: no globals, no clock, no loop,
+ * no Kafka. */
+#ifndef OG_DAEMON_PIPELINE_H
+#define OG_DAEMON_PIPELINE_H
+
+#include "daemon/delivery.h"
+#include "daemon/locator.h"
+#include "daemon/store.h"
+
+/* What stays the same from batch to batch. Borrowed by every batch. */
+typedef struct pipeline_setup {
+    const char *tenant;
+    const delivery_endpoint *endpoints;
+    size_t endpoint_count;
+    locator *locator;        /* may be NULL: no index is kept */
+    uint32_t max_depth;      /* of records */
+    size_t evaluation_bytes; /* memory that one patient's evaluation may take */
+} pipeline_setup;
+
+typedef struct pipeline_message { /* from the records or the shared topic; owned by the batch' owner
+                                   */
+    og_str key, value;            /* value.p NULL: erased */
+    int64_t offset, timestamp_ms;
+} pipeline_message;
+
+/* Something to be done to a delivery's row: an intent to be stored, or an outcome. */
+typedef struct pipeline_task {
+    uint64_t ticket;
+    size_t endpoint;
+    og_str patient;
+    char alert_id[UUID_TEXT];
+    bool settle; /* false: prepare */
+    delivery_outcome outcome;
+} pipeline_task;
+
+/* For the outbox: a row that is pending, or one that has gone. Lives in the batch. */
+typedef struct pipeline_delivery {
+    size_t endpoint;
+    bool dropped;    /* resolved before anything was sent */
+    bool was_parked; /* the row had been given up before */
+    delivery row;
+} pipeline_delivery;
+
+typedef struct pipeline_prepared {
+    uint64_t ticket;
+    bool gone; /* nothing to send any more */
+    delivery row;
+    og_str body, key;
+} pipeline_prepared;
+
+typedef struct pipeline_counts {
+    uint64_t applied, same, stale, bad, evaluations, evaluation_failures, opened, changed, resolved,
+        reviews;
+} pipeline_counts;
+
+typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole evaluation */
+    og_str rule, patient;
+    og_error error;
+} pipeline_failure;
+
+#define PIPELINE_MAX_FAILURES 32
+#define PIPELINE_MAX_PATIENTS                                                                      \
+    200 /* woken by timers, by shared resources or by new content, per batch */
+
+typedef struct pipeline_batch {
+    /* in */
+    const pipeline_setup *setup;
+    const plan_content *content;
+    store *store, *shared;
+    const pipeline_message *messages;
+    size_t message_count;
+    int64_t next_offset; /* of the partition after these messages; -1: unchanged */
+    const pipeline_task *tasks;
+    size_t task_count;
+    int64_t now_ms; /* the daemon's clock: as-of time of all evaluations */
+    int offset_min; /* of the site at that time */
+    bool restoring; /* catching up: note who is to be evaluated, evaluate later */
+    /* arenas, reset by pipeline_run; results live in `results` until its next reset */
+    og_arena *results, *scratch;
+    /* out */
+    og_status status; /* anything but OG_OK: nothing was changed, error says why */
+    og_error error;
+    pipeline_counts counts;
+    const pipeline_delivery *deliveries;
+    size_t delivery_count;
+    const pipeline_prepared *prepared;
+    size_t prepared_count;
+    pipeline_failure failures[PIPELINE_MAX_FAILURES];
+    size_t failure_count;
+    const int64_t *evaluation_us; /* of each evaluation */
+    int64_t next_due_ms;          /* the partition's next review; 0: none */
+    uint64_t dirty;               /* patients that wait for an evaluation */
+    bool sweeping;                /* new content has not yet seen all patients */
+} pipeline_batch;
+
+/* Runs it; the result is in the batch. */
+void pipeline_run(pipeline_batch *b);
+
+/* A batch of the shared topic: applies it to `shared` and marks who refers to it as dirty in
+ * stores[0..count) (NULL ones are passed over), before the shared store's own commit. *ret_woken:
+ * patients marked. */
+void pipeline_run_shared(pipeline_batch *b, store *const *stores, size_t count,
+                         uint64_t *ret_woken);
+
+#endif
