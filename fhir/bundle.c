@@ -71,18 +71,6 @@ static const fhir_entry *index_find(const fhir_bundle *b, const name_index *x, o
                                                                 : NULL;
 }
 
-static og_str identifier_name(og_arena *a, og_str system, og_str value)
-{
-    char *p = og_arena_alloc(a, system.n + 1 + value.n);
-    if (p == NULL)
-        return (og_str){0};
-    if (system.n != 0)
-        memcpy(p, system.p, system.n);
-    p[system.n] = '|';
-    memcpy(p + system.n + 1, value.p, value.n);
-    return (og_str){p, system.n + 1 + value.n};
-}
-
 /* --- one entry --- */
 
 static og_status refuse(og_error *err, uint32_t number, const char *below, const char *text)
@@ -221,7 +209,7 @@ static void index_patient(fhir_bundle *b, uint32_t i)
         og_str system = fhir_string(b->a, fhir_get(e, "system"));
         og_str value = fhir_string(b->a, fhir_get(e, "value"));
         if (value.n != 0)
-            index_add(b->a, &b->identifiers, identifier_name(b->a, system, value), i);
+            index_add(b->a, &b->identifiers, fhir__identifier_name(b->a, system, value), i);
     }
 }
 
@@ -314,7 +302,7 @@ const fhir_entry *fhir_bundle_patient_with(const fhir_bundle *b, og_str system, 
 {
     if (b->identifiers.count == 0 || value.n == 0)
         return NULL;
-    og_str name = identifier_name(b->a, system, value);
+    og_str name = fhir__identifier_name(b->a, system, value);
     return name.n != 0 ? index_find(b, &b->identifiers, name) : NULL;
 }
 

@@ -19,6 +19,8 @@ uint32_t fhir__behind(fhir_elem e);
 
 /* Is s an id as R4 defines it: [A-Za-z0-9\-\.]{1,64}? */
 bool fhir__id_valid(og_str s);
+/* `system|value` in a; every byte counts, NUL too. {NULL,0} without memory. */
+og_str fhir__identifier_name(og_arena *a, og_str system, og_str value);
 /* Has e the JSON type, and the lexical form too, of a primitive of this kind? */
 bool fhir__primitive_json(fhir_primitive kind, fhir_elem e);
 bool fhir__primitive_form(fhir_primitive kind, fhir_elem e);

@@ -329,6 +329,19 @@ fhir_elem fhir_patient_element(const fhir_resource *r, bool *ret_self)
 
 /* --- whose it is --- */
 
+og_str fhir__identifier_name(og_arena *a, og_str system, og_str value)
+{
+    char *p = og_arena_alloc(a, system.n + 1 + value.n);
+    if (p == NULL)
+        return (og_str){0};
+    if (system.n != 0)
+        memcpy(p, system.p, system.n);
+    p[system.n] = '|';
+    if (value.n != 0)
+        memcpy(p + system.n + 1, value.p, value.n);
+    return (og_str){p, system.n + 1 + value.n};
+}
+
 /* One question, on its way down to the answer. */
 typedef struct asked {
     og_arena *a;
@@ -371,8 +384,7 @@ static og_status by_identifier(const asked *q, og_str system, og_str value, og_s
         return answer(q, e->id, ret_id);
     if (system.n + value.n + 1 > FHIR_PATIENT_ID_MAX)
         return refuse(q, OG_INVALID, "the patient's identifier is too long");
-    return answer(q, og_arena_printf(q->a, "%.*s|%.*s", OG_STR_ARG(system), OG_STR_ARG(value)),
-                  ret_id);
+    return answer(q, fhir__identifier_name(q->a, system, value), ret_id);
 }
 
 /* A Patient without an id of its own, by the first identifier: one that the Bundle knows, else one
