@@ -130,25 +130,25 @@ static const char *state_name(plan_alert_state s)
     return s == PLAN_ALERT_ACTIVE ? "active" : "resolved";
 }
 
-og_str plan_alert_write(og_arena *a, const plan_alert *x)
+og_str plan_alert_write(og_arena *a, const plan_alert *alert)
 {
     og_buf b;
     og_str text = {0};
 
     og_buf_init(&b, (size_t)64 << 20);
-    og_buf_addf(&b, "{\"id\":\"%s\",\"rule\":", x->id);
-    og_buf_add_json(&b, x->rule);
+    og_buf_addf(&b, "{\"id\":\"%s\",\"rule\":", alert->id);
+    og_buf_add_json(&b, alert->rule);
     og_buf_addz(&b, ",\"slot\":");
-    og_buf_add_json(&b, x->slot);
+    og_buf_add_json(&b, alert->slot);
     og_buf_addf(&b,
                 ",\"state\":\"%s\",\"revision\":%u,\"material\":\"%016llx\",\"indicator\":\"%s\","
                 "\"opened\":%lld,\"changed\":%lld,\"resolved\":%lld,\"uuid\":\"%s\",\"digest\":",
-                state_name(x->state), x->revision, (unsigned long long)x->material,
-                plan__indicator_name(x->indicator), (long long)x->opened_ms,
-                (long long)x->changed_ms, (long long)x->resolved_ms, x->card_uuid);
-    og_buf_add_json(&b, x->digest);
+                state_name(alert->state), alert->revision, (unsigned long long)alert->material,
+                plan__indicator_name(alert->indicator), (long long)alert->opened_ms,
+                (long long)alert->changed_ms, (long long)alert->resolved_ms, alert->card_uuid);
+    og_buf_add_json(&b, alert->digest);
     og_buf_addz(&b, ",\"card\":");
-    og_buf_adds(&b, x->card);
+    og_buf_adds(&b, alert->card);
     og_buf_addc(&b, '}');
     if (!og_buf_failed(&b))
         text = og_arena_str(a, og_buf_str(&b));
@@ -196,10 +196,13 @@ static bool read_material(fhir_elem e, uint64_t *ret)
     if (fhir_kind_of(e) != FHIR_STRING || raw.n != 16)
         return false;
     for (size_t i = 0; i < 16; i++) {
-        const char *digits = "0123456789abcdef", *at = memchr(digits, raw.p[i], 16);
-        if (at == NULL)
+        char c = raw.p[i];
+        if (c >= '0' && c <= '9')
+            v = v << 4 | (uint64_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            v = v << 4 | (uint64_t)(c - 'a' + 10);
+        else
             return false;
-        v = v << 4 | (uint64_t)(at - digits);
     }
     *ret = v;
     return true;
