@@ -44,9 +44,17 @@ typedef struct unit_row {
 
 /* --- reading --- */
 
+#define MAX_PARTS (MAX_TEXT / 2 + 1) /* "m.m.m": a unit and an operator each */
+
+typedef struct power {
+    uint16_t unit; /* number in the table */
+    int32_t exponent;
+} power;
+
 /* What an expression comes to. */
 typedef struct parsed {
-    int32_t exponents[UNITS];
+    power powers[MAX_PARTS]; /* each unit once; those from count on are not set */
+    uint32_t count;
     int32_t ten;                /* powers of ten: prefixes, 10*n, zeros of whole numbers */
     unsigned __int128 num, den; /* whole numbers, binary prefixes */
     uint32_t parts;             /* units and numbers seen, annotations not counted */
@@ -271,6 +279,24 @@ static void number_into(parsed *p, uint64_t by, int32_t exponent_of)
         p->overflow = !times(into, by);
 }
 
+static void add_power(parsed *p, uint16_t unit, int32_t exponent_of)
+{
+    uint32_t i = 0;
+    while (i < p->count && p->powers[i].unit != unit)
+        i++;
+    if (i == p->count)
+        p->powers[p->count++] = (power){unit, 0};
+    p->powers[i].exponent += exponent_of;
+}
+
+static int32_t power_of(const parsed *p, uint16_t unit)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        if (p->powers[i].unit == unit)
+            return p->powers[i].exponent;
+    return 0;
+}
+
 static bool component_into(void *user, const component *c)
 {
     parsed *p = user;
@@ -285,7 +311,7 @@ static bool component_into(void *user, const component *c)
         number_into(p, c->prefix->factor, c->exponent);
     }
     const unit_row *unit = c->unit->kind == OWN ? &units[c->unit->own] : c->unit;
-    p->exponents[unit - units] += c->exponent;
+    add_power(p, (uint16_t)(unit - units), c->exponent);
     if (p->parts == 1 && c->exponent == 1)
         p->alone = unit;
     return true;
@@ -293,7 +319,11 @@ static bool component_into(void *user, const component *c)
 
 static bool parse(og_str s, parsed *p)
 {
-    *p = (parsed){.num = 1, .den = 1};
+    p->count = p->parts = 0; /* not the whole of it: the powers need no zeros */
+    p->ten = 0;
+    p->num = p->den = 1;
+    p->alone = NULL;
+    p->overflow = false;
     return read_components(s, component_into, p);
 }
 
@@ -552,35 +582,56 @@ static const unit_row *scale_of(const parsed *p)
 
 /* A unit that has no relation to others where it stands: arbitrary, logarithmic, or a temperature
  * scale inside a product. */
-static bool stands_apart(size_t unit, const parsed *p)
+static bool stands_apart(uint16_t unit, const parsed *p)
 {
     return units[unit].kind == OWN || (units[unit].kind == LINEAR && scale_of(p) == NULL);
+}
+
+/* The units that stand apart in a stand likewise in b. */
+static bool apart_alike(const parsed *a, const parsed *b)
+{
+    for (uint32_t i = 0; i < a->count; i++) {
+        uint16_t unit = a->powers[i].unit;
+        int32_t x = a->powers[i].exponent, y = power_of(b, unit);
+        bool x_apart = x != 0 && stands_apart(unit, a), y_apart = y != 0 && stands_apart(unit, b);
+        if ((x_apart || y_apart) && (x != y || x_apart != y_apart))
+            return false;
+    }
+    return true;
+}
+
+static void add_dimensions(const parsed *p, int sign, int64_t dims[DIMENSIONS])
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        for (int d = 0; d < DIMENSIONS && !stands_apart(p->powers[i].unit, p); d++)
+            dims[d] += (int64_t)sign * p->powers[i].exponent * units[p->powers[i].unit].dims[d];
 }
 
 /* True when both are of one dimension. */
 static bool same_dimension(const parsed *a, const parsed *b)
 {
     int64_t dims[DIMENSIONS] = {0};
-    for (size_t i = 0; i < UNITS; i++) {
-        int64_t x = a->exponents[i], y = b->exponents[i];
-        if (x == 0 && y == 0)
-            continue;
-        bool x_apart = x != 0 && stands_apart(i, a), y_apart = y != 0 && stands_apart(i, b);
-        if (x_apart || y_apart) {
-            if (x != y || x_apart != y_apart)
-                return false;
-            continue;
-        }
-        for (int d = 0; d < DIMENSIONS; d++)
-            dims[d] += (x - y) * units[i].dims[d];
-    }
+    if (!apart_alike(a, b) || !apart_alike(b, a))
+        return false;
+    add_dimensions(a, 1, dims);
+    add_dimensions(b, -1, dims);
     for (int d = 0; d < DIMENSIONS; d++)
         if (dims[d] != 0)
             return false;
     return true;
 }
 
-/* Multiplies f by (what a comes to) / (what b comes to). */
+/* Multiplies f by a unit to a power; powers of [pi] are only counted. */
+static void times_unit(fraction *f, uint16_t unit, int32_t exponent_of, int64_t *pi)
+{
+    if (exponent_of == 0)
+        return;
+    times_power(f, units[unit].num, units[unit].den, exponent_of);
+    f->ten += (int64_t)units[unit].ten * exponent_of;
+    *pi += (int64_t)units[unit].pi * exponent_of;
+}
+
+/* Multiplies f by (what a comes to) / (what b comes to). What stands in both cancels first. */
 static void times_ratio(fraction *f, const parsed *a, const parsed *b)
 {
     int64_t pi = 0;
@@ -589,13 +640,17 @@ static void times_ratio(fraction *f, const parsed *a, const parsed *b)
     big_times_128(&f->den, a->den);
     big_times_128(&f->den, b->num);
     f->ten += (int64_t)a->ten - b->ten;
-    for (size_t i = 0; i < UNITS; i++) {
-        int32_t e = a->exponents[i] - b->exponents[i];
-        if (e == 0)
-            continue;
-        times_power(f, units[i].num, units[i].den, e);
-        f->ten += (int64_t)units[i].ten * e;
-        pi += (int64_t)units[i].pi * e;
+    for (uint32_t i = 0; i < a->count; i++) {
+        power p = a->powers[i];
+        times_unit(f, p.unit, p.exponent - power_of(b, p.unit), &pi);
+    }
+    for (uint32_t i = 0; i < b->count; i++) {
+        power p = b->powers[i];
+        bool in_both = false;
+        for (uint32_t j = 0; j < a->count && !in_both; j++)
+            in_both = a->powers[j].unit == p.unit;
+        if (!in_both)
+            times_unit(f, p.unit, -p.exponent, &pi);
     }
     times_pi(f, (int32_t)pi);
 }
@@ -611,16 +666,14 @@ static bool in_terms_of(og_decimal value, const parsed *a, const parsed *b, frac
     const unit_row *from = scale_of(a), *to = scale_of(b);
     if (from != NULL || to != NULL) {
         /* (value * prefix + offset) * factor / factor - offset, and the prefix last */
-        parsed plain_a = *a, plain_b = *b;
         if (from != NULL) {
             f->ten = a->ten;
-            plain_a.ten = 0;
             fraction_add(f, from->offset);
+            f->ten -= a->ten; /* times_ratio brings it again */
         }
-        if (to != NULL)
-            plain_b.ten = 0;
-        times_ratio(f, &plain_a, &plain_b);
+        times_ratio(f, a, b);
         if (to != NULL) {
+            f->ten += b->ten;
             fraction_add(f, -(og_decimal)to->offset);
             f->ten -= b->ten;
         }

@@ -11,16 +11,32 @@ static cql_value property(cql_op_context *c, cql_value v, const char *path)
     return cql_element_property(c->arena, v, og_str_of(path));
 }
 
-/* A string property, {NULL,0} when it is absent. */
-static og_str text(cql_op_context *c, cql_value v, const char *path)
+/* These are called for most elements that a rule reads, so they take what they need straight from
+ * the document; the names are those of the R4 types Quantity, Coding and CodeableConcept. */
+
+/* A string member, {NULL,0} when it is absent or no string. */
+static og_str text(cql_op_context *c, fhir_elem object, const char *name)
 {
-    cql_value s = property(c, v, path);
-    return s.kind == CQL_STRING ? cql_str(s) : (og_str){0};
+    return fhir_string(c->arena, fhir_get(object, name));
+}
+
+/* Is the element there, with a value of this kind or with an extension only? By the name of its
+ * sibling,
+ * "_value", behind whose underscore stands its own. */
+static bool is_there(fhir_elem object, const char *sibling, fhir_kind kind)
+{
+    return fhir_kind_of(fhir_get(object, sibling + 1)) == kind ||
+           fhir_kind_of(fhir_get(object, sibling)) == FHIR_OBJECT;
 }
 
 static bool is_element(cql_value v, const char *type)
 {
-    return cql_element_is_type(v, fhir_type_of(og_str_of(type)));
+    if (v.kind != CQL_ELEMENT)
+        return false;
+    for (uint16_t t = v.element->type; t != 0; t = fhir_type_base(t))
+        if (og_str_is(fhir_type_name(t), type))
+            return true;
+    return false;
 }
 
 /* What a function answers when its argument is of no type that it has an overload for. */
@@ -117,36 +133,35 @@ static og_str calendar_unit(og_str unit, bool *ret_calendar)
 
 static bool system_is_convertible(og_str system)
 {
-    return system.p == NULL || og_str_is(system, "http://unitsofmeasure.org") ||
+    return og_str_is(system, "http://unitsofmeasure.org") ||
            og_str_is(system, "http://hl7.org/fhirpath/CodeSystem/calendar-units");
 }
 
 static cql_value quantity_ignoring_comparator(cql_op_context *c, cql_value v)
 {
-    if (cql_is_null(property(c, v, "value")))
+    fhir_elem q = v.element->at, number = fhir_get(q, "value");
+    if (!is_there(q, "_value", FHIR_NUMBER))
         return CQL_NULL_VALUE;
-    cql_value system = property(c, v, "system");
-    if (!cql_is_null(system)) {
-        cql_value uri = cql_element_value(c->arena, system);
-        if (uri.kind != CQL_STRING || !system_is_convertible(cql_str(uri)))
-            return cql_op_fail(c, "Invalid FHIR Quantity code: its system is neither UCUM nor the "
-                                  "calendar units");
-    }
-    cql_value value = property(c, v, "value.value");
-    if (value.kind != CQL_DECIMAL) /* only an extension, or out of range */
-        return CQL_NULL_VALUE;
-    og_str unit = text(c, v, "code.value");
+    if (is_there(q, "_system", FHIR_STRING) && !system_is_convertible(text(c, q, "system")))
+        return cql_op_fail(c, "Invalid FHIR Quantity code: its system is neither UCUM nor the "
+                              "calendar units");
+    og_decimal value;
+    int scale;
+    if (fhir_kind_of(number) != FHIR_NUMBER ||
+        !og_decimal_parse(fhir_raw(number), true, &value, &scale))
+        return CQL_NULL_VALUE; /* only an extension, or out of range */
+    og_str unit = text(c, q, "code");
     if (unit.n == 0)
-        unit = text(c, v, "unit.value");
+        unit = text(c, q, "unit");
     if (unit.n == 0)
         unit = OG_STR("1");
-    cql_quantity *q = og_arena_alloc(c->arena, sizeof(*q));
-    if (q == NULL)
+    cql_quantity *made = og_arena_alloc(c->arena, sizeof(*made));
+    if (made == NULL)
         return CQL_NULL_VALUE;
     bool calendar;
     unit = calendar_unit(unit, &calendar);
-    *q = (cql_quantity){value.decimal, value.scale, calendar, unit};
-    return (cql_value){.kind = CQL_QUANTITY, .quantity = q};
+    *made = (cql_quantity){value, (uint8_t)scale, calendar, unit};
+    return (cql_value){.kind = CQL_QUANTITY, .quantity = made};
 }
 
 static cql_value quantity(cql_op_context *c, cql_value v)
@@ -155,7 +170,8 @@ static cql_value quantity(cql_op_context *c, cql_value v)
         return v;
     if (!is_element(v, "Quantity"))
         return no_overload(c, "ToQuantity", v);
-    if (!cql_is_null(property(c, v, "value")) && !cql_is_null(property(c, v, "comparator")))
+    fhir_elem q = v.element->at;
+    if (is_there(q, "_comparator", FHIR_STRING) && is_there(q, "_value", FHIR_NUMBER))
         return cql_op_fail(c, "FHIR Quantity value has a comparator and cannot be converted to a "
                               "System.Quantity value");
     return quantity_ignoring_comparator(c, v);
@@ -240,7 +256,7 @@ static cql_value range_interval(cql_op_context *c, cql_value range)
 static cql_value quantity_interval(cql_op_context *c, cql_value v)
 {
     cql_interval i = {.low_closed = true, .high_closed = true, .point = CQL_QUANTITY};
-    og_str comparator = text(c, v, "comparator.value");
+    og_str comparator = text(c, v.element->at, "comparator");
     bool below = og_str_is(comparator, "<") || og_str_is(comparator, "<=");
     bool above = og_str_is(comparator, ">") || og_str_is(comparator, ">=");
     if (!below && !above) {
@@ -275,10 +291,10 @@ static cql_value to_interval(cql_op_context *c, const cql_value *args, size_t n)
 
 /* --- codes --- */
 
-static cql_code code_of(cql_op_context *c, cql_value coding)
+static cql_code code_of(cql_op_context *c, fhir_elem coding)
 {
-    return (cql_code){text(c, coding, "code.value"), text(c, coding, "system.value"),
-                      text(c, coding, "version.value"), text(c, coding, "display.value")};
+    return (cql_code){text(c, coding, "code"), text(c, coding, "system"),
+                      text(c, coding, "version"), text(c, coding, "display")};
 }
 
 static cql_value to_code(cql_op_context *c, const cql_value *args, size_t n)
@@ -291,7 +307,7 @@ static cql_value to_code(cql_op_context *c, const cql_value *args, size_t n)
     cql_code *code = og_arena_alloc(c->arena, sizeof(*code));
     if (code == NULL)
         return CQL_NULL_VALUE;
-    *code = code_of(c, args[0]);
+    *code = code_of(c, args[0].element->at);
     return (cql_value){.kind = CQL_CODE, .code = code};
 }
 
@@ -302,16 +318,17 @@ static cql_value to_concept(cql_op_context *c, const cql_value *args, size_t n)
         return args[0];
     if (!is_element(args[0], "CodeableConcept"))
         return no_overload(c, "ToConcept", args[0]);
-    cql_value codings = property(c, args[0], "coding");
-    size_t count = codings.kind == CQL_LIST ? codings.list->count : 0, used = 0;
+    fhir_elem element = args[0].element->at, list = fhir_get(element, "coding");
+    size_t used = 0;
     cql_concept *concept = og_arena_alloc(c->arena, sizeof(*concept));
-    cql_code *codes = og_arena_zalloc(c->arena, count, sizeof(*codes));
+    cql_code *codes = og_arena_zalloc(c->arena, fhir_length(list), sizeof(*codes));
     if (concept == NULL || codes == NULL)
         return CQL_NULL_VALUE;
-    for (size_t i = 0; i < count; i++)
-        if (!cql_is_null(codings.list->items[i]))
-            codes[used++] = code_of(c, codings.list->items[i]);
-    *concept = (cql_concept){codes, used, text(c, args[0], "text.value")};
+    for (fhir_elem e = fhir_kind_of(list) == FHIR_ARRAY ? fhir_first(list) : FHIR_ABSENT;
+         fhir_exists(e); e = fhir_next(list, e))
+        if (fhir_kind_of(e) == FHIR_OBJECT)
+            codes[used++] = code_of(c, e);
+    *concept = (cql_concept){codes, used, text(c, element, "text")};
     return (cql_value){.kind = CQL_CONCEPT, .concept = concept};
 }
 
@@ -395,9 +412,10 @@ static cql_value extensions(cql_op_context *c, const cql_value *args, const char
     if (items == NULL)
         return CQL_NULL_VALUE;
     for (size_t i = 0; i < count; i++) {
-        og_str of = text(c, all.list->items[i], "url.value");
-        if (og_str_eq(of, cql_str(url)))
-            items[list->count++] = all.list->items[i];
+        cql_value item = all.list->items[i];
+        if (item.kind == CQL_ELEMENT &&
+            fhir_is_str(fhir_get(item.element->at, "url"), cql_str(url)))
+            items[list->count++] = item;
     }
     list->items = items;
     return (cql_value){.kind = CQL_LIST, .list = list};

@@ -2,6 +2,7 @@
  * come to, and the conversions of FHIRHelpers. */
 #include "cql_ops.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 
 #include "rules/cql/element.h"
@@ -528,15 +529,116 @@ static void equality(void **state)
     assert_int_equal(cql_equal(&c, p, resource("{'resourceType':'Group','id':'p1'}")), CQL_FALSE);
 }
 
+/* --- official examples --- */
+
+/* Values met on the way down, and JSON leaves that should be met. */
+typedef struct tally {
+    long values, leaves;
+} tally;
+
+static void visit(cql_value v, tally *t)
+{
+    if (v.kind == CQL_LIST) {
+        for (size_t i = 0; i < v.list->count; i++)
+            visit(v.list->items[i], t);
+        return;
+    }
+    if (v.kind != CQL_ELEMENT) {
+        t->values += v.kind != CQL_NULL;
+        return;
+    }
+    uint16_t type = v.element->type;
+    bool primitive = fhir_type_is_primitive(type);
+    t->values += primitive && fhir_exists(v.element->at);
+    for (uint16_t base = type; base != 0; base = fhir_type_base(base)) {
+        size_t n;
+        const fhir_model_element *e = fhir_model_elements(base, &n);
+        for (size_t i = 0; i < n; i++) {
+            og_str name = fhir_model_element_name(&e[i]);
+            if (!primitive || !og_str_is(name, "value"))
+                visit(cql_element_step(test_arena, v, name), t);
+        }
+    }
+}
+
+static void count_leaves(fhir_elem e, tally *t)
+{
+    fhir_kind kind = fhir_kind_of(e);
+    if (kind != FHIR_OBJECT && kind != FHIR_ARRAY) {
+        t->leaves += kind != FHIR_NULL;
+        return;
+    }
+    for (fhir_elem c = fhir_first(e); fhir_exists(c); c = fhir_next(e, c))
+        if (kind == FHIR_ARRAY || !og_str_is(fhir_key_of(c), "resourceType"))
+            count_leaves(c, t);
+}
+
+static void visit_file(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        fail_msg("cannot open %s", path);
+    og_buf b;
+    og_buf_init(&b, (size_t)64 << 20);
+    char part[65536];
+    for (size_t n; (n = fread(part, 1, sizeof(part), file)) > 0;)
+        og_buf_add(&b, part, n);
+    fclose(file);
+    fhir_doc doc;
+    fhir_resource r;
+    tally t = {0, 0};
+    og_error err;
+    og_error_init(&err);
+    og_arena_reset(test_arena);
+    if (fhir_decode(test_arena, og_buf_str(&b), NULL, &doc, &err) != OG_OK ||
+        fhir_resource_of(fhir_root(&doc), &r, &err) != OG_OK)
+        fail_msg("%s: %s", path, err.text);
+    visit(cql_element_root(test_arena, &r), &t);
+    count_leaves(r.root, &t);
+    if (t.values != t.leaves || og_arena_failed(test_arena))
+        fail_msg("%s: %ld values of %ld", path, t.values, t.leaves);
+    og_buf_done(&b);
+}
+
+/* Walking an example by the model's elements must come by every string, number and boolean in it.
+ */
+static void every_leaf_is_reached(void **state)
+{
+    (void)state;
+    DIR *dir = opendir(OG_SHARED_DATA "/fhir/examples-r4");
+    if (dir == NULL) {
+        print_message("skipped: no " OG_SHARED_DATA "/fhir/examples-r4\n");
+        skip();
+    }
+    int files = 0;
+    for (const struct dirent *d; (d = readdir(dir)) != NULL;) {
+        char path[1024];
+        if (!og_str_ends(og_str_of(d->d_name), OG_STR(".json")))
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", OG_SHARED_DATA "/fhir/examples-r4", d->d_name);
+        visit_file(path);
+        files++;
+    }
+    closedir(dir);
+    assert_true(files > 0);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, arena_setup, arena_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(paths),      TEST(choices),  TEST(extensions),
-        TEST(contained),  TEST(evidence), TEST(json_that_does_not_fit),
-        TEST(primitives), TEST(helpers),  TEST(helpers_of_concepts),
+        TEST(paths),
+        TEST(choices),
+        TEST(extensions),
+        TEST(contained),
+        TEST(evidence),
+        TEST(json_that_does_not_fit),
+        TEST(primitives),
+        TEST(helpers),
+        TEST(helpers_of_concepts),
         TEST(equality),
+        TEST(every_leaf_is_reached),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
