@@ -215,7 +215,7 @@ out:
 static void add_entry(patients *p, const fhir_bundle *b, uint32_t i, const input *in, int64_t at)
 {
     fhir_entry e;
-    fhir_resource r;
+    fhir_resource r = {0};
     og_error err;
     char path[64];
 

@@ -235,6 +235,53 @@ static void elm_belongs_to_its_cql(void **state)
     fixture_free(&f);
 }
 
+static void base64(const char *text, char *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t n = strlen(text);
+    for (size_t i = 0; i < n; i += 3) {
+        unsigned v = (unsigned char)text[i] << 16;
+        v |= i + 1 < n ? (unsigned)(unsigned char)text[i + 1] << 8 : 0;
+        v |= i + 2 < n ? (unsigned)(unsigned char)text[i + 2] : 0;
+        *out++ = digits[v >> 18];
+        *out++ = digits[v >> 12 & 63];
+        *out++ = i + 1 < n ? digits[v >> 6 & 63] : '=';
+        *out++ = i + 2 < n ? digits[v & 63] : '=';
+    }
+    *out = '\0';
+}
+
+/* A Library resource that carries ELM does what a file in elm/ does. */
+static void a_library_resource_will_do(void **state)
+{
+    static char data[16384], text[20000];
+    fixture f;
+    (void)state;
+    base64(BASIC, data);
+    snprintf(
+        text, sizeof text,
+        "{\"resourceType\":\"Library\",\"id\":\"T\",\"status\":\"active\",\"type\":{\"coding\":[{"
+        "\"code\":\"logic-library\"}]},\"content\":[{\"contentType\":\"text/"
+        "cql\",\"data\":\"bGli\"},{"
+        "\"contentType\":\"application/elm+json\",\"data\":\"%s\"}]}",
+        data);
+    fixture_good(
+        &f, fixture_load(&f, NULL, "Library-T.json", text, "PlanDefinition-R1.json", GOOD, NULL));
+    plan_result r = fixture_evaluate(&f, false);
+    assert_int_equal(r.card_count, 1);
+    fixture_free(&f);
+    assert_int_not_equal(fixture_load(&f, NULL, "Library-T.json", text, "elm/T.json", BASIC,
+                                      "PlanDefinition-R1.json", GOOD, NULL),
+                         OG_OK);
+    fixture_free(&f);
+    assert_int_not_equal(fixture_load(&f, NULL, "Library-T.json",
+                                      "{\"resourceType\":\"Library\",\"status\":\"active\"}",
+                                      "PlanDefinition-R1.json", GOOD, NULL),
+                         OG_OK);
+    assert_non_null(strstr(f.problems, "Library-T.json"));
+    fixture_free(&f);
+}
+
 #define PARAMETER                                                                                  \
     "{\"name\":\"Days\",\"accessLevel\":\"Public\",\"default\":" INT(                              \
         "28") ",\"parameterTypeSpecifier\":{\"type\":\"NamedTypeSpecifier\",\"name\":\"" SYS       \
@@ -378,6 +425,7 @@ int main(void)
         cmocka_unit_test(all_problems_are_told),
         cmocka_unit_test(a_circle_of_suppression_is_refused),
         cmocka_unit_test(elm_belongs_to_its_cql),
+        cmocka_unit_test(a_library_resource_will_do),
         cmocka_unit_test(settings_reach_their_parameter),
         cmocka_unit_test(wrong_settings_are_refused),
         cmocka_unit_test(a_rule_that_is_off_is_still_known),
