@@ -412,12 +412,12 @@ static bool read_concept(reader *r, cql_value *ret)
     if (codes.kind != CQL_LIST && codes.kind != CQL_CODE)
         return refuse(r, "a Concept needs codes");
     made = cql_op_ToConcept(&r->c, &codes, 1);
-    cql_concept *concept = og_arena_zalloc(r->c.arena, 1, sizeof *concept);
-    if (concept == NULL || made.kind != CQL_CONCEPT)
+    cql_concept *whole = og_arena_zalloc(r->c.arena, 1, sizeof *whole);
+    if (whole == NULL || made.kind != CQL_CONCEPT)
         return false;
-    *concept = *made.concept;
-    concept->display = text_member(&l, "display");
-    *ret = (cql_value){.kind = CQL_CONCEPT, .concept = concept};
+    *whole = *made.concept;
+    whole->display = text_member(&l, "display");
+    *ret = (cql_value){.kind = CQL_CONCEPT, .concept = whole};
     return true;
 }
 

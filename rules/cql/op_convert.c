@@ -417,19 +417,19 @@ cql_value cql_op_ToConcept(cql_op_context *c, const cql_value *args, size_t coun
     if (!single && args[0].kind != CQL_LIST)
         return CQL_NULL_VALUE;
     size_t n = single ? 1 : args[0].list->count, seen = 0;
-    cql_concept *concept = og_arena_zalloc(c->arena, 1, sizeof *concept);
+    cql_concept *whole = og_arena_zalloc(c->arena, 1, sizeof *whole);
     cql_code *codes = og_arena_zalloc(c->arena, n, sizeof *codes);
-    if (concept == NULL || codes == NULL)
+    if (whole == NULL || codes == NULL)
         return CQL_NULL_VALUE;
     for (size_t i = 0; i < n; i++) {
         cql_value item = single ? args[0] : args[0].list->items[i];
         if (item.kind == CQL_CODE)
             codes[seen++] = *item.code;
     }
-    *concept = (cql_concept){.codes = codes, .count = seen};
+    *whole = (cql_concept){.codes = codes, .count = seen};
     if (single)
-    concept->display = codes[0].display;
-    return (cql_value){.kind = CQL_CONCEPT, .concept = concept};
+        whole->display = codes[0].display;
+    return (cql_value){.kind = CQL_CONCEPT, .concept = whole};
 }
 
 /* ToList<T>(argument T) List<T>: null gives an empty list. */

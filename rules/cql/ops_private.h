@@ -21,8 +21,8 @@ cql_value cql__greatest(cql_value v);
 
 /* ---- order ---- */
 
-/* How two values may stand to each other: a set, because a value may be uncertain. 0: they cannot be
- * compared at all (null, other kinds, other dimensions). */
+/* How two values may stand to each other: a set, because a value may be uncertain. 0: they cannot
+ * be compared at all (null, other kinds, other dimensions). */
 enum { CQL__LESS = 1, CQL__SAME = 2, CQL__MORE = 4, CQL__ANY_ORDER = 7 };
 typedef unsigned cql__order;
 
@@ -43,21 +43,24 @@ cql_tri cql__not(cql_tri a);
 
 cql_value cql__temporal(cql_kind kind, og_temporal t);
 bool cql__is_temporal(cql_value v);
-/* The same instant at another offset, no more precise than before and only as precise as still known. */
+/* The same instant at another offset, no more precise than before and only as precise as still
+ * known. */
 og_temporal cql__at_offset(og_temporal t, int offset_min, int default_offset_min);
-cql__order cql__temporal_order(cql_op_context *c, cql_value a, cql_value b, int precision, bool timing);
+cql__order cql__temporal_order(cql_op_context *c, cql_value a, cql_value b, int precision,
+                               bool timing);
 /* t without what is finer than precision. */
 og_temporal cql__truncate(og_temporal t, int precision);
-/* t plus n units of precision (weeks are not one). False beyond the years 0001-9999; a Time wraps when
- * wrap is set, else false. t must have that precision. */
+/* t plus n units of precision (weeks are not one). False beyond the years 0001-9999; a Time wraps
+ * when wrap is set, else false. t must have that precision. */
 bool cql__temporal_add(og_temporal *t, int precision, int64_t n, bool wrap);
 /* date or time plus (sign 1) or minus (sign -1) a quantity (B.8 Add, Subtract). */
-cql_value cql__temporal_add_quantity(cql_op_context *c, cql_value v, const cql_quantity *q, int sign);
+cql_value cql__temporal_add_quantity(cql_op_context *c, cql_value v, const cql_quantity *q,
+                                     int sign);
 /* Finest precision that the kind can have, and its coarsest. */
 int cql__finest(cql_kind kind);
 int cql__coarsest(cql_kind kind);
-/* Reading of CQL date, time literals without @: "2012-01", "2012-01T", "T10:30" is a time. False when it
- * is none. `T` alone at the end makes it a DateTime. */
+/* Reading of CQL date, time literals without @: "2012-01", "2012-01T", "T10:30" is a time. False
+ * when it is none. `T` alone at the end makes it a DateTime. */
 bool cql__parse_date_time(og_str s, og_temporal *ret, bool *ret_has_t);
 bool cql__parse_time(og_str s, og_temporal *ret);
 
@@ -84,11 +87,12 @@ og_str cql__unit_code(cql__unit u); /* UCUM */
 /* The unit as UCUM code, calendar words mapped to their counterpart. */
 og_str cql__quantity_code(const cql_quantity *q);
 /* Both values in one unit, the finer of the two (B.6 Add). False when they cannot be. */
-bool cql__quantity_unify(const cql_quantity *a, const cql_quantity *b, og_decimal *ret_a, og_decimal *ret_b,
-                         const cql_quantity **ret_unit);
+bool cql__quantity_unify(const cql_quantity *a, const cql_quantity *b, og_decimal *ret_a,
+                         og_decimal *ret_b, const cql_quantity **ret_unit);
 cql__order cql__quantity_order(const cql_quantity *a, const cql_quantity *b);
 bool cql__quantity_equivalent(const cql_quantity *a, const cql_quantity *b);
-cql_value cql__quantity_like(cql_op_context *c, og_decimal value, int scale, const cql_quantity *unit);
+cql_value cql__quantity_like(cql_op_context *c, og_decimal value, int scale,
+                             const cql_quantity *unit);
 /* q in unit (code or calendar word); false when it cannot be. */
 bool cql__quantity_convert(const cql_quantity *q, og_str unit, og_decimal *ret);
 /* The product; null when it cannot be represented. */
@@ -112,7 +116,24 @@ uint32_t cql__upper(uint32_t cp);
 /* A quoted string of CQL at s[*at] (the opening quote), unescaped into a; advances behind it. */
 bool cql__parse_string(og_arena *a, og_str s, size_t *at, og_str *ret);
 
-cql_value cql__list(cql_op_context *c, const cql_value *items, size_t count); /* items are borrowed */
+cql_value cql__list(cql_op_context *c, const cql_value *items,
+                    size_t count); /* items are borrowed */
+
+/* ---- intervals ---- */
+
+/* Start and end as op_interval.c works them out: an open null one is uncertain, one of an unknown
+ * type null. A point starts and ends at itself. */
+typedef struct cql__range {
+    cql_value start, end;
+} cql__range;
+cql__range cql__range_of(cql_op_context *c, cql_value v);
+/* Do they overlap, or does the first end just before the second starts, at the context's precision?
+ */
+cql_tri cql__range_touches(cql_op_context *c, cql__range a, cql__range b);
+/* An interval without the checks of cql_interval_make. */
+cql_value cql__interval_new(cql_op_context *c, cql_interval like);
+/* A calendar value cut to the context's precision, if there is one. */
+cql_value cql__cut(cql_op_context *c, cql_value v);
 
 /* ---- halves of the operators that serve lists and intervals ---- */
 

@@ -102,16 +102,16 @@ static void format_code(og_buf *out, const cql_code *code)
     og_buf_addz(out, first ? ":}" : " }");
 }
 
-static void format_concept(og_buf *out, const cql_concept *concept)
+static void format_concept(og_buf *out, const cql_concept *whole)
 {
     og_buf_addz(out, "Concept { codes: {");
-    for (size_t i = 0; i < concept->count; i++) {
+    for (size_t i = 0; i < whole->count; i++) {
         og_buf_addz(out, i == 0 ? " " : ", ");
-        format_code(out, &concept->codes[i]);
+        format_code(out, &whole->codes[i]);
     }
     og_buf_addz(out, " }");
     bool first = false;
-    format_member(out, "display", concept->display, &first);
+    format_member(out, "display", whole->display, &first);
     og_buf_addz(out, " }");
 }
 
