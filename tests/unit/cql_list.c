@@ -243,6 +243,41 @@ static void equal_values_are_found(void **state)
         }
 }
 
+/* Memory runs out at every point in turn: an operator then gives null and the arena says so, and
+ * with enough memory the result is what it was. */
+static void memory_runs_out(void **state)
+{
+    (void)state;
+    enum { N = 3000 };
+    static const cql_op ops[] = {
+        cql_op_Distinct, cql_op_Flatten, cql_op_Union,  cql_op_Intersect, cql_op_Except,
+        cql_op_Includes, cql_op_Mode,    cql_op_Median, cql_op_Variance,  cql_op_ProperIncludes};
+    og_error err;
+    cql_op_context c = test_context(&err);
+    cql_value *items = og_arena_zalloc(test_arena, N, sizeof(*items));
+    assert_non_null(items);
+    for (int32_t i = 0; i < N; i++)
+        items[i] = i % 7 == 3 ? CQL_NULL_VALUE : cql_integer(i % (N / 2));
+    const cql_value args[2] = {cql__list(&c, items, N), cql__list(&c, items + 1, N - 2)};
+    for (size_t o = 0; o < COUNT(ops); o++) {
+        cql_value whole = ops[o](&c, args, 2);
+        assert_false(cql_is_null(whole));
+        bool done = false;
+        for (size_t limit = 0; limit < (size_t)8 << 20 && !done; limit += 20000) {
+            cql_op_context small = c;
+            small.arena = og_arena_new(limit);
+            assert_non_null(small.arena);
+            cql_value v = ops[o](&small, args, 2);
+            done = !og_arena_failed(small.arena);
+            if (done)
+                assert_int_equal(cql_equal(&c, v, whole), CQL_TRUE);
+            og_arena_free(small.arena);
+        }
+        assert_true(done);
+    }
+    assert_int_equal(err.status, OG_OK);
+}
+
 /* --- codes in sets --- */
 
 static const char bone[] =
@@ -373,6 +408,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(ages, arena_setup, arena_teardown),
         cmocka_unit_test_setup_teardown(long_lists, arena_setup, arena_teardown),
         cmocka_unit_test_setup_teardown(equal_values_are_found, arena_setup, arena_teardown),
+        cmocka_unit_test_setup_teardown(memory_runs_out, arena_setup, arena_teardown),
         cmocka_unit_test_setup_teardown(codes_in_sets, arena_setup, arena_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
