@@ -153,12 +153,13 @@ void kafka_source_resume(kafka_source *s, const char *topic, int32_t partition);
 typedef struct kafka_position {
     const char *topic; /* borrowed until the partition goes */
     int32_t partition;
-    int64_t next;   /* offset of the next message to be delivered; -1: not known yet */
-    int64_t done;   /* offset stored for the group; -1: none yet */
-    int64_t high;   /* the broker's end offset as last seen in a fetch; -1 unknown */
-    int64_t low;    /* -1 unknown */
-    size_t waiting; /* GROUP mode: messages delivered and not yet done */
-    bool at_end;    /* the end was reached since the assignment */
+    int64_t next;      /* offset of the next message to be delivered; -1: not known yet */
+    int64_t done;      /* offset stored for the group; -1: none yet */
+    int64_t committed; /* what the group acknowledged of it; -1: nothing yet */
+    int64_t high;      /* the broker's end offset as last seen in a fetch; -1 unknown */
+    int64_t low;       /* -1 unknown */
+    size_t waiting;    /* GROUP mode: messages delivered and not yet done */
+    bool at_end;       /* the end was reached since the assignment */
     bool paused;
 } kafka_position;
 

@@ -936,6 +936,7 @@ static kafka_position part_position(kafka_source *s, const part *p)
                             .partition = p->partition,
                             .next = p->next,
                             .done = p->done,
+                            .committed = p->committed,
                             .high = high >= 0 ? high : -1,
                             .low = low >= 0 ? low : -1,
                             .waiting = p->tail - p->head,

@@ -45,8 +45,7 @@ void mock_kafka_put(mock_kafka *m, const char *topic, int32_t partition, const c
     size_t key_size = key != NULL ? strlen(key) : 0;
     rd_kafka_resp_err_t err =
         rd_kafka_producev(m->rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
-                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                          RD_KAFKA_V_KEY(key, key_size),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_size),
                           RD_KAFKA_V_VALUE((void *)value, size), RD_KAFKA_V_END);
     must(err == RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_err2str(err));
     must(rd_kafka_flush(m->rk, 30000) == RD_KAFKA_RESP_ERR_NO_ERROR, "flush");
