@@ -221,7 +221,7 @@ static og_status document_next(ndjson_reader *r, ndjson_item *ret, og_error *err
 og_status ndjson_next(ndjson_reader *r, ndjson_item *ret, og_error *err)
 {
     for (;;) {
-        size_t length, whole;
+        size_t length = 0, whole = 0;
         og_status st = line_find(r, &length, &whole, err);
         if (st == OG_LIMIT) {
             r->form = FORM_LINES; /* too long for a line is too long for a document */

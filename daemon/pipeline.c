@@ -107,7 +107,7 @@ static og_status read_message(run *r, const pipeline_message *m, record *ret,
 static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
 {
     record rec;
-    const fhir_doc *doc;
+    const fhir_doc *doc = NULL;
     store_applied applied;
     og_error why;
     og_error_init(&why);
