@@ -192,12 +192,75 @@ static void test_every_operator_takes_every_kind(void **state)
                 }
 }
 
+/* Memory runs out at every possible point: the result is null, and nothing else happens. */
+static void test_every_operator_without_memory(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        cql_op op;
+        const char *args[3];
+    } cases[] = {
+#define WITHOUT_MEMORY(op, ...)                                                                    \
+    {                                                                                              \
+#op, cql_op_##op,                                                                          \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+        WITHOUT_MEMORY(Add, "1 'g'", "1 'mg'"),
+        WITHOUT_MEMORY(Multiply, "1 'g'", "2 'cm'"),
+        WITHOUT_MEMORY(Divide, "1 'g'", "2 'cm'"),
+        WITHOUT_MEMORY(Negate, "1 'g'"),
+        WITHOUT_MEMORY(DurationBetween, "@2012", "@2014"),
+        WITHOUT_MEMORY(Equal, "Interval(1, null)", "Interval[2, 7)"),
+        WITHOUT_MEMORY(Equivalent, "1:100", "10:1000"),
+        WITHOUT_MEMORY(Union, "Interval[1 'g', 5 'g')", "Interval(3 'g', 7 'g']"),
+        WITHOUT_MEMORY(Except, "Interval[1 'g', 5 'g')", "Interval(3 'g', 7 'g']"),
+        WITHOUT_MEMORY(Overlaps, "Interval(1, null)", "Interval(null, 7)"),
+        WITHOUT_MEMORY(Collapse, "{ Interval[1, 4], Interval(2, 6), Interval[9, 12] }", "1 '1'"),
+        WITHOUT_MEMORY(Expand, "{ Interval[1, 40], Interval[20, 60] }", "1 '1'"),
+        WITHOUT_MEMORY(Expand, "Interval[@2012, @2040]"),
+        WITHOUT_MEMORY(Split, "'a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p'", "','"),
+        WITHOUT_MEMORY(SplitOnMatches, "'a1b2c3d4e5f6g7h8i9j0k'", "'[0-9]'"),
+        WITHOUT_MEMORY(ReplaceMatches, "'aaaa'", "'a'", "'$0$0'"),
+        WITHOUT_MEMORY(Combine, "{ 'a', 'b', 'c' }", "', '"),
+        WITHOUT_MEMORY(Upper, "'abc'"),
+        WITHOUT_MEMORY(ToString, "1 'g':2 'mL'"),
+        WITHOUT_MEMORY(ToRatio, "'1:2'"),
+        WITHOUT_MEMORY(ToConcept, "{ Code { code: 'x' }, Code { code: 'y' } }"),
+        WITHOUT_MEMORY(ToList, "1"),
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        cql_value args[3] = {CQL_NULL_VALUE};
+        size_t n = 0;
+        for (; n < 3 && cases[i].args[n] != NULL; n++)
+            args[n] = literal(cases[i].args[n]);
+        for (size_t limit = 0; limit < 20000; limit += limit < 1000 ? 16 : 500) {
+            og_arena *small = og_arena_new(limit);
+            og_error err;
+            cql_op_context c = test_context(&err);
+            c.arena = small;
+            c.precision = OG_DAY;
+            cql_value v = cases[i].op(&c, args, n);
+            if (og_arena_failed(small) && cases[i].op != cql_op_Equal &&
+                cases[i].op != cql_op_Equivalent && !cql_is_null(v))
+                fail_msg("%s: a value in spite of no memory (%zu bytes)", cases[i].name, limit);
+            og_arena_free(small);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_other_forms),
-        cmocka_unit_test(test_instances),    cmocka_unit_test(test_elements),
-        cmocka_unit_test(test_small_buffer), cmocka_unit_test(test_every_operator_takes_every_kind),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_other_forms),
+        cmocka_unit_test(test_instances),
+        cmocka_unit_test(test_elements),
+        cmocka_unit_test(test_small_buffer),
+        cmocka_unit_test(test_every_operator_takes_every_kind),
+        cmocka_unit_test(test_every_operator_without_memory),
     };
     return cmocka_run_group_tests(tests, arena_setup, arena_teardown);
 }
