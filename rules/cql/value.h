@@ -1,9 +1,9 @@
-/* CQL values: small, passed by value, pure. Memory behind them lives in the evaluation's arena or in the
- * content. CQL 1.5 chapter 2 and Appendix B.
+/* CQL values: small, passed by value, pure. Memory behind them lives in the evaluation's arena or
+ * in the content. CQL 1.5 chapter 2 and Appendix B.
  *
- * CQL null is a value, never an error; it carries no type (the tree's As nodes do). FHIR data stay where they
- * are: a FHIR element is CQL_ELEMENT, a place in a document plus its type, and becomes a System value only
- * when FHIRHelpers or an operator asks for it. */
+ * CQL null is a value, never an error; it carries no type (the tree's As nodes do). FHIR data stay
+ * where they are: a FHIR element is CQL_ELEMENT, a place in a document plus its type, and becomes a
+ * System value only when FHIRHelpers or an operator asks for it. */
 #ifndef OG_CQL_VALUE_H
 #define OG_CQL_VALUE_H
 
@@ -25,12 +25,12 @@ typedef enum cql_kind {
     CQL_RATIO,
     CQL_CODE,
     CQL_CONCEPT,
-    CQL_VALUESET,   /* a reference to a value set */
+    CQL_VALUESET, /* a reference to a value set */
     CQL_CODESYSTEM,
     CQL_INTERVAL,
     CQL_LIST,
-    CQL_TUPLE,      /* also class instances: then type_name is set */
-    CQL_ELEMENT     /* a FHIR element in a document */
+    CQL_TUPLE,  /* also class instances: then type_name is set */
+    CQL_ELEMENT /* a FHIR element in a document */
 } cql_kind;
 
 typedef struct cql_value cql_value;
@@ -46,10 +46,10 @@ typedef struct cql_ratio cql_ratio;
 typedef struct cql_source cql_source;
 
 struct cql_value {
-    uint8_t kind;    /* cql_kind */
-    uint8_t scale;   /* Decimal: written places, for ToString, Precision, boundaries */
+    uint8_t kind;  /* cql_kind */
+    uint8_t scale; /* Decimal: written places, for ToString, Precision, boundaries */
     uint16_t flags;
-    uint32_t length; /* String: bytes */
+    uint32_t length;        /* String: bytes */
     const cql_source *from; /* the resources that this value rests on, or NULL */
     union {
         bool boolean;
@@ -94,7 +94,7 @@ struct cql_setref {
 struct cql_interval {
     cql_value low, high;
     bool low_closed, high_closed;
-    uint8_t point; /* cql_kind of the point type, CQL_NULL when not known */
+    uint8_t point;  /* cql_kind of the point type, CQL_NULL when not known */
     bool uncertain; /* stands for one value somewhere inside, not for all of them */
 };
 struct cql_list {
@@ -102,15 +102,16 @@ struct cql_list {
     size_t count;
 };
 struct cql_tuple {
-    og_str type_name; /* empty for a tuple; "{http://hl7.org/fhir}Quantity", "System.Code" ... for an instance */
+    og_str type_name; /* empty for a tuple; "{http://hl7.org/fhir}Quantity", "System.Code" ... for
+                         an instance */
     const og_str *names;
     const cql_value *items;
     size_t count;
 };
 struct cql_element {
-    fhir_elem at;       /* the value; absent when only `ext` exists */
-    fhir_elem ext;      /* the `_name` sibling of a primitive, or absent */
-    uint16_t type;      /* number in the FHIR model table */
+    fhir_elem at;                  /* the value; absent when only `ext` exists */
+    fhir_elem ext;                 /* the `_name` sibling of a primitive, or absent */
+    uint16_t type;                 /* number in the FHIR model table */
     const fhir_resource *resource; /* the resource it belongs to */
 };
 /* A chain of resources that a value rests on (evidence). Lives in the evaluation's arena. */
@@ -151,10 +152,11 @@ static inline og_str cql_str(cql_value v)
 }
 
 /* The value as CQL literal text: 'it\'s', @2012-01-01T, 5.0 'mg', 4 days, Interval[1, 5), { 1, 2 },
- * Tuple { a: 1 }, Code { code: 'x', system: '..' }, null. FHIR elements as their JSON. Appended to out;
- * out fails when values are nested more than 200 deep. */
+ * Tuple { a: 1 }, Code { code: 'x', system: '..' }, null. FHIR elements as their JSON. Appended to
+ * out; out fails when values are nested more than 200 deep. */
 void cql_value_format(og_buf *out, cql_value v);
-/* "System.Decimal", "List<System.Any>", "FHIR.Observation" ...; "System.Any" for null. Appended to out. */
+/* "System.Decimal", "List<System.Any>", "FHIR.Observation" ...; "System.Any" for null. Appended to
+ * out. */
 void cql_value_type(og_buf *out, cql_value v);
 
 #endif
