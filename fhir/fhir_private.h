@@ -17,8 +17,8 @@ og_str fhir__short_text(og_str raw, char *buf, size_t size);
 /* The node behind e and all that it holds. */
 uint32_t fhir__behind(fhir_elem e);
 
-/* Is s an id as R4 defines it: [A-Za-z0-9\-\.]{1,64}? */
-bool fhir__id_valid(og_str s);
+/* Can s be the id of a resource (resource.h, FHIR_ID_MAX)? */
+bool fhir__id_usable(og_str s);
 /* `system|value` in a; every byte counts, NUL too. {NULL,0} without memory. */
 og_str fhir__identifier_name(og_arena *a, og_str system, og_str value);
 /* Has e the JSON type, and the lexical form too, of a primitive of this kind? */

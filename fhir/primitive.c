@@ -25,12 +25,20 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-bool fhir__id_valid(og_str s)
+/* Letters, digits, '-', '.' and one more if it is not NUL. */
+static bool id_of(og_str s, size_t longest, char more)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if (!is_letter(s.p[i]) && !is_digit(s.p[i]) && s.p[i] != '-' && s.p[i] != '.')
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (!is_letter(c) && !is_digit(c) && c != '-' && c != '.' && (c != more || c == '\0'))
             return false;
-    return s.n >= 1 && s.n <= 64;
+    }
+    return s.n >= 1 && s.n <= longest;
+}
+
+bool fhir__id_usable(og_str s)
+{
+    return id_of(s, FHIR_ID_MAX, '_');
 }
 
 /* What has a fixed form, unescaped; what does not fit is longer than any of them. */
@@ -204,7 +212,7 @@ static bool text_valid(fhir_primitive kind, fhir_elem e)
     case FHIR_PRIMITIVE_BASE64BINARY: return base64_valid(fhir_raw(e));
     case FHIR_PRIMITIVE_OID: return oid_valid(short_text(e, buf));
     case FHIR_PRIMITIVE_UUID: return uuid_valid(short_text(e, buf));
-    case FHIR_PRIMITIVE_ID: return fhir__id_valid(short_text(e, buf));
+    case FHIR_PRIMITIVE_ID: return id_of(short_text(e, buf), 64, '\0');
     default: return temporal_valid(short_text(e, buf), kind);
     }
 }

@@ -45,12 +45,12 @@ static bool split_typed(og_str text, fhir_reference *ref)
     og_str id = last_part(&rest), type = last_part(&rest);
     if (og_str_is(type, "_history")) {
         version = id;
-        if (!fhir__id_valid(version))
+        if (!fhir__id_usable(version))
             return false;
         id = last_part(&rest);
         type = last_part(&rest);
     }
-    if (!looks_like_type(type) || !fhir__id_valid(id))
+    if (!looks_like_type(type) || !fhir__id_usable(id))
         return false;
     ref->type = type;
     ref->id = id;
@@ -91,7 +91,7 @@ static fhir_reference_kind kind_of_rest(og_str text, fhir_reference *ref)
     if (split_typed(text, ref) && ref->base.n == 0 && ref->type.p == text.p)
         return FHIR_REF_RELATIVE;
     *ref = (fhir_reference){.text = text};
-    if (!fhir__id_valid(text))
+    if (!fhir__id_usable(text))
         return FHIR_REF_OTHER;
     ref->id = text;
     return FHIR_REF_BARE;
@@ -354,6 +354,8 @@ typedef struct asked {
 static og_status refuse(const asked *q, og_status status, const char *text)
 {
     char path[128];
+    if (og_arena_failed(q->a)) /* then nothing is known of the reference */
+        return og_fail(q->err, OG_NOMEM, "no memory for the patient's id");
     snprintf(path, sizeof path, q->path.n != 0 ? "%.*s.%.*s" : "%.*s", OG_STR_ARG(q->r->type),
              OG_STR_ARG(q->path));
     og_fail(q->err, status, "%s", text);
@@ -363,9 +365,7 @@ static og_status refuse(const asked *q, og_status status, const char *text)
 
 static og_status answer(const asked *q, og_str id, og_str *ret_id)
 {
-    if (og_arena_failed(q->a))
-        return og_fail(q->err, OG_NOMEM, "no memory for the patient's id");
-    if (id.n == 0)
+    if (id.n == 0 || og_arena_failed(q->a))
         return refuse(q, OG_NOTFOUND, "the patient's id is empty");
     if (id.n > FHIR_PATIENT_ID_MAX)
         return refuse(q, OG_INVALID, "the patient's id is too long");
@@ -489,7 +489,7 @@ static og_str query_value(og_str query, og_str name)
 static og_status by_query(const asked *q, og_str query, og_str *ret_id)
 {
     og_str id = percent_decode(q->a, query_value(query, OG_STR("_id")));
-    if (id.n != 0 && fhir__id_valid(id))
+    if (id.n != 0 && fhir__id_usable(id))
         return answer(q, id, ret_id);
     og_str token = percent_decode(q->a, query_value(query, OG_STR("identifier")));
     ptrdiff_t bar = og_str_find(token, '|');

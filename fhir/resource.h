@@ -11,9 +11,13 @@ typedef struct fhir_resource {
     og_str type, id; /* borrowed from the document; id may be empty (contained, inside a Bundle) */
 } fhir_resource;
 
-/* Checks that e is an object with a known R4 resourceType (string) and, when present, an id of the FHIR id
- * type ([A-Za-z0-9\-\.]{1,64}; one that is spelt with JSON escapes is refused, since r->id borrows the
- * text). resourceType may stand anywhere in the object. OG_INVALID with path else. */
+/* R4 allows ids of [A-Za-z0-9\-\.]{1,64}. Real senders write underscores, and hashes with a suffix that
+ * are two characters too long; both can be told apart and stored, so they are read. */
+#define FHIR_ID_MAX 128 /* bytes */
+
+/* Checks that e is an object with a known R4 resourceType (string) and, when present, an id of
+ * [A-Za-z0-9\-\._]{1,128}; one that is spelt with JSON escapes is refused, since r->id borrows the text.
+ * resourceType may stand anywhere in the object. OG_INVALID with path else. */
 OG_MUSTCHECK og_status fhir_resource_of(fhir_elem e, fhir_resource *ret, og_error *err);
 
 /* What the way of an event relies on, with the element's path in err. OG_INVALID for what makes a record
