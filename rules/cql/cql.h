@@ -87,6 +87,13 @@ OG_MUSTCHECK og_status cql_literal(og_arena *a, og_str text, cql_value *ret, og_
 /* The resources that the value of d rests on, without duplicates, in order of first use; needs an
  * earlier cql_run_define of d. */
 size_t cql_run_sources(cql_run *run, const cql_define *d, const fhir_resource *const **ret);
+/* Why a define has its value, as one JSON object appended to out:
+ *   {"name","library","place":"12:1-14:9","value" or "error","sources":["Observation/1"],
+ *    "parts":[{"place":"12:5-12:30","name","times","value"}]}
+ * parts are the sub-expressions with their places in the CQL source (as far as the ELM has locators) in source
+ * order; `times` when one was evaluated for several elements, value is then the last. Values are literal
+ * text, resources their references, cut after 300 bytes. They are patient data. */
+OG_MUSTCHECK og_status cql_explain(cql_run *run, const cql_define *d, og_buf *out, og_error *err);
 /* Steps taken so far. */
 uint64_t cql_run_steps(const cql_run *run);
 

@@ -727,13 +727,6 @@ static cql_value dispatch(cql_run *run, const cql__node *n)
     return cql__fail(run, OG_INTERNAL, "node of kind %u was not linked", n->kind);
 }
 
-static void record(cql_run *run, const cql__node *n, cql_value v)
-{
-    cql__trace *t = run->trace;
-    if (t->frame == run->frame && t->count < t->cap)
-        t->entries[t->count++] = (cql__trace_entry){n, v};
-}
-
 cql_value cql__eval(cql_run *run, const cql__node *n)
 {
     if (n->kind == CQL__CONSTANT)
@@ -754,6 +747,6 @@ cql_value cql__eval(cql_run *run, const cql__node *n)
         return CQL_NULL_VALUE;
     }
     if (run->trace != NULL)
-        record(run, n, v);
+        cql__trace_value(run, n, v);
     return v;
 }

@@ -36,7 +36,8 @@ typedef struct cql__chunk { /* of the stack of frames */
 
 typedef struct cql__trace_entry {
     const cql__node *node;
-    cql_value value;
+    cql_value value; /* the last one */
+    uint32_t times;
 } cql__trace_entry;
 
 typedef struct cql__trace { /* explain.c: values of the nodes of one definition */
@@ -77,6 +78,8 @@ cql_value cql__eval_repeat(cql_run *run, const cql__node *n);
 cql_value cql__eval_fold(cql_run *run, const cql__node *n);
 cql_value cql__eval_sort(cql_run *run, const cql__node *n);
 cql_value cql__eval_retrieve(cql_run *run, const cql__node *n);
+/* Records the value of a node of the definition that is being explained. */
+void cql__trace_value(cql_run *run, const cql__node *n, cql_value v);
 /* The remembered value of an expression or parameter; evaluates it when it is asked for first. */
 cql_value cql__eval_define(cql_run *run, const cql_define *d);
 

@@ -492,6 +492,56 @@ static void results_remember_their_resources(void **state)
     fixture_free(f);
 }
 
+static void explanations_show_places_and_values(void **state)
+{
+    (void)state;
+    fixture *f = fixture_new();
+    problems p = {0};
+    og_buf out;
+    og_error err;
+    assert_int_equal(
+        add_defs(f->set,
+                 "{'name':'Old','context':'Patient','locator':'3:1-4:30','expression':{'type':'"
+                 "Greater','locator':"
+                 "'4:3-4:30','operand':[{'type':'Count','locator':'4:3-4:20','source':{'type':'"
+                 "Query','locator':"
+                 "'4:9-4:19','source':[{'alias':'O','expression':" OBS
+                 "}],'where':{'type':'Equal','locator':"
+                 "'4:12-4:18','operand':[{'type':'Property','locator':'4:12-4:13','path':'status."
+                 "value','scope':'O'},"
+                 "$S(final)]}}},{'type':'ExpressionRef','name':'Limit','locator':'4:24-4:30'}]}},"
+                 "{'name':'Limit','expression':{'type':'Negate','operand':$I(1)}},"
+                 "{'name':'Bad','expression':" FAILS "}",
+                 &p),
+        OG_OK);
+    put(f, "{'resourceType':'Observation','id':'a','status':'final'}");
+    put(f, "{'resourceType':'Observation','id':'b','status':'amended'}");
+    start(f);
+    og_error_init(&err);
+    og_buf_init(&out, (size_t)1 << 20);
+    assert_int_equal(
+        cql_explain(f->run, cql_library_define(cql_set_at(f->set, 0), OG_STR("Old")), &out, &err),
+        OG_OK);
+    og_buf_addc(&out, '\0');
+    assert_string_equal(
+        out.p, "{\"name\":\"Old\",\"library\":\"T\",\"place\":\"3:1-4:30\",\"value\":\"true\","
+               "\"sources\":[\"Observation/a\"],\"parts\":["
+               "{\"place\":\"4:3-4:30\",\"value\":\"true\"},"
+               "{\"place\":\"4:3-4:20\",\"value\":\"1\"},"
+               "{\"place\":\"4:9-4:19\",\"value\":\"{ Observation/a }\"},"
+               "{\"place\":\"4:12-4:18\",\"times\":2,\"value\":\"false\"},"
+               "{\"place\":\"4:12-4:13\",\"times\":2,\"value\":\"'amended'\"},"
+               "{\"place\":\"4:24-4:30\",\"name\":\"Limit\",\"value\":\"-1\"}]}");
+    og_buf_clear(&out);
+    assert_int_equal(
+        cql_explain(f->run, cql_library_define(cql_set_at(f->set, 0), OG_STR("Bad")), &out, &err),
+        OG_OK);
+    assert_non_null(strstr(out.p, "\"error\":\"T: error: singleton from: the list has 2 elements"));
+    og_buf_done(&out);
+    assert_string_equal(value_of(f, "Old"), "true");
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -511,6 +561,7 @@ int main(void)
         cmocka_unit_test(the_clock_is_given),
         cmocka_unit_test(context_unfiltered_sees_a_list),
         cmocka_unit_test(results_remember_their_resources),
+        cmocka_unit_test(explanations_show_places_and_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
