@@ -745,6 +745,7 @@ void plan_content_free(plan_content *c)
     if (c == NULL)
         return;
     cql_set_free(c->cql);
+    fhir_terminology_free(c->want_terms);
     fhir_terminology_free(c->terms);
     og_arena_free(c->arena);
     free(c);

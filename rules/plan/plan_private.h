@@ -126,11 +126,18 @@ typedef struct plan__rule {
 
 /* ---- content.c ---- */
 
+typedef struct plan__filter { /* all codes that rules ask for at one element */
+    og_str path;
+    const cql_requirement **parts;
+    size_t part_count, part_cap;
+    const fhir_valueset *codes; /* of all parts together: one look for a coding */
+    struct plan__filter *next;
+} plan__filter;
+
 typedef struct plan__want { /* what rules read of one resource type */
     og_str type;
     bool all; /* some retrieve has no filter that can be judged here */
-    const cql_requirement **filters;
-    size_t filter_count, filter_cap;
+    plan__filter *filters;
 } plan__want;
 
 struct plan_content {
@@ -146,7 +153,8 @@ struct plan_content {
     const uint32_t *const *suppressed; /* per rule: numbers of the rules that it suppresses */
     const cql_parameter *parameters;
     size_t parameter_count;
-    og_table wants; /* type → plan__want */
+    og_table wants;               /* type → plan__want */
+    fhir_terminology *want_terms; /* the value sets of the filters */
 };
 
 typedef struct plan__source { /* a JSON file of the folder, while it is being loaded */

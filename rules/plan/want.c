@@ -17,21 +17,37 @@ static plan__want *want_of(plan_content *c, og_str type)
     return og_table_put(&c->wants, type, w) ? w : NULL;
 }
 
-static bool add_filter(plan_content *c, plan__want *w, const cql_requirement *q)
+static plan__filter *filter_of(plan_content *c, plan__want *w, og_str path)
 {
-    for (size_t i = 0; i < w->filter_count; i++)
-        if (w->filters[i] == q)
+    for (plan__filter *f = w->filters; f != NULL; f = f->next)
+        if (og_str_eq(f->path, path))
+            return f;
+    plan__filter *f = og_arena_zalloc(c->arena, 1, sizeof *f);
+    if (f == NULL)
+        return NULL;
+    f->path = path;
+    f->next = w->filters;
+    w->filters = f;
+    return f;
+}
+
+static bool add_part(plan_content *c, plan__filter *f, const cql_requirement *q)
+{
+    if (f == NULL)
+        return false;
+    for (size_t i = 0; i < f->part_count; i++) /* most expressions read the same */
+        if (q->valueset != NULL && f->parts[i]->valueset == q->valueset)
             return true;
-    if (w->filter_count == w->filter_cap) {
-        size_t cap = w->filter_cap != 0 ? w->filter_cap * 2 : 8;
-        void *grown = og_arena_grow(c->arena, w->filters, w->filter_cap * sizeof *w->filters,
-                                    cap * sizeof *w->filters);
+    if (f->part_count == f->part_cap) {
+        size_t cap = f->part_cap != 0 ? f->part_cap * 2 : 8;
+        void *grown = og_arena_grow(c->arena, f->parts, f->part_cap * sizeof *f->parts,
+                                    cap * sizeof *f->parts);
         if (grown == NULL)
             return false;
-        w->filters = grown;
-        w->filter_cap = cap;
+        f->parts = grown;
+        f->part_cap = cap;
     }
-    w->filters[w->filter_count++] = q;
+    f->parts[f->part_count++] = q;
     return true;
 }
 
@@ -46,23 +62,104 @@ static bool add_requirements(plan_content *c, const plan__expr *x)
             return false;
         if (list[i].code_path.n == 0 || (list[i].valueset == NULL && list[i].code_count == 0))
             w->all = true;
-        else if (!add_filter(c, w, &list[i]))
+        else if (!add_part(c, filter_of(c, w, list[i].code_path), &list[i]))
             return false;
     }
     return true;
 }
 
+static void add_code(og_buf *b, og_str system, og_str code)
+{
+    if (system.n == 0 || code.n == 0)
+        return; /* a bare code matches nothing */
+    og_buf_addz(b, b->p[b->n - 1] == '[' ? "{\"system\":" : ",{\"system\":");
+    og_buf_add_json(b, system);
+    og_buf_addz(b, ",\"concept\":[{\"code\":");
+    og_buf_add_json(b, code);
+    og_buf_addz(b, "}]}");
+}
+
+static size_t code_count(const plan__filter *f)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < f->part_count; i++)
+        n += f->parts[i]->code_count +
+             (f->parts[i]->valueset != NULL ? fhir_valueset_count(f->parts[i]->valueset) : 0);
+    return n;
+}
+
+/* A ValueSet of all codes of a filter, so that terminology's own idea of equal codes decides. */
+static og_status add_value_set(plan_content *c, og_str url, const plan__filter *f, og_arena *a)
+{
+    og_buf b;
+    fhir_doc doc;
+    og_status s = OG_NOMEM;
+
+    if (code_count(f) == 0)
+        return OG_OK;
+    og_buf_init(&b, (size_t)200 << 20);
+    og_buf_addz(&b, "{\"resourceType\":\"ValueSet\",\"status\":\"active\",\"url\":");
+    og_buf_add_json(&b, url);
+    og_buf_addz(&b, ",\"compose\":{\"include\":[");
+    for (size_t i = 0; i < f->part_count && !og_buf_failed(&b); i++) {
+        const cql_requirement *q = f->parts[i];
+        og_str system, code, display;
+        for (size_t k = 0; q->valueset != NULL && k < fhir_valueset_count(q->valueset); k++) {
+            fhir_valueset_code(q->valueset, k, &system, &code, &display);
+            add_code(&b, system, code);
+        }
+        for (size_t k = 0; k < q->code_count; k++)
+            add_code(&b, q->codes[k].system, q->codes[k].code);
+    }
+    og_buf_addz(&b, "]}}");
+    fhir_limits limits = {.max_bytes = (256u << 20) - 1, .max_depth = 16};
+    if (!og_buf_failed(&b))
+        s = fhir_decode(a, og_buf_str(&b), &limits, &doc, NULL);
+    if (s == OG_OK)
+        s = fhir_terminology_add(c->want_terms, fhir_root(&doc), "", NULL);
+    og_buf_done(&b);
+    return s;
+}
+
+static og_str url_of(plan_content *c, const plan__want *w, const plan__filter *f)
+{
+    return og_arena_printf(c->arena, "urn:osteoguard:wanted:%.*s:%.*s", OG_STR_ARG(w->type),
+                           OG_STR_ARG(f->path));
+}
+
+/* A type that is read without filter as well needs none. */
+static og_status build_filters(plan_content *c)
+{
+    og_arena *a = og_arena_new((size_t)1 << 30);
+    og_status s = a != NULL ? OG_OK : OG_NOMEM;
+
+    for (uint32_t i = 0; i < c->wants.count && s == OG_OK; i++) {
+        const plan__want *w = c->wants.entries[i].value;
+        for (const plan__filter *f = w->filters; !w->all && f != NULL && s == OG_OK; f = f->next)
+            s = add_value_set(c, url_of(c, w, f), f, a);
+    }
+    if (s == OG_OK)
+        s = fhir_terminology_link(c->want_terms, NULL);
+    for (uint32_t i = 0; i < c->wants.count && s == OG_OK; i++) {
+        const plan__want *w = c->wants.entries[i].value;
+        for (plan__filter *f = w->filters; !w->all && f != NULL; f = f->next)
+            f->codes = fhir_valueset_find(c->want_terms, url_of(c, w, f), (og_str){0});
+    }
+    og_arena_free(a);
+    return s;
+}
+
 bool plan__wants_build(plan_content *c, og_error *err)
 {
-    bool good = true;
-
     og_table_init(&c->wants, c->arena);
+    c->want_terms = fhir_terminology_new();
+    bool good = c->want_terms != NULL;
     for (size_t i = 0; i < c->rule_count; i++)
         for (size_t k = 0; k < c->rules[i].all_count; k++)
             good = good && add_requirements(c, &c->rules[i].all[k]);
-    if (!good)
+    if (!good || build_filters(c) != OG_OK)
         og_fail(err, OG_NOMEM, "no memory for the data requirements");
-    return good;
+    return err->status == OG_OK;
 }
 
 /* What is known of the codings at one place. */
@@ -72,18 +169,12 @@ typedef enum verdict {
     ASKED_FOR
 } verdict;
 
-static bool code_asked(const cql_requirement *q, og_str system, og_str code)
+static bool asked_for(const plan__filter *f, og_str system, og_str code)
 {
-    if (q->valueset != NULL && fhir_valueset_has(q->valueset, system, code))
-        return true;
-    for (size_t i = 0; i < q->code_count; i++)
-        if (og_str_eq(fhir_system_canonical(q->codes[i].system), fhir_system_canonical(system)) &&
-            fhir_code_equal(system, q->codes[i].code, code))
-            return true;
-    return false;
+    return f->codes != NULL && fhir_valueset_has(f->codes, system, code);
 }
 
-static verdict judge_coding(const plan_content *c, const cql_requirement *q, og_arena *a,
+static verdict judge_coding(const plan_content *c, const plan__filter *f, og_arena *a,
                             fhir_elem coding)
 {
     og_str system = fhir_string(a, fhir_get(coding, "system"));
@@ -91,25 +182,24 @@ static verdict judge_coding(const plan_content *c, const cql_requirement *q, og_
 
     if (system.n == 0 || code.n == 0)
         return NOTHING;
-    if (code_asked(q, system, code))
+    if (asked_for(f, system, code))
         return ASKED_FOR;
     if (c->translates && fhir_translate(c->terms, system, code, &to_system, &to_code) &&
-        code_asked(q, to_system, to_code))
+        asked_for(f, to_system, to_code))
         return ASKED_FOR;
     return OTHER;
 }
 
 /* A CodeableConcept, a Coding, or something that cannot be judged (a code, a Reference). */
-static verdict judge_concept(const plan_content *c, const cql_requirement *q, og_arena *a,
-                             fhir_elem e)
+static verdict judge_concept(const plan_content *c, const plan__filter *f, og_arena *a, fhir_elem e)
 {
     fhir_elem codings = fhir_get(e, "coding");
     verdict v = NOTHING;
 
     if (!fhir_exists(codings))
-        return judge_coding(c, q, a, e);
+        return judge_coding(c, f, a, e);
     for (fhir_elem x = fhir_each_first(codings); fhir_exists(x); x = fhir_each_next(codings, x)) {
-        verdict one = judge_coding(c, q, a, x);
+        verdict one = judge_coding(c, f, a, x);
         v = one > v ? one : v;
     }
     return v;
@@ -120,7 +210,6 @@ static fhir_elem element_of(fhir_elem root, og_str path)
 {
     char name[128];
     fhir_elem e = fhir_get_str(root, path);
-
     og_str type;
 
     if (fhir_exists(e) || path.n >= sizeof name)
@@ -130,17 +219,17 @@ static fhir_elem element_of(fhir_elem root, og_str path)
     return fhir_choice(root, name, &type);
 }
 
-static verdict judge(const plan_content *c, const cql_requirement *q, og_arena *a,
+static verdict judge(const plan_content *c, const plan__filter *f, og_arena *a,
                      const fhir_resource *r)
 {
     verdict v = NOTHING;
 
     /* Below the first level a path goes through lists that this does not walk: keep. */
-    if (og_str_find(q->code_path, '.') >= 0)
+    if (og_str_find(f->path, '.') >= 0)
         return NOTHING;
-    fhir_elem at = element_of(r->root, q->code_path);
+    fhir_elem at = element_of(r->root, f->path);
     for (fhir_elem e = fhir_each_first(at); fhir_exists(e); e = fhir_each_next(at, e)) {
-        verdict one = judge_concept(c, q, a, e);
+        verdict one = judge_concept(c, f, a, e);
         v = one > v ? one : v;
     }
     return v;
@@ -163,8 +252,8 @@ bool plan_content_wants(const plan_content *c, const fhir_resource *r)
         return true;
     og_arena *a = og_arena_new((size_t)1 << 20); /* blocks are taken only for escaped codes */
     bool wanted = a == NULL;
-    for (size_t i = 0; i < w->filter_count && !wanted; i++)
-        wanted = judge(c, w->filters[i], a, r) != OTHER;
+    for (const plan__filter *f = w->filters; f != NULL && !wanted; f = f->next)
+        wanted = judge(c, f, a, r) != OTHER;
     og_arena_free(a);
     return wanted;
 }
