@@ -112,7 +112,7 @@ static bool url_names(og_str url, og_str *ret_type, og_str *ret_id)
 static og_str id_from_outside(og_str type, og_str full_url, og_str put_url)
 {
     fhir_reference ref = fhir_reference_parse(full_url);
-    if (ref.kind == FHIR_REF_URN && fhir__id_usable(ref.id))
+    if (ref.kind == FHIR_REF_URN && fhir_id_usable(ref.id))
         return ref.id;
     og_str named, id;
     if (url_names(full_url, &named, &id) && og_str_eq(named, type))

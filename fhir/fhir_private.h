@@ -11,14 +11,12 @@ size_t fhir__unescape(const char **p, const char *end, char out[4]);
 /* Byte order of two texts that may hold escapes, by their unescaped form: <0, 0, >0. */
 int fhir__cmp_escaped(og_str a, og_str b);
 
-/* A text with its escapes resolved: raw itself when it has none, else in buf; {NULL,0} when that is too
- * small. */
+/* A text with its escapes resolved: raw itself when it has none, else in buf; {NULL,0} when that is
+ * too small. */
 og_str fhir__short_text(og_str raw, char *buf, size_t size);
 /* The node behind e and all that it holds. */
 uint32_t fhir__behind(fhir_elem e);
 
-/* Can s be the id of a resource (resource.h, FHIR_ID_MAX)? */
-bool fhir__id_usable(og_str s);
 /* `system|value` in a; every byte counts, NUL too. {NULL,0} without memory. */
 og_str fhir__identifier_name(og_arena *a, og_str system, og_str value);
 /* Has e the JSON type, and the lexical form too, of a primitive of this kind? */

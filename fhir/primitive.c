@@ -36,7 +36,7 @@ static bool id_of(og_str s, size_t longest, char more)
     return s.n >= 1 && s.n <= longest;
 }
 
-bool fhir__id_usable(og_str s)
+bool fhir_id_usable(og_str s)
 {
     return id_of(s, FHIR_ID_MAX, '_');
 }

@@ -45,12 +45,12 @@ static bool split_typed(og_str text, fhir_reference *ref)
     og_str id = last_part(&rest), type = last_part(&rest);
     if (og_str_is(type, "_history")) {
         version = id;
-        if (!fhir__id_usable(version))
+        if (!fhir_id_usable(version))
             return false;
         id = last_part(&rest);
         type = last_part(&rest);
     }
-    if (!looks_like_type(type) || !fhir__id_usable(id))
+    if (!looks_like_type(type) || !fhir_id_usable(id))
         return false;
     ref->type = type;
     ref->id = id;
@@ -91,7 +91,7 @@ static fhir_reference_kind kind_of_rest(og_str text, fhir_reference *ref)
     if (split_typed(text, ref) && ref->base.n == 0 && ref->type.p == text.p)
         return FHIR_REF_RELATIVE;
     *ref = (fhir_reference){.text = text};
-    if (!fhir__id_usable(text))
+    if (!fhir_id_usable(text))
         return FHIR_REF_OTHER;
     ref->id = text;
     return FHIR_REF_BARE;
@@ -489,7 +489,7 @@ static og_str query_value(og_str query, og_str name)
 static og_status by_query(const asked *q, og_str query, og_str *ret_id)
 {
     og_str id = percent_decode(q->a, query_value(query, OG_STR("_id")));
-    if (id.n != 0 && fhir__id_usable(id))
+    if (id.n != 0 && fhir_id_usable(id))
         return answer(q, id, ret_id);
     og_str token = percent_decode(q->a, query_value(query, OG_STR("identifier")));
     ptrdiff_t bar = og_str_find(token, '|');

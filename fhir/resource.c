@@ -210,7 +210,7 @@ og_status fhir_resource_of(fhir_elem e, fhir_resource *ret, og_error *err)
     fhir_elem id = fhir_get(e, "id");
     if (fhir_kind_of(id) == FHIR_NULL)
         id = FHIR_ABSENT;
-    if (fhir_exists(id) && (fhir_kind_of(id) != FHIR_STRING || !fhir__id_usable(fhir_raw(id))))
+    if (fhir_exists(id) && (fhir_kind_of(id) != FHIR_STRING || !fhir_id_usable(fhir_raw(id))))
         return refuse(err, "id", "id must be 1 to 128 letters, digits, '-', '.' or '_'");
     *ret = (fhir_resource){.root = e, .type = fhir_type_name(t), .id = fhir_raw(id)};
     return OG_OK;

@@ -14,6 +14,8 @@ typedef struct fhir_resource {
 /* R4 allows ids of [A-Za-z0-9\-\.]{1,64}. Real senders write underscores, and hashes with a suffix that
  * are two characters too long; both can be told apart and stored, so they are read. */
 #define FHIR_ID_MAX 128 /* bytes */
+/* Can s be the id of a resource: [A-Za-z0-9\-\._]{1,128}? */
+bool fhir_id_usable(og_str s);
 
 /* Checks that e is an object with a known R4 resourceType (string) and, when present, an id of
  * [A-Za-z0-9\-\._]{1,128}; one that is spelt with JSON escapes is refused, since r->id borrows the text.
