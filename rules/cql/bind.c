@@ -134,7 +134,8 @@ static bool resolve_setref(linker *l, cql_library *lib, term_kind kind, cql__ter
     *s = (cql_setref){.id = t->id, .version = t->version, .name = t->name};
     t->value =
         (cql_value){.kind = kind == TERM_VALUESET ? CQL_VALUESET : CQL_CODESYSTEM, .setref = s};
-    if (kind != TERM_VALUESET) { /* mostly named for its codes only: needed where membership is asked */
+    if (kind !=
+        TERM_VALUESET) { /* mostly named for its codes only: needed where membership is asked */
         if (l->set->terms != NULL)
             s->resolved = fhir_codesystem_find(l->set->terms, t->id);
         return true;
@@ -354,6 +355,13 @@ static void add_candidates(candidates *c, const cql_define *d, uint32_t argc, bo
             c->items[c->count++] = d;
 }
 
+/* The first function of this name in the library's include number i, NULL when there is none. */
+static const cql_define *included_function(const cql_library *lib, uint32_t i, og_str name)
+{
+    const cql__include *inc = lib->includes.entries != NULL ? lib->includes.entries[i].value : NULL;
+    return inc != NULL ? og_table_get(&inc->library->functions, name) : NULL;
+}
+
 /* Functions of this name and arity. A fluent function may come from any included library: ELM names
  * the library, but not every translator does. */
 static bool find_candidates(binder *b, const cql__node *n, candidates *c)
@@ -361,20 +369,16 @@ static bool find_candidates(binder *b, const cql__node *n, candidates *c)
     const cql__call *call = n->call;
     cql_library *of = library_of(b->lib, call->library);
     const cql_define *first = of != NULL ? og_table_get(&of->functions, call->name) : NULL;
+    uint32_t included = first == NULL && call->library.n == 0 ? b->lib->includes.count : 0;
     uint32_t max = count_overloads(first);
-    if (first == NULL && call->library.n == 0) {
-        for (uint32_t i = 0; i < b->lib->includes.count; i++) {
-            const cql__include *inc = b->lib->includes.entries[i].value;
-            max += count_overloads(og_table_get(&inc->library->functions, call->name));
-        }
-    }
+    for (uint32_t i = 0; i < included; i++)
+        max += count_overloads(included_function(b->lib, i, call->name));
     c->items = og_arena_zalloc(b->link->set->arena, max + 1, sizeof *c->items);
     if (c->items == NULL)
         return false;
     add_candidates(c, first, n->argc, of != b->lib);
-    for (uint32_t i = 0; first == NULL && call->library.n == 0 && i < b->lib->includes.count; i++) {
-        const cql__include *inc = b->lib->includes.entries[i].value;
-        const cql_define *d = og_table_get(&inc->library->functions, call->name);
+    for (uint32_t i = 0; i < included; i++) {
+        const cql_define *d = included_function(b->lib, i, call->name);
         if (d != NULL && d->fluent)
             add_candidates(c, d, n->argc, true);
     }

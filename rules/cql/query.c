@@ -253,14 +253,15 @@ static void take_row(query *s)
 /* All combinations of the elements of sources i and following. */
 static void combine(query *s, uint32_t i)
 {
+    if (i == s->q->source_count) {
+        take_row(s);
+        return;
+    }
     size_t count;
     const cql_value *items = elements(&s->sources[i], &count);
     for (size_t k = 0; k < count && !cql__failed(s->run); k++) {
         s->run->frame[s->q->sources[i].slot] = items[k];
-        if (i + 1 < s->q->source_count)
-            combine(s, i + 1);
-        else
-            take_row(s);
+        combine(s, i + 1);
     }
 }
 

@@ -17,27 +17,27 @@
 
 static unsigned long mallocs;
 
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t m);
-void *__libc_realloc(void *p, size_t n);
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t nmemb, size_t size);
+void *__libc_realloc(void *ptr, size_t size);
 
 #if !defined(__SANITIZE_ADDRESS__)
-void *malloc(size_t n)
+void *malloc(size_t size)
 {
     mallocs++;
-    return __libc_malloc(n);
+    return __libc_malloc(size);
 }
 
-void *calloc(size_t n, size_t m)
+void *calloc(size_t nmemb, size_t size)
 {
     mallocs++;
-    return __libc_calloc(n, m);
+    return __libc_calloc(nmemb, size);
 }
 
-void *realloc(void *p, size_t n)
+void *realloc(void *ptr, size_t size)
 {
     mallocs++;
-    return __libc_realloc(p, n);
+    return __libc_realloc(ptr, size);
 }
 #endif
 
