@@ -359,7 +359,8 @@ static void add_candidates(candidates *c, const cql_define *d, uint32_t argc, bo
 static const cql_define *included_function(const cql_library *lib, uint32_t i, og_str name)
 {
     const cql__include *inc = lib->includes.entries != NULL ? lib->includes.entries[i].value : NULL;
-    return inc != NULL ? og_table_get(&inc->library->functions, name) : NULL;
+    return inc != NULL && inc->library != NULL ? og_table_get(&inc->library->functions, name)
+                                               : NULL;
 }
 
 /* Functions of this name and arity. A fluent function may come from any included library: ELM names
