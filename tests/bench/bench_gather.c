@@ -12,10 +12,12 @@
 #include <librdkafka/rdkafka_mock.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "connectors/kafka.h"
 #include "daemon/content_dir.h"
+#include "daemon/file.h"
 #include "daemon/gather.h"
 
 enum { PARTITIONS = 8, PER_PARTITION = 4500000 }; /* the embedded broker keeps 5 MB per partition */
@@ -30,6 +32,7 @@ typedef struct work {
     char bootstrap[300];
     uint64_t count, bytes;
     plan_content *content;
+    locator *locator;
 } work;
 
 typedef struct flow { /* our source and gather */
@@ -224,7 +227,7 @@ static timing ours(const work *w)
                         .done = on_done,
                         .pause = on_pause,
                         .reread = on_reread};
-    f.gather = gather_new(&g, w->content, NULL);
+    f.gather = gather_new(&g, w->content, w->locator);
     kafka_property bootstrap = {"bootstrap.servers", w->bootstrap};
     kafka_source_options s = {.mode = KAFKA_SOURCE_READER,
                               .group = "bench-ours",
@@ -269,6 +272,14 @@ int main(int argc, char **argv)
     rd_kafka_mock_topic_create(cluster, topic, PARTITIONS, 1);
     fill(&w, argv[2]);
 
+    char dir[] = "/tmp/bench_gather.XXXXXX";
+    bool fresh;
+    og_error err;
+    og_error_init(&err);
+    if (mkdtemp(dir) == NULL ||
+        locator_open(dir, (size_t)64 << 20, "bench", &w.locator, &fresh, &err) != OG_OK)
+        die("locator", err.text);
+
     timing transport = {0}, jansson = {0}, gathered = {0};
     for (int rounds = argc > 3 ? atoi(argv[3]) : 3; rounds > 0; rounds--) {
         better(&transport, bare(&w, false));
@@ -284,6 +295,9 @@ int main(int argc, char **argv)
            "processor time\n",
            gathered.wall_us, gathered.cpu_us, jansson.wall_us / gathered.wall_us,
            jansson.cpu_us / gathered.cpu_us);
+    locator_close(w.locator);
+    if (file_remove_tree(dir, NULL) != OG_OK)
+        fprintf(stderr, "bench_gather: cannot remove %s\n", dir);
     plan_content_free(w.content);
     rd_kafka_mock_cluster_destroy(cluster);
     rd_kafka_destroy(owner);
