@@ -1,0 +1,267 @@
+/* osteoguard check: every problem of a configuration and its content, with its place; with --online
+ * also whether the brokers, the topics and the endpoints answer. Changes nothing anywhere: no topic
+ * is created, no card is posted. */
+#include "daemon/cmd_check.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+
+#include "connectors/http_client.h"
+#include "daemon/config.h"
+#include "daemon/content_dir.h"
+#include "daemon/file.h"
+
+#define KAFKA_TIMEOUT_MS 10000
+#define MAX_TOKEN        65536
+
+static const char usage[] =
+    "usage: osteoguard check -c FILE [--online]\n"
+    "       osteoguard check --options\n"
+    "\n"
+    "Loads configuration and content as `serve` would and prints every problem with its place.\n"
+    "\n"
+    "  -c, --config FILE   the configuration\n"
+    "      --online        also asks the brokers for the topics, and the endpoints whether they "
+    "answer\n"
+    "      --options       prints every option with its default and meaning, as YAML\n"
+    "  -h, --help          this text\n"
+    "\n"
+    "Exit status: 0 good, 1 something is wrong, 2 usage.\n";
+
+typedef struct tally {
+    unsigned problems;
+} tally;
+
+static void print_problem(void *ctx, const og_error *err)
+{
+    tally *t = ctx;
+    char text[1400];
+    t->problems++;
+    og_error_format(err, text, sizeof text);
+    fprintf(stderr, "%s\n", text);
+}
+
+static void print_warning(void *ctx, const og_error *err)
+{
+    (void)ctx;
+    fprintf(stderr, "%s: warning: %s\n", err->origin, err->text);
+}
+
+static void problem(tally *t, const char *where, const char *text)
+{
+    t->problems++;
+    fprintf(stderr, "%s: error: %s\n", where, text);
+}
+
+/* ---- offline ---- */
+
+static void check_content(const config *c, tally *t)
+{
+    og_report report = {.fn = print_problem, .ctx = t};
+    plan_content *content = NULL;
+    plan_setting *settings =
+        og_arena_zalloc(c->arena, c->content_parameters.count + 1, sizeof *settings);
+    if (settings == NULL) {
+        problem(t, c->origin, "out of memory");
+        return;
+    }
+    for (size_t i = 0; i < c->content_parameters.count; i++)
+        settings[i] =
+            (plan_setting){c->content_parameters.at[i].name, c->content_parameters.at[i].value};
+    plan_options options = {.settings = settings,
+                            .setting_count = c->content_parameters.count,
+                            .disabled = c->content_disabled.at,
+                            .disabled_count = c->content_disabled.count,
+                            .language = c->language};
+    unsigned before = t->problems;
+    if (content_dir_load(c->content_dir, &options, &content, &report) != OG_OK) {
+        if (t->problems == before)
+            problem(t, c->content_dir, "the content cannot be loaded");
+        return;
+    }
+    printf("content %s: %zu rules:", c->content_dir, plan_content_rule_count(content));
+    for (size_t i = 0; i < plan_content_rule_count(content); i++)
+        printf(" %s", plan_content_rule_id(content, i));
+    printf("\n");
+    plan_content_free(content);
+}
+
+static void check_zone(const config *c, tally *t)
+{
+    og_error err;
+    og_error_init(&err);
+    if (clock_set_zone(c->timezone, &err) != OG_OK)
+        problem(t, c->origin, err.text);
+}
+
+/* ---- online: Kafka ---- */
+
+static void check_topics(config *c, tally *t)
+{
+    size_t count = 4 + c->kafka_sources.count;
+    config_map properties;
+    og_error err;
+    og_error_init(&err);
+    kafka_topic_spec *specs = og_arena_zalloc(c->arena, count, sizeof *specs);
+    kafka_topic_state *states = og_arena_zalloc(c->arena, count, sizeof *states);
+    if (specs == NULL || states == NULL || config_kafka(c, false, &properties, &err) != OG_OK) {
+        problem(t, c->origin, "out of memory");
+        return;
+    }
+    int32_t n = (int32_t)c->kafka_partitions;
+    specs[0] = (kafka_topic_spec){.name = c->kafka_records, .partitions = n, .exact = true};
+    specs[1] = (kafka_topic_spec){.name = c->kafka_alerts, .partitions = n, .exact = true};
+    specs[2] = (kafka_topic_spec){.name = c->kafka_shared, .partitions = 1, .exact = true};
+    specs[3] = (kafka_topic_spec){.name = c->kafka_dead_letters};
+    for (size_t i = 4; i < count; i++)
+        specs[i] = (kafka_topic_spec){.name = c->kafka_sources.at[i - 4]};
+    og_status status = kafka_topics_ensure(properties.at, properties.count, specs, count,
+                                           KAFKA_TIMEOUT_MS, states, &err);
+    if (status == OG_IO) {
+        problem(t, c->kafka_bootstrap, err.text);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (states[i].status == OG_OK)
+            printf("topic %s: %d partitions\n", specs[i].name, (int)states[i].partitions);
+        else if (states[i].status == OG_NOTFOUND && c->kafka_create_topics)
+            printf("topic %s: missing, `serve` would create it\n", specs[i].name);
+        else
+            problem(t, specs[i].name, states[i].text);
+    }
+}
+
+/* ---- online: endpoints ---- */
+
+typedef struct probe {
+    tally *t;
+    const config_endpoint *ep;
+    http_client *client;
+} probe;
+
+static void on_response(void *ctx, const http_response *r)
+{
+    const probe *p = ctx;
+    char text[64];
+    if (r->failure != HTTP_FAILURE_NONE) {
+        problem(p->t, p->ep->url, r->error);
+    } else if (r->status == 401 || r->status == 403) {
+        snprintf(text, sizeof text, "the endpoint refuses us (HTTP %d)", r->status);
+        problem(p->t, p->ep->url, text);
+    } else {
+        printf("endpoint %s: answers (HTTP %d)\n", p->ep->name, r->status);
+    }
+    http_client_close(p->client, NULL, NULL);
+}
+
+static void read_token(const config_endpoint *ep, og_buf *token, tally *t)
+{
+    og_error err;
+    og_error_init(&err);
+    if (ep->bearer_token_file[0] != '\0' &&
+        file_read(ep->bearer_token_file, MAX_TOKEN, token, &err) != OG_OK)
+        problem(t, ep->bearer_token_file, err.text);
+    while (token->n > 0 && (token->p[token->n - 1] == '\n' || token->p[token->n - 1] == '\r'))
+        token->n--;
+}
+
+/* OPTIONS: any answer shows that name, connection, TLS and certificates are good; nothing is
+ * posted. */
+static void check_endpoint(const config_endpoint *ep, tally *t)
+{
+    http_client_options none = {0};
+    uv_loop_t loop;
+    og_buf token;
+    og_error err;
+    probe p = {.t = t, .ep = ep};
+    http_tls tls = {.ca_file = ep->ca_file[0] != '\0' ? ep->ca_file : NULL,
+                    .cert_file = ep->cert_file[0] != '\0' ? ep->cert_file : NULL,
+                    .key_file = ep->key_file[0] != '\0' ? ep->key_file : NULL};
+    og_error_init(&err);
+    og_buf_init(&token, MAX_TOKEN + 1);
+    read_token(ep, &token, t);
+    http_request request = {.method = "OPTIONS",
+                            .url = ep->url,
+                            .connect_timeout_ms = (int)ep->connect_timeout_ms,
+                            .timeout_ms = (int)ep->timeout_ms,
+                            .tls = &tls};
+    if (token.n > 0)
+        request.bearer = og_buf_str(&token);
+    uv_loop_init(&loop);
+    if (http_client_new(&loop, &none, &p.client, &err) != OG_OK) {
+        problem(t, ep->url, err.text);
+    } else if (http_client_send(p.client, &request, on_response, &p, NULL, &err) != OG_OK) {
+        problem(t, ep->url, err.text);
+        http_client_close(p.client, NULL, NULL);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    og_buf_done(&token);
+}
+
+/* ---- the command ---- */
+
+static int print_options(void)
+{
+    og_buf text;
+    og_buf_init(&text, 1 << 20);
+    config_describe(&text);
+    fputs(og_buf_failed(&text) ? "out of memory\n" : og_buf_str(&text).p, stdout);
+    og_buf_done(&text);
+    return 0;
+}
+
+static int check(const char *path, bool online)
+{
+    tally t = {0};
+    config *c;
+    og_report report = {.fn = print_problem, .ctx = &t}, warn = {.fn = print_warning};
+    if (config_load(path, &c, &report, &warn) != OG_OK) {
+        fprintf(stderr, "%u problem%s\n", t.problems, t.problems == 1 ? "" : "s");
+        return 1;
+    }
+    printf("configuration %s: good\n", path);
+    check_zone(c, &t);
+    check_content(c, &t);
+    if (online) {
+        check_topics(c, &t);
+        for (size_t i = 0; i < c->endpoint_count; i++)
+            check_endpoint(&c->endpoints[i], &t);
+    }
+    config_free(c);
+    if (t.problems == 0)
+        return 0;
+    fflush(stdout);
+    fprintf(stderr, "%u problem%s\n", t.problems, t.problems == 1 ? "" : "s");
+    return 1;
+}
+
+int cmd_check(int argc, char **argv)
+{
+    enum { ONLINE = 256, OPTIONS };
+    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+                                          {"online", no_argument, NULL, ONLINE},
+                                          {"options", no_argument, NULL, OPTIONS},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    const char *path = NULL;
+    bool online = false;
+    int option;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+        switch (option) {
+        case 'c': path = optarg; break;
+        case ONLINE: online = true; break;
+        case OPTIONS: return print_options();
+        case 'h': fputs(usage, stdout); return 0;
+        default: fputs("Try `osteoguard check --help`.\n", stderr); return 2;
+        }
+    }
+    if (path == NULL || optind != argc) {
+        fputs(path == NULL ? "osteoguard check: which configuration? Give it with -c FILE.\n"
+                           : "osteoguard check: takes no further arguments.\n",
+              stderr);
+        return 2;
+    }
+    return check(path, online);
+}

@@ -1,0 +1,139 @@
+/* osteoguard serve: configuration, log, signals, the loop. What runs on the loop is serve.c's. */
+#include "daemon/cmd_serve.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "daemon/serve.h"
+
+static const char usage[] =
+    "usage: osteoguard serve -c FILE\n"
+    "\n"
+    "Reads FHIR events from Kafka, evaluates the rules for the patients concerned, and posts CDS "
+    "Hooks cards.\n"
+    "\n"
+    "  -c, --config FILE   the configuration (docker/osteoguard.yaml explains every option)\n"
+    "  -h, --help          this text\n"
+    "\n"
+    "Signals: TERM and INT stop it (what is under way is finished first; a second one stops it at "
+    "once), HUP loads\n"
+    "the content again. The log goes to standard error. `osteoguard check` tries a configuration "
+    "without serving.\n"
+    "Exit status: 0 stopped as asked, 1 it could not start or go on, 2 usage.\n";
+
+typedef struct running {
+    serve *serve;
+    uv_signal_t term, interrupt, hangup;
+    int asked, status;
+} running;
+
+static void on_stop_signal(uv_signal_t *h, int number)
+{
+    running *r = h->data;
+    (void)number;
+    if (r->asked++ > 0)
+        _exit(1);
+    serve_stop(r->serve, 0);
+}
+
+static void on_hangup(uv_signal_t *h, int number)
+{
+    const running *r = h->data;
+    (void)number;
+    serve_reload(r->serve);
+}
+
+static void on_stopped(void *ctx, int status)
+{
+    running *r = ctx;
+    r->status = status;
+    r->serve = NULL;
+    uv_close((uv_handle_t *)&r->term, NULL);
+    uv_close((uv_handle_t *)&r->interrupt, NULL);
+    uv_close((uv_handle_t *)&r->hangup, NULL);
+}
+
+static void watch(uv_loop_t *loop, running *r, uv_signal_t *h, uv_signal_cb cb, int number)
+{
+    uv_signal_init(loop, h);
+    h->data = r;
+    uv_signal_start(h, cb, number);
+}
+
+static void say(void *ctx, const og_error *err)
+{
+    char text[1200];
+    const char *kind = ctx;
+    if (err->origin[0] == '\0') {
+        fprintf(stderr, "%s: %s\n", kind, err->text);
+        return;
+    }
+    og_error_format(err, text, sizeof text);
+    fprintf(stderr, "%s\n", text);
+}
+
+static void say_variable(void *ctx, const og_error *err)
+{
+    (void)ctx;
+    fprintf(stderr, "%s: warning: %s\n", err->origin, err->text);
+}
+
+static int run(config *c)
+{
+    static char content_word[] = "error";
+    running r = {.status = 1};
+    serve_options options = {.on_stopped = on_stopped, .ctx = &r};
+    og_report report = {.fn = say, .ctx = content_word};
+    og_error err;
+    uv_loop_t *loop = uv_default_loop();
+    og_error_init(&err);
+    log_setup((log_level)c->log_level, (log_format)c->log_format, c->log_identifiers);
+    if (serve_new(loop, c, &options, &r.serve, &report, &err) != OG_OK) {
+        log_failure(LOG_LEVEL_ERROR, "cannot start", &err);
+        return 1;
+    }
+    watch(loop, &r, &r.term, on_stop_signal, SIGTERM);
+    watch(loop, &r, &r.interrupt, on_stop_signal, SIGINT);
+    watch(loop, &r, &r.hangup, on_hangup, SIGHUP);
+    uv_run(loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(loop);
+    uv_library_shutdown();
+    return r.status;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    static char word[] = "error";
+    const char *path = NULL;
+    config *c;
+    int option;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(usage, stdout);
+            return 0;
+        }
+        if (option != 'c') {
+            fputs("Try `osteoguard serve --help`.\n", stderr);
+            return 2;
+        }
+        path = optarg;
+    }
+    if (path == NULL || optind != argc) {
+        fputs(path == NULL ? "osteoguard serve: which configuration? Give it with -c FILE.\n"
+                           : "osteoguard serve: takes no further arguments.\n",
+              stderr);
+        return 2;
+    }
+    og_report report = {.fn = say, .ctx = word}, warn = {.fn = say_variable};
+    if (config_load(path, &c, &report, &warn) != OG_OK)
+        return 1;
+    signal(SIGPIPE, SIG_IGN); /* a peer that goes is an error of the call, not of the process */
+    int status = run(c);
+    config_free(c);
+    return status;
+}

@@ -1,0 +1,270 @@
+/* What the outbox wants sent: to the EHR's webhooks by HTTP, to the alerts topic by Kafka. What the
+ * answer means is the connector's word; what follows is the outbox'. */
+#include <stdlib.h>
+
+#include "daemon/metrics.h"
+#include "daemon/serve_private.h"
+
+/* One delivery under way; in a list, because a webhook that is closed does not answer any more. */
+typedef struct serve_sending {
+    struct serve_sending *next, **link;
+    serve *s;
+    uint64_t ticket;
+    size_t endpoint;
+    int64_t cause_ms;
+    bool resolved;
+} sending;
+
+static sending *sending_new(serve *s, const outbox_item *item)
+{
+    sending *it = calloc(1, sizeof *it);
+    if (it == NULL)
+        return NULL;
+    it->s = s;
+    it->ticket = item->ticket;
+    it->endpoint = item->endpoint;
+    it->cause_ms = item->cause_ms;
+    it->resolved = item->resolved;
+    it->link = &s->sendings;
+    it->next = s->sendings;
+    if (it->next != NULL)
+        it->next->link = &it->next;
+    s->sendings = it;
+    return it;
+}
+
+static void sending_free(sending *it)
+{
+    *it->link = it->next;
+    if (it->next != NULL)
+        it->next->link = it->link;
+    free(it);
+}
+
+static bool is_topic(const serve *s, size_t endpoint)
+{
+    return s->endpoints[endpoint].is_topic;
+}
+
+static const char *verdict_name(conn_verdict v)
+{
+    return v == CONN_DONE ? "done" : v == CONN_AGAIN ? "again" : "never";
+}
+
+/* ---- the pipeline's side ---- */
+
+static pipeline_task task_of(const outbox_item *item)
+{
+    pipeline_task t = {
+        .ticket = item->ticket, .endpoint = item->endpoint, .patient = item->patient};
+    memcpy(t.alert_id, item->alert_id, sizeof t.alert_id);
+    return t;
+}
+
+static void prepare(void *ctx, const outbox_item *item)
+{
+    serve *s = ctx;
+    pipeline_task t = task_of(item);
+    owner_task(s->owner, item->partition, &t);
+}
+
+static void settle(void *ctx, const outbox_item *item, const delivery_outcome *outcome)
+{
+    serve *s = ctx;
+    pipeline_task t = task_of(item);
+    t.settle = true;
+    t.outcome = *outcome;
+    if (outcome->verdict == CONN_NEVER)
+        s->partitions[item->partition].parked++;
+    owner_task(s->owner, item->partition, &t);
+}
+
+void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d)
+{
+    serve *s = ctx;
+    const char *name = s->endpoints[d->endpoint].name;
+    if (d->was_parked && s->partitions[partition].parked > 0)
+        s->partitions[partition].parked--;
+    if (d->dropped) {
+        outbox_drop(s->outbox, d->endpoint, d->row.patient, d->row.alert_id);
+        metric_add_label(METRIC_NOT_SENT, name, NULL, 1);
+    } else if (!outbox_add(s->outbox, d->endpoint, partition, &d->row)) {
+        log_error("out of memory while noting a delivery to %s; it waits for the next start", name);
+    }
+}
+
+void serve__on_prepared(void *ctx, const pipeline_prepared *p)
+{
+    serve *s = ctx;
+    outbox_prepared(s->outbox, p->ticket, p->gone ? NULL : &p->row, p->body, p->key);
+}
+
+/* ---- webhooks ---- */
+
+/* It would not go better with another card now. */
+static bool endpoint_is_down(const ehr_result *r)
+{
+    return r->failure != HTTP_FAILURE_NONE || r->status == 401 || r->status == 403 ||
+           r->status == 429 || r->status == 503;
+}
+
+static void log_result(const serve *s, const sending *it, const ehr_result *r)
+{
+    char status[32], text[64];
+    snprintf(status, sizeof status, "%d", r->status);
+    snprintf(text, sizeof text, "a delivery failed and %s",
+             r->verdict == CONN_AGAIN ? "will be repeated" : "is given up");
+    log_field fields[] = {{"endpoint", og_str_of(s->endpoints[it->endpoint].name)},
+                          {"status", og_str_of(status)},
+                          {"error", og_str_of(r->text)}};
+    log_line(r->verdict == CONN_AGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, text, fields, 3);
+}
+
+static void on_result(void *ctx, const ehr_result *r)
+{
+    sending *it = ctx;
+    serve *s = it->s;
+    const char *name = s->endpoints[it->endpoint].name;
+    outbox_answer answer = {.verdict = r->verdict,
+                            .retry_after_ms = r->retry_after_ms,
+                            .in_doubt = r->sent,
+                            .endpoint_down = endpoint_is_down(r),
+                            .reason = r->text};
+    metric_add_label(METRIC_DELIVERIES, name, verdict_name(r->verdict), 1);
+    if (r->verdict != CONN_DONE)
+        log_result(s, it, r);
+    else if (it->resolved)
+        metric_add_label(METRIC_RETRACTIONS, name, NULL, 1);
+    if (r->verdict == CONN_DONE && it->cause_ms > 0)
+        metric_observe_us(METRIC_EVENT_TO_CARD, (clock_wall_ms() - it->cause_ms) * 1000);
+    outbox_answered(s->outbox, it->ticket, &answer, clock_wall_ms());
+    sending_free(it);
+}
+
+/* ---- the alerts topic ---- */
+
+static void on_published(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
+                         const kafka_error *error)
+{
+    sending *it = ctx;
+    serve *s = it->s;
+    outbox_answer answer = {.verdict = verdict,
+                            .retry_after_ms = -1,
+                            .endpoint_down = verdict == CONN_AGAIN,
+                            .reason = error != NULL ? error->text : NULL};
+    (void)partition;
+    (void)offset;
+    if (verdict == CONN_DONE)
+        metric_add(METRIC_ALERTS_PUBLISHED, 1);
+    else
+        log_warn("an alert could not be written to its topic: %s",
+                 error != NULL ? error->text : "");
+    outbox_answered(s->outbox, it->ticket, &answer, clock_wall_ms());
+    sending_free(it);
+}
+
+static conn_verdict publish(serve *s, const outbox_item *item, sending *it, og_str body, og_str key,
+                            og_error *err)
+{
+    kafka_record r = {
+        .topic = s->config->kafka_alerts, .partition = item->partition, .key = key, .value = body};
+    if (s->sink == NULL)
+        return CONN_AGAIN;
+    return kafka_sink_send(s->sink, &r, on_published, it, err);
+}
+
+/* Not even begun: answered here, as the connector would. */
+static void answer_at_once(serve *s, uint64_t ticket, conn_verdict verdict, const char *reason)
+{
+    outbox_answer answer = {
+        .verdict = verdict, .retry_after_ms = -1, .endpoint_down = true, .reason = reason};
+    outbox_answered(s->outbox, ticket, &answer, clock_wall_ms());
+}
+
+static void send_item(void *ctx, const outbox_item *item, og_str body, og_str key)
+{
+    serve *s = ctx;
+    conn_verdict verdict = CONN_DONE;
+    uint64_t ticket = item->ticket;
+    og_error err;
+    og_error_init(&err);
+    sending *it = sending_new(s, item);
+    if (it == NULL) {
+        answer_at_once(s, ticket, CONN_AGAIN, "out of memory");
+        return;
+    }
+    if (is_topic(s, item->endpoint))
+        verdict = publish(s, item, it, body, key, &err);
+    else if (ehr_webhook_post(s->hooks[item->endpoint], body, key, on_result, it, &err) != OG_OK)
+        verdict = CONN_AGAIN;
+    if (verdict == CONN_DONE)
+        return;
+    log_failure(LOG_LEVEL_WARN, "a delivery could not begin", &err);
+    sending_free(it);
+    answer_at_once(s, ticket, verdict, err.text);
+}
+
+/* ---- opening ---- */
+
+static og_status open_hook(serve *s, size_t i, og_error *err)
+{
+    const config_endpoint *c = &s->config->endpoints[i];
+    ehr_webhook_options o = {.name = c->name,
+                             .url = c->url,
+                             .bearer_token_file =
+                                 c->bearer_token_file[0] != '\0' ? c->bearer_token_file : NULL,
+                             .connect_timeout_ms = (int)c->connect_timeout_ms,
+                             .timeout_ms = (int)c->timeout_ms,
+                             .tls = {.ca_file = c->ca_file[0] != '\0' ? c->ca_file : NULL,
+                                     .cert_file = c->cert_file[0] != '\0' ? c->cert_file : NULL,
+                                     .key_file = c->key_file[0] != '\0' ? c->key_file : NULL}};
+    s->endpoints[i] = (delivery_endpoint){c->name, false, c->fhir_server, c->service};
+    return ehr_webhook_new(s->client, &o, &s->hooks[i], err);
+}
+
+og_status serve__open_outbox(serve *s, og_error *err)
+{
+    config *c = s->config;
+    http_client_options http = {0};
+    s->endpoint_count = c->endpoint_count + 1;
+    s->endpoints = og_arena_zalloc(c->arena, s->endpoint_count, sizeof *s->endpoints);
+    s->hooks = og_arena_zalloc(c->arena, s->endpoint_count, sizeof(ehr_webhook *));
+    outbox_endpoint *queues = og_arena_zalloc(c->arena, s->endpoint_count, sizeof *queues);
+    if (s->endpoints == NULL || s->hooks == NULL || queues == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the endpoints");
+    og_status status = http_client_new(s->loop, &http, &s->client, err);
+    for (size_t i = 0; status == OG_OK && i < c->endpoint_count; i++) {
+        status = open_hook(s, i, err);
+        queues[i] = (outbox_endpoint){c->endpoints[i].name, (int)c->endpoints[i].max_in_flight};
+    }
+    if (status != OG_OK)
+        return status;
+    s->endpoints[c->endpoint_count] = (delivery_endpoint){"@alerts", true, "", ""};
+    queues[c->endpoint_count] = (outbox_endpoint){"@alerts", 256};
+    outbox_options o = {.endpoints = queues,
+                        .endpoint_count = s->endpoint_count,
+                        .backoff_min_ms = c->backoff_min_ms,
+                        .backoff_max_ms = c->backoff_max_ms,
+                        .seed = s->options.seed != 0 ? s->options.seed : (uint64_t)clock_wall_ms(),
+                        .ctx = s,
+                        .prepare = prepare,
+                        .send = send_item,
+                        .settle = settle};
+    s->outbox = outbox_new(&o);
+    s->setup.endpoints = s->endpoints;
+    s->setup.endpoint_count = s->endpoint_count;
+    return s->outbox != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory for the outbox");
+}
+
+void serve__close_hooks(serve *s)
+{
+    for (size_t i = 0; s->hooks != NULL && i < s->endpoint_count; i++) {
+        ehr_webhook_free(s->hooks[i]);
+        s->hooks[i] = NULL;
+    }
+    for (sending *it = s->sendings, *next; it != NULL; it = next) {
+        next = it->next;
+        if (!is_topic(s, it->endpoint)) /* the sink reports what it has */
+            sending_free(it);
+    }
+}

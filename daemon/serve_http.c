@@ -1,0 +1,94 @@
+/* Health and metrics. Live: the loop turns. Ready: restored, connected, reading; what is missing is
+ * said. */
+#include <stdarg.h>
+
+#include "daemon/file.h"
+#include "daemon/metrics.h"
+#include "daemon/serve_private.h"
+
+#define MAX_PAGE ((size_t)4 << 20)
+
+static const char *const step_names[] = {"waiting for Kafka", "asking where the topics end",
+                                         "restoring", "working", "stopping"};
+
+static void answer_json(http_exchange *x, int status, const char *fmt, ...) OG_PRINTF(3, 4);
+
+static void answer_json(http_exchange *x, int status, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    http_exchange_answer(x, status, "application/json", (og_str){text, n > 0 ? (size_t)n : 0});
+}
+
+static void live(void *ctx, http_exchange *x)
+{
+    (void)ctx;
+    answer_json(x, 200, "{\"status\":\"live\"}\n");
+}
+
+static void ready(void *ctx, http_exchange *x)
+{
+    const serve *s = ctx;
+    bool good = serve_ready(s);
+    answer_json(x, good ? 200 : 503, "{\"status\":\"%s\",\"step\":\"%s\"}\n",
+                good ? "ready" : "not ready", step_names[s->step]);
+}
+
+void serve__set_gauges(serve *s)
+{
+    uint64_t dirty = 0, parked = 0;
+    for (int i = 0; i < s->count; i++) {
+        dirty += owner_get(s->owner, i).dirty;
+        parked += s->partitions[i].parked;
+    }
+    metric_set(METRIC_DIRTY, (int64_t)dirty);
+    metric_set(METRIC_OUTBOX_PARKED, (int64_t)parked);
+    metric_set(METRIC_OUTBOX_PENDING, (int64_t)outbox_pending(s->outbox, SIZE_MAX));
+    metric_set(METRIC_TIME, clock_now(&s->clock) / 1000);
+    metric_set(METRIC_NEXT_REVIEW, (schedule_next(s->schedule) + 999) / 1000);
+    metric_set(METRIC_READY, serve_ready(s));
+    metric_set(METRIC_RULES, (int64_t)plan_content_rule_count(s->content));
+    serve__set_lags(s);
+}
+
+static void metrics_page(void *ctx, http_exchange *x)
+{
+    serve *s = ctx;
+    og_buf page;
+    og_buf_init(&page, MAX_PAGE);
+    serve__set_gauges(s);
+    metrics_write(&page);
+    if (og_buf_failed(&page))
+        answer_json(x, 500, "{\"status\":\"no memory\"}\n");
+    else
+        http_exchange_answer(x, 200, "text/plain; version=0.0.4; charset=utf-8", og_buf_str(&page));
+    og_buf_done(&page);
+}
+
+og_status serve__listen(serve *s, og_error *err)
+{
+    const config *c = s->config;
+    const http_route routes[] = {{"GET", "/health/live", live, s, 0},
+                                 {"GET", "/health/ready", ready, s, 0},
+                                 {"GET", "/metrics", metrics_page, s, 0}};
+    http_server_options o = {.address = c->http_host,
+                             .port = c->http_port,
+                             .routes = routes,
+                             .route_count = sizeof routes / sizeof routes[0]};
+    char text[32];
+    if (c->http_host[0] == '\0')
+        return OG_OK;
+    og_status status = http_server_new(s->loop, &o, &s->server, err);
+    if (status != OG_OK || c->http_port_file[0] == '\0')
+        return status;
+    snprintf(text, sizeof text, "%d\n", http_server_port(s->server));
+    return file_write(c->http_port_file, og_str_of(text), err);
+}
+
+int serve_port(const serve *s)
+{
+    return s->server != NULL ? http_server_port(s->server) : 0;
+}

@@ -1,0 +1,590 @@
+/* Kafka's side of the daemon: which topics, which sources, and what their callbacks mean. Five
+ * handles: the sources (group PREFIX-gather), the records (group PREFIX-owner, positions from the
+ * stores), the shared topic (no group), one producer, and topic administration in a worker.
+ * Separate groups, so that a storm in one does not revoke the other. */
+#include <stdlib.h>
+
+#include "daemon/metrics.h"
+#include "daemon/serve_private.h"
+
+#define RETRY_MS        2000
+#define TOPICS_TIMEOUT  5000
+#define QUERY_TIMEOUT   10000
+#define REREAD_PAUSE_MS 1000
+
+/* ---- words of the client ---- */
+
+static void on_log(void *ctx, int level, const char *facility, const char *text)
+{
+    log_field fields[] = {{"facility", og_str_of(facility)}, {"text", og_str_of(text)}};
+    (void)ctx;
+    log_line(level <= 3 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka client", fields, 2);
+}
+
+static void log_kafka(log_level level, const char *what, const kafka_error *e)
+{
+    char where[300];
+    snprintf(where, sizeof where, "%s[%d]@%lld", e->topic != NULL ? e->topic : "",
+             (int)e->partition, (long long)e->offset);
+    log_field fields[] = {{"error", og_str_of(e->name != NULL ? e->name : "")},
+                          {"text", og_str_of(e->text != NULL ? e->text : "")},
+                          {"where", og_str_of(where)}};
+    metric_add(METRIC_KAFKA_ERRORS, 1);
+    log_line(level, what, fields, e->topic != NULL ? 3 : 2);
+}
+
+static void fatal_kafka(serve *s, const char *what, const kafka_error *e)
+{
+    og_error err;
+    og_error_init(&err);
+    (void)og_fail(&err, OG_IO, "%s", e->text != NULL ? e->text : "");
+    if (e->topic != NULL)
+        og_error_record(&err, e->topic, e->partition, e->offset);
+    serve__failed(s, what, &err);
+}
+
+static char *group_name(serve *s, const char *suffix)
+{
+    og_str name = og_arena_printf(s->config->arena, "%s-%s", s->config->kafka_group_prefix, suffix);
+    return (char *)(uintptr_t)name.p;
+}
+
+/* ---- topics ---- */
+
+static kafka_property compact_config[] = {
+    {"cleanup.policy", "compact"},
+    {"min.compaction.lag.ms", "1209600000"}, /* 14 d: the longest outage of an owner (STREAM 3.1) */
+    {"max.compaction.lag.ms", "2592000000"},
+    {"delete.retention.ms", "1209600000"},
+    {"max.message.bytes", "8392704"},
+    {"unclean.leader.election.enable", "false"},
+};
+static kafka_property dead_config[] = {
+    {"cleanup.policy", "delete"},
+    {"retention.ms", "7776000000"}, /* 90 d */
+    {"max.message.bytes", "8392704"},
+};
+
+static void add_topic(serve *s, const char *name, int32_t partitions, bool exact,
+                      const kafka_property *config, size_t config_count)
+{
+    s->topic_specs[s->topic_count++] =
+        (kafka_topic_spec){.name = name,
+                           .partitions = partitions,
+                           .exact = exact,
+                           .create = s->config->kafka_create_topics,
+                           .replication = (int)s->config->kafka_replication,
+                           .config = config,
+                           .config_count = config_count};
+}
+
+static bool list_topics(serve *s)
+{
+    const config *c = s->config;
+    size_t count = 4 + c->kafka_sources.count;
+    int32_t n = (int32_t)c->kafka_partitions;
+    size_t compact = sizeof compact_config / sizeof compact_config[0];
+    if (s->topic_specs != NULL)
+        return true;
+    if (config_kafka(s->config, false, &s->topics_properties, NULL) != OG_OK)
+        return false;
+    s->topic_specs = og_arena_zalloc(c->arena, count, sizeof *s->topic_specs);
+    s->topic_states = og_arena_zalloc(c->arena, count, sizeof *s->topic_states);
+    if (s->topic_specs == NULL || s->topic_states == NULL)
+        return false;
+    add_topic(s, c->kafka_records, n, true, compact_config, compact);
+    add_topic(s, c->kafka_alerts, n, true, compact_config, compact);
+    add_topic(s, c->kafka_shared, 1, true, compact_config, compact);
+    add_topic(s, c->kafka_dead_letters, 0, false, dead_config,
+              sizeof dead_config / sizeof dead_config[0]);
+    for (size_t i = 0; i < c->kafka_sources.count; i++)
+        add_topic(s, c->kafka_sources.at[i], 0, false, NULL, 0);
+    return true;
+}
+
+static void topics_work(uv_work_t *w)
+{
+    serve *s = w->data;
+    const config_map *properties = &s->topics_properties;
+    og_error_init(&s->topics_error);
+    s->topics_status =
+        kafka_topics_ensure(properties->at, properties->count, s->topic_specs, s->topic_count,
+                            TOPICS_TIMEOUT, s->topic_states, &s->topics_error);
+}
+
+static void retry_topics(uv_timer_t *t)
+{
+    serve *s = t->data;
+    serve__check_topics(s);
+}
+
+static void topics_done(uv_work_t *w, int status)
+{
+    serve *s = w->data;
+    (void)status;
+    s->topics_busy = false;
+    s->open_things--;
+    if (serve__stopping(s))
+        return;
+    for (size_t i = 0; i < s->topic_count; i++)
+        if (s->topic_states[i].created)
+            log_info("created topic %s with %d partitions", s->topic_specs[i].name,
+                     (int)s->topic_states[i].partitions);
+    if (s->topics_status == OG_OK) {
+        serve__advance(s, SERVE_ENDS);
+    } else if (s->topics_status == OG_INVALID) {
+        serve__failed(s, "a topic is not as it has to be", &s->topics_error);
+    } else {
+        log_failure(LOG_LEVEL_WARN, "Kafka is not ready; trying again", &s->topics_error);
+        uv_timer_start(&s->retry, retry_topics, RETRY_MS, 0);
+    }
+}
+
+void serve__check_topics(serve *s)
+{
+    s->topics_work.data = s;
+    s->retry.data = s;
+    if (!list_topics(s) || uv_queue_work(s->loop, &s->topics_work, topics_work, topics_done) != 0) {
+        uv_timer_start(&s->retry, retry_topics, RETRY_MS, 0);
+        return;
+    }
+    s->topics_busy = true;
+    s->open_things++;
+}
+
+/* ---- sources in general ---- */
+
+static og_status open_source(serve *s, kafka_source_options *o, kafka_source **ret, og_error *err)
+{
+    config_map properties;
+    og_status status = config_kafka(s->config, true, &properties, err);
+    if (status != OG_OK)
+        return status;
+    o->properties = properties.at;
+    o->property_count = properties.count;
+    o->ctx = s;
+    o->on_log = on_log;
+    return kafka_source_new(s->loop, o, ret, err);
+}
+
+/* ---- the shared topic: its messages, and questions about any partition ---- */
+
+static void on_shared_message(void *ctx, const conn_message *m)
+{
+    serve *s = ctx;
+    owner_message(s->owner, OWNER_SHARED, m);
+}
+
+static void on_shared_end(void *ctx, const char *topic, int32_t partition, int64_t offset)
+{
+    serve *s = ctx;
+    (void)topic;
+    (void)partition;
+    (void)offset;
+    owner_end(s->owner, OWNER_SHARED);
+}
+
+static void on_shared_error(void *ctx, const kafka_error *e)
+{
+    serve *s = ctx;
+    if (e->fatal)
+        fatal_kafka(s, "the shared topic cannot be read", e);
+    else
+        log_kafka(LOG_LEVEL_WARN, "Kafka, reading the shared topic", e);
+}
+
+static og_status open_shared(serve *s, og_error *err)
+{
+    kafka_source_options o = {.mode = KAFKA_SOURCE_READER,
+                              .group = group_name(s, "shared"),
+                              .on_message = on_shared_message,
+                              .on_end = on_shared_end,
+                              .on_error = on_shared_error};
+    return open_source(s, &o, &s->shared, err);
+}
+
+static void ask_end(serve *s, int number);
+
+/* A store that says more than its topic holds, or whose next record is gone, is no image of it
+ * (STREAM 3.4). */
+static void judge_store(serve *s, int number, int64_t low, int64_t high)
+{
+    serve_partition *p = &s->partitions[number];
+    og_error err;
+    int64_t next = owner_get(s->owner, number == s->count ? OWNER_SHARED : number).next_offset;
+    p->end = high;
+    if (next < 0 || (next >= low && next <= high))
+        return;
+    og_error_init(&err);
+    (void)og_fail(&err, OG_CORRUPT, "the store is at offset %lld, but the topic has %lld to %lld",
+                  (long long)next, (long long)low, (long long)high);
+    log_failure(LOG_LEVEL_WARN, "a store does not belong to its topic and is thrown away", &err);
+    og_error_init(&err);
+    if (serve__rebuild(s, p, &err) != OG_OK)
+        serve__failed(s, "a store cannot be rebuilt", &err);
+}
+
+static void on_end_known(void *ctx, const char *topic, int32_t partition, int64_t low, int64_t high,
+                         const kafka_error *error)
+{
+    serve *s = ctx;
+    int number = strcmp(topic, s->config->kafka_shared) == 0 ? s->count : partition;
+    if (serve__stopping(s))
+        return;
+    if (error != NULL) {
+        log_kafka(LOG_LEVEL_WARN, "cannot ask for the end of a topic; trying again", error);
+        ask_end(s, number);
+        return;
+    }
+    judge_store(s, number, low, high);
+    if (--s->ends_missing == 0 && !serve__stopping(s))
+        serve__advance(s, SERVE_RESTORE);
+}
+
+static void ask_end(serve *s, int number)
+{
+    og_error err;
+    const char *topic = number == s->count ? s->config->kafka_shared : s->config->kafka_records;
+    og_error_init(&err);
+    if (kafka_source_query(s->shared, topic, number == s->count ? 0 : number, QUERY_TIMEOUT,
+                           on_end_known, s, &err) != OG_OK)
+        serve__failed(s, "cannot ask for the end of a topic", &err);
+}
+
+void serve__ask_ends(serve *s)
+{
+    og_error err;
+    og_error_init(&err);
+    if (open_shared(s, &err) != OG_OK) {
+        serve__failed(s, "cannot read the shared topic", &err);
+        return;
+    }
+    s->ends_missing = (size_t)s->count + 1;
+    for (int i = 0; i <= s->count && !serve__stopping(s); i++)
+        ask_end(s, i);
+}
+
+/* ---- records ---- */
+
+static void on_record(void *ctx, const conn_message *m)
+{
+    serve *s = ctx;
+    if (m->origin.partition < s->count)
+        owner_message(s->owner, m->origin.partition, m);
+}
+
+static int64_t on_records_start(void *ctx, const char *topic, int32_t partition)
+{
+    serve *s = ctx;
+    (void)topic;
+    int64_t next = partition < s->count ? owner_get(s->owner, partition).next_offset : -1;
+    return next >= 0 ? next : KAFKA_OFFSET_BEGINNING;
+}
+
+static void on_records_assigned(void *ctx, const kafka_partition *partitions, size_t count)
+{
+    serve *s = ctx;
+    for (size_t i = 0; i < count; i++)
+        if (partitions[i].partition < s->count)
+            owner_assign(s->owner, partitions[i].partition,
+                         s->partitions[partitions[i].partition].end);
+    s->joined = true;
+    log_info("%zu partitions of %s are ours", count, s->config->kafka_records);
+}
+
+static void on_records_revoke(void *ctx, const kafka_partition *partitions, size_t count, bool lost)
+{
+    serve *s = ctx;
+    if (!lost)
+        serve__commit_records(s);
+    for (size_t i = 0; i < count; i++) {
+        int p = partitions[i].partition;
+        if (p >= s->count)
+            continue;
+        owner_revoke(s->owner, p);
+        if (!serve__stopping(s)) /* its deliveries are another one's now */
+            outbox_forget_partition(s->outbox, p);
+    }
+    log_info("%zu partitions of %s %s", count, s->config->kafka_records, lost ? "are lost" : "go");
+}
+
+static void on_records_end(void *ctx, const char *topic, int32_t partition, int64_t offset)
+{
+    serve *s = ctx;
+    (void)topic;
+    (void)offset;
+    if (partition < s->count)
+        owner_end(s->owner, partition);
+}
+
+/* The position that the store gave is not in the topic any more: the image is too old. */
+static void on_records_error(void *ctx, const kafka_error *e)
+{
+    serve *s = ctx;
+    bool out_of_range = e->topic != NULL && e->name != NULL &&
+                        (strstr(e->name, "AUTO_OFFSET_RESET") != NULL ||
+                         strstr(e->name, "OFFSET_OUT_OF_RANGE") != NULL);
+    if (out_of_range && e->partition >= 0 && e->partition < s->count) {
+        log_kafka(LOG_LEVEL_WARN, "a store does not fit its topic and is thrown away", e);
+        s->partitions[e->partition].rebuild = true;
+    } else if (e->fatal) {
+        fatal_kafka(s, "the records topic cannot be read", e);
+    } else {
+        log_kafka(LOG_LEVEL_WARN, "Kafka, reading the records topic", e);
+    }
+}
+
+static void open_records(serve *s)
+{
+    og_error err;
+    const char *topics[] = {s->config->kafka_records};
+    kafka_source_options o = {.mode = KAFKA_SOURCE_STORE,
+                              .group = group_name(s, "owner"),
+                              .topics = topics,
+                              .topic_count = 1,
+                              .on_message = on_record,
+                              .on_assign = on_records_start,
+                              .on_assigned = on_records_assigned,
+                              .on_revoke = on_records_revoke,
+                              .on_end = on_records_end,
+                              .on_error = on_records_error};
+    og_error_init(&err);
+    if (open_source(s, &o, &s->records, &err) != OG_OK)
+        serve__failed(s, "cannot read the records topic", &err);
+}
+
+void serve__read_shared(serve *s)
+{
+    og_error err;
+    owner_state shared = owner_get(s->owner, OWNER_SHARED);
+    kafka_partition p = {s->config->kafka_shared, 0,
+                         shared.next_offset >= 0 ? shared.next_offset : KAFKA_OFFSET_BEGINNING};
+    og_error_init(&err);
+    owner_assign(s->owner, OWNER_SHARED, SERVE_SHARED(s)->end);
+    if (kafka_source_assign(s->shared, &p, 1, &err) != OG_OK)
+        serve__failed(s, "cannot read the shared topic", &err);
+}
+
+void serve__read_records(serve *s)
+{
+    serve__read_shared(s);
+    if (!serve__stopping(s))
+        open_records(s);
+}
+
+static void records_closed(void *ctx)
+{
+    serve *s = ctx;
+    s->records_closing = false;
+    s->open_things--;
+    if (!serve__stopping(s))
+        open_records(s);
+}
+
+void serve__restart_records(serve *s)
+{
+    if (s->records_closing || s->records == NULL)
+        return;
+    s->records_closing = true;
+    s->open_things++;
+    kafka_source *closing = s->records;
+    s->records = NULL;
+    kafka_source_close(closing, 0, records_closed, s);
+}
+
+void serve__commit_records(serve *s)
+{
+    for (int i = 0; i < s->count && s->records != NULL; i++)
+        if (s->partitions[i].synced_offset >= 0 && owner_get(s->owner, i).assigned)
+            (void)kafka_source_commit(s->records, s->config->kafka_records, i,
+                                      s->partitions[i].synced_offset);
+}
+
+/* ---- sources ---- */
+
+static void on_source_message(void *ctx, const conn_message *m)
+{
+    serve *s = ctx;
+    gather_message(s->gather, m);
+}
+
+static int64_t on_source_start(void *ctx, const char *topic, int32_t partition)
+{
+    const serve *s = ctx;
+    (void)topic;
+    (void)partition;
+    return s->reread_all ? KAFKA_OFFSET_BEGINNING : KAFKA_OFFSET_COMMITTED;
+}
+
+static void on_source_assigned(void *ctx, const kafka_partition *partitions, size_t count)
+{
+    serve *s = ctx;
+    (void)partitions;
+    s->reread_all = false;
+    log_info("reading %zu partitions of the source topics", count);
+}
+
+/* The re-read has left the old position behind for good. */
+static void on_source_commit(void *ctx, const kafka_error *error)
+{
+    serve *s = ctx;
+    if (error != NULL) {
+        log_kafka(LOG_LEVEL_WARN, "an offset could not be committed; it is repeated with the next",
+                  error);
+    } else if (s->wants_pending && !s->reread_all) {
+        s->wants_pending = false;
+        serve__note_wants(s);
+    }
+}
+
+static void on_source_error(void *ctx, const kafka_error *e)
+{
+    serve *s = ctx;
+    if (e->fatal)
+        fatal_kafka(s, "a source topic cannot be read where we stopped; an operator has to decide",
+                    e);
+    else
+        log_kafka(LOG_LEVEL_WARN, "Kafka, reading the source topics", e);
+}
+
+void serve__read_sources(serve *s)
+{
+    og_error err;
+    kafka_source_options o = {.mode = KAFKA_SOURCE_GROUP,
+                              .group = group_name(s, "gather"),
+                              .topics = s->config->kafka_sources.at,
+                              .topic_count = s->config->kafka_sources.count,
+                              .on_message = on_source_message,
+                              .on_assign = on_source_start,
+                              .on_assigned = on_source_assigned,
+                              .on_commit = on_source_commit,
+                              .on_error = on_source_error};
+    og_error_init(&err);
+    if (open_source(s, &o, &s->sources, &err) != OG_OK) {
+        serve__failed(s, "cannot read the source topics", &err);
+        return;
+    }
+    s->sources_paused = false;
+    serve__tend_sources(s);
+}
+
+static void sources_closed(void *ctx)
+{
+    serve *s = ctx;
+    s->sources_closing = false;
+    s->open_things--;
+}
+
+void serve__restart_sources(serve *s, bool from_beginning)
+{
+    s->reread_all |= from_beginning;
+    if (s->sources_closing || s->sources == NULL)
+        return;
+    s->sources_closing = true;
+    s->open_things++;
+    s->sources_not_before_ms = clock_monotonic_us() / 1000 + (from_beginning ? 0 : REREAD_PAUSE_MS);
+    kafka_source *closing = s->sources;
+    s->sources = NULL;
+    kafka_source_close(closing, 0, sources_closed, s);
+}
+
+void serve__tend_sources(serve *s)
+{
+    if (serve__stopping(s) || s->step < SERVE_RESTORE)
+        return;
+    /* Nothing is gathered before the locator and the patients are what they were. */
+    bool pause = s->step < SERVE_WORKING || s->gather_paused;
+    if (s->sources != NULL && pause != s->sources_paused) {
+        s->sources_paused = pause;
+        if (pause)
+            kafka_source_pause(s->sources, NULL, 0);
+        else
+            kafka_source_resume(s->sources, NULL, 0);
+    }
+    /* What was under way when they were closed must have landed before they are opened again. */
+    if (s->sources == NULL && !s->sources_closing && gather_in_flight(s->gather) == 0 &&
+        clock_monotonic_us() / 1000 >= s->sources_not_before_ms)
+        serve__read_sources(s);
+}
+
+/* ---- the sink ---- */
+
+static void on_room(void *ctx)
+{
+    serve *s = ctx;
+    gather_room(s->gather);
+}
+
+static void on_sink_error(void *ctx, const kafka_error *e)
+{
+    (void)ctx;
+    log_kafka(LOG_LEVEL_WARN, e->fatal ? "the producer is being replaced" : "Kafka, writing", e);
+}
+
+/* A record may be as large as the configuration says, with its key, its head line and the
+ * protocol's own. */
+static const kafka_property *with_size(serve *s, config_map *map)
+{
+    for (size_t i = 0; i < map->count; i++)
+        if (strcmp(map->at[i].name, "message.max.bytes") == 0)
+            return map->at;
+    kafka_property *grown = og_arena_zalloc(s->config->arena, map->count + 1, sizeof *grown);
+    og_str size =
+        og_arena_printf(s->config->arena, "%lld", (long long)s->config->max_record_bytes + 65536);
+    if (grown == NULL || size.p == NULL)
+        return NULL;
+    memcpy(grown, map->at, map->count * sizeof *grown);
+    grown[map->count++] = (kafka_property){"message.max.bytes", size.p};
+    return grown;
+}
+
+og_status serve__open_sink(serve *s, og_error *err)
+{
+    config_map properties;
+    og_status status = config_kafka(s->config, false, &properties, err);
+    if (status != OG_OK)
+        return status;
+    kafka_sink_options o = {
+        .properties = with_size(s, &properties),
+        .linger_ms = s->config->kafka_linger_ms > 0 ? (int)s->config->kafka_linger_ms : -1,
+        .ctx = s,
+        .on_error = on_sink_error,
+        .on_room = on_room,
+        .on_log = on_log};
+    o.property_count = properties.count;
+    if (o.properties == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for Kafka's properties");
+    return kafka_sink_new(s->loop, &o, &s->sink, err);
+}
+
+/* ---- lags ---- */
+
+#define MAX_POSITIONS 1024
+
+static int64_t lag_of_source(const kafka_position *p)
+{
+    int64_t at = p->done >= 0 ? p->done : p->next >= 0 ? p->next - (int64_t)p->waiting : p->low;
+    return p->high > at && at >= 0 ? p->high - at : (int64_t)p->waiting;
+}
+
+void serve__set_lags(serve *s)
+{
+    static kafka_position at[MAX_POSITIONS];
+    int64_t lag = 0, records = 0;
+    size_t n = s->sources != NULL ? kafka_source_positions(s->sources, at, MAX_POSITIONS) : 0;
+    for (size_t i = 0; i < n && i < MAX_POSITIONS; i++)
+        lag += lag_of_source(&at[i]);
+    metric_set(METRIC_SOURCE_LAG, lag);
+    n = s->records != NULL ? kafka_source_positions(s->records, at, MAX_POSITIONS) : 0;
+    for (size_t i = 0; i < n && i < MAX_POSITIONS; i++) {
+        owner_state state = owner_get(s->owner, at[i].partition < s->count ? at[i].partition : 0);
+        int64_t behind = at[i].high - (state.next_offset >= 0 ? state.next_offset : 0);
+        records += behind > (int64_t)state.waiting ? behind : (int64_t)state.waiting;
+    }
+    metric_set(METRIC_RECORDS_LAG, records);
+    n = s->shared != NULL ? kafka_source_positions(s->shared, at, MAX_POSITIONS) : 0;
+    owner_state shared = owner_get(s->owner, OWNER_SHARED);
+    int64_t behind = n > 0 ? at[0].high - (shared.next_offset >= 0 ? shared.next_offset : 0) : 0;
+    metric_set(METRIC_SHARED_LAG,
+               behind > (int64_t)shared.waiting ? behind : (int64_t)shared.waiting);
+}

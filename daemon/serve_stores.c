@@ -1,0 +1,278 @@
+/* Stores of a daemon: STORE_DIR/GENERATION/PARTITION/, one more for the shared topic, and the
+ * locator. Whatever cannot be trusted is thrown away here and comes back from the topics. */
+#include <stdlib.h>
+
+#include "daemon/file.h"
+#include "daemon/metrics.h"
+#include "daemon/serve_private.h"
+
+#define GENERATION "1" /* of the records topic's partitioning: other partitions, other stores */
+
+static size_t map_bytes(const serve *s)
+{
+    return (size_t)s->config->store_map_size_mb << 20;
+}
+
+static char *path_of(const serve *s, const char *name)
+{
+    char path[1024];
+    int n = snprintf(path, sizeof path, "%s/%s-%lld/%s", s->config->store_dir, GENERATION,
+                     (long long)s->config->kafka_partitions, name);
+    return n > 0 && (size_t)n < sizeof path ? strdup(path) : NULL;
+}
+
+og_status serve__next_offset(store *st, int64_t *ret, og_error *err)
+{
+    store_txn *t;
+    og_status status = store_begin(st, false, &t, err);
+    if (status != OG_OK)
+        return status;
+    *ret = -1;
+    status = store_meta_int(t, STORE_NEXT_OFFSET, ret, err);
+    store_abort(t);
+    return status == OG_NOTFOUND ? OG_OK : status;
+}
+
+static og_status open_once(serve *s, serve_partition *p, int64_t *ret_offset, og_error *err)
+{
+    og_status status = store_open(p->dir, map_bytes(s), s->config->store_sync == CONFIG_SYNC_BATCH,
+                                  NULL, &p->store, err);
+    if (status != OG_OK)
+        return status;
+    status = serve__next_offset(p->store, ret_offset, err);
+    if (status != OG_OK) {
+        kv_abandon(p->store);
+        p->store = NULL;
+    }
+    return status;
+}
+
+static og_status discard(const serve_partition *p, const og_error *why, og_error *err)
+{
+    log_failure(LOG_LEVEL_WARN, "a store is thrown away; it will be rebuilt from its topic", why);
+    metric_add(METRIC_STORE_DISCARDED, 1);
+    return kv_discard(p->dir, err);
+}
+
+static og_status open_store(serve *s, serve_partition *p, int number, og_error *err)
+{
+    int64_t offset = -1;
+    og_error why;
+    og_error_init(&why);
+    og_status status = open_once(s, p, &offset, &why);
+    if (status == OG_CORRUPT) {
+        status = discard(p, &why, err);
+        if (status == OG_OK)
+            status = open_once(s, p, &offset, err);
+    } else if (status != OG_OK && err != NULL) {
+        *err = why;
+    }
+    if (status != OG_OK)
+        return status;
+    p->synced_offset = p->syncing_offset = offset;
+    owner_set_store(s->owner, number, p->store, offset);
+    return OG_OK;
+}
+
+og_status serve__rebuild(serve *s, serve_partition *p, og_error *err)
+{
+    int number = p == SERVE_SHARED(s) ? OWNER_SHARED : (int)(p - s->partitions);
+    metric_add(METRIC_STORE_DISCARDED, 1);
+    owner_set_store(s->owner, number, NULL, -1);
+    if (number != OWNER_SHARED)
+        outbox_forget_partition(s->outbox, number);
+    kv_abandon(p->store);
+    p->store = NULL;
+    p->parked = 0;
+    p->rebuild = false;
+    og_status status = kv_discard(p->dir, err);
+    return status == OG_OK ? open_store(s, p, number, err) : status;
+}
+
+/* ---- the locator ---- */
+
+typedef struct fill {
+    locator *locator;
+    og_arena *arena;
+} fill;
+
+static og_status fill_one(void *ctx, og_str patient, og_str type_id, const record_order *order,
+                          og_error *err)
+{
+    const fill *f = ctx;
+    return patient.n > 0 ? locator_put(f->locator, type_id, patient, order, err) : OG_OK;
+}
+
+static og_status fill_locator(serve *s, og_error *err)
+{
+    fill f = {.locator = s->locator};
+    og_status status = OG_OK;
+    for (int i = 0; i < s->count && status == OG_OK; i++) {
+        store_txn *t;
+        status = store_begin(s->partitions[i].store, false, &t, err);
+        if (status != OG_OK)
+            break;
+        status = store_each_resource(t, fill_one, &f, err);
+        store_abort(t);
+    }
+    return status == OG_OK ? locator_flush(s->locator, err) : status;
+}
+
+static og_status open_locator(serve *s, og_error *err)
+{
+    char *dir = path_of(s, "locator");
+    bool is_new = false;
+    if (dir == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the locator");
+    og_status status = locator_open(dir, map_bytes(s), NULL, &s->locator, &is_new, err);
+    free(dir);
+    if (status == OG_OK && is_new)
+        status = fill_locator(s, err);
+    s->setup.locator = s->locator;
+    return status;
+}
+
+/* ---- the outbox' rows ---- */
+
+typedef struct load {
+    serve *s;
+    int partition;
+} load;
+
+static og_status load_row(void *ctx, const delivery *d, og_error *err)
+{
+    const load *l = ctx;
+    serve *s = l->s;
+    if (d->state == DELIVERY_PARKED) {
+        s->partitions[l->partition].parked++;
+        return OG_OK;
+    }
+    for (size_t i = 0; i < s->endpoint_count; i++)
+        if (og_str_is(d->endpoint, s->endpoints[i].name))
+            return outbox_add(s->outbox, i, l->partition, d)
+                       ? OG_OK
+                       : og_fail(err, OG_NOMEM, "no memory for the outbox");
+    return OG_OK; /* an endpoint that is no longer configured: the row waits for its return */
+}
+
+og_status serve__load_outbox(serve *s, int partition, og_error *err)
+{
+    load l = {s, partition};
+    store_txn *t;
+    og_arena *a = og_arena_new((size_t)4 << 20);
+    if (a == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the outbox");
+    og_status status = store_begin(s->partitions[partition].store, false, &t, err);
+    if (status == OG_OK) {
+        s->partitions[partition].parked = 0;
+        status = delivery_each(t, a, load_row, &l, err);
+        store_abort(t);
+    }
+    og_arena_free(a);
+    return status;
+}
+
+/* A row that cannot be read: the store is not what it should be. */
+static og_status load_or_rebuild(serve *s, int partition, og_error *err)
+{
+    og_error why;
+    og_error_init(&why);
+    og_status status = serve__load_outbox(s, partition, &why);
+    if (status != OG_CORRUPT) {
+        if (status != OG_OK && err != NULL)
+            *err = why;
+        return status;
+    }
+    log_failure(LOG_LEVEL_WARN, "a store is thrown away; it will be rebuilt from its topic", &why);
+    return serve__rebuild(s, &s->partitions[partition], err);
+}
+
+og_status serve__open_stores(serve *s, og_error *err)
+{
+    og_status status = OG_OK;
+    for (int i = 0; i <= s->count && status == OG_OK; i++) {
+        char name[32];
+        serve_partition *p = &s->partitions[i];
+        snprintf(name, sizeof name, i == s->count ? "shared" : "%d", i);
+        p->dir = path_of(s, name);
+        if (p->dir == NULL)
+            return og_fail(err, OG_NOMEM, "no memory for the path of a store");
+        status = open_store(s, p, i == s->count ? OWNER_SHARED : i, err);
+        if (status == OG_OK && i < s->count)
+            status = load_or_rebuild(s, i, err);
+    }
+    return status == OG_OK ? open_locator(s, err) : status;
+}
+
+void serve__close_stores(serve *s)
+{
+    for (int i = 0; s->partitions != NULL && i <= s->count; i++) {
+        kv_close(s->partitions[i].store);
+        free(s->partitions[i].dir);
+    }
+    free(s->partitions);
+    s->partitions = NULL;
+    locator_close(s->locator);
+    s->locator = NULL;
+}
+
+/* ---- to the disk ---- */
+
+static void sync_work(uv_work_t *w)
+{
+    serve *s = w->data;
+    for (int i = 0; i <= s->count; i++) {
+        serve_partition *p = &s->partitions[i];
+        og_error err;
+        og_error_init(&err);
+        if (p->syncing_offset == p->synced_offset || p->store == NULL)
+            continue;
+        if (kv_sync(p->store, &err) != OG_OK) {
+            log_failure(LOG_LEVEL_ERROR, "cannot write a store to the disk", &err);
+            p->syncing_offset = p->synced_offset; /* no commit says more than the disk holds */
+        }
+    }
+}
+
+static void sync_done(uv_work_t *w, int status)
+{
+    serve *s = w->data;
+    (void)status;
+    s->sync_busy = false;
+    s->open_things--;
+    for (int i = 0; i <= s->count; i++)
+        s->partitions[i].synced_offset = s->partitions[i].syncing_offset;
+    serve__commit_records(s);
+}
+
+/* What a group's offset promises: the effects up to there are out. Patients that wait and alerts
+ * that are not published yet keep it where it is. */
+static bool may_commit(const serve *s, int partition)
+{
+    owner_state state = owner_get(s->owner, partition);
+    return state.dirty == 0 && !state.sweeping &&
+           outbox_pending(s->outbox, s->endpoint_count - 1) == 0;
+}
+
+void serve__sync(serve *s)
+{
+    bool any = false;
+    if (s->sync_busy)
+        return;
+    for (int i = 0; i <= s->count; i++) {
+        serve_partition *p = &s->partitions[i];
+        bool shared = i == s->count;
+        p->syncing_offset = p->synced_offset;
+        if (p->store == NULL || p->rebuild || (!shared && !may_commit(s, i)))
+            continue;
+        p->syncing_offset = owner_get(s->owner, shared ? OWNER_SHARED : i).next_offset;
+        any |= p->syncing_offset != p->synced_offset;
+    }
+    if (!any)
+        return;
+    s->sync_work.data = s;
+    if (uv_queue_work(s->loop, &s->sync_work, sync_work, sync_done) != 0)
+        return;
+    s->sync_busy = true;
+    s->open_things++;
+}
