@@ -79,6 +79,7 @@ struct http_server {
     peer head; /* circular */
     size_t peers, exchanges;
     bool running; /* inside MHD_run */
+    bool resumed; /* MHD_run has to come once more; libmicrohttpd does not tell by itself */
     bool closing, quiet, late;
     uint64_t close_until;
     void (*on_closed)(void *ctx);
@@ -201,6 +202,7 @@ static void exchange_set(http_exchange *x, int status, const char *content_type,
     if (x->suspended) {
         x->suspended = false;
         MHD_resume_connection(x->mc);
+        x->server->resumed = true;
         schedule(x->server, 0);
     }
 }
@@ -433,6 +435,8 @@ static uint64_t next_timeout(http_server *s)
     for (const peer *p = s->head.next; p != &s->head; p = p->next)
         first = p->deadline < first ? p->deadline : first;
     uint64_t ms = first == UINT64_MAX ? UINT64_MAX : first > now ? first - now : 0;
+    if (s->resumed)
+        return 0;
     if (MHD_get_timeout(s->daemon, &mhd) == MHD_YES && mhd < ms)
         ms = mhd;
     return ms;
@@ -446,6 +450,7 @@ static void server_step(http_server *s)
         return;
     s->running = true;
     deadlines(s);
+    s->resumed = false;
     MHD_run(s->daemon);
     s->running = false;
     if (s->closing) {
@@ -513,7 +518,6 @@ static void close_step(http_server *s)
         s->late = true;
         s->close_until = now + LAST_WORDS_MS;
         answer_for_handlers(s);
-        uv_timer_start(&s->timer, timer_fired, 0, 0);
         return;
     }
     if (s->exchanges > 0 && now < s->close_until)
