@@ -370,7 +370,8 @@ static bool find_candidates(binder *b, const cql__node *n, candidates *c)
     const cql__call *call = n->call;
     cql_library *of = library_of(b->lib, call->library);
     const cql_define *first = of != NULL ? og_table_get(&of->functions, call->name) : NULL;
-    uint32_t included = first == NULL && call->library.n == 0 ? b->lib->includes.count : 0;
+    uint32_t included =
+        of != NULL && first == NULL && call->library.n == 0 ? of->includes.count : 0;
     uint32_t max = count_overloads(first);
     for (uint32_t i = 0; i < included; i++)
         max += count_overloads(included_function(b->lib, i, call->name));
