@@ -25,20 +25,23 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Letters, digits, '-', '.' and one more if it is not NUL. */
-static bool id_of(og_str s, size_t longest, char more)
+/* 1: in every id; 2: only in those that are read all the same. */
+static const unsigned char id_bytes[256] = {
+    ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['0' ... '9'] = 1, ['-'] = 1, ['.'] = 1, ['_'] = 2};
+
+static bool id_of(og_str s, size_t longest, unsigned char most)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (!is_letter(c) && !is_digit(c) && c != '-' && c != '.' && (c != more || c == '\0'))
+    if (s.n == 0 || s.n > longest)
+        return false;
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)(id_bytes[(unsigned char)s.p[i]] - 1) >= most)
             return false;
-    }
-    return s.n >= 1 && s.n <= longest;
+    return true;
 }
 
 bool fhir_id_usable(og_str s)
 {
-    return id_of(s, FHIR_ID_MAX, '_');
+    return id_of(s, FHIR_ID_MAX, 2);
 }
 
 /* What has a fixed form, unescaped; what does not fit is longer than any of them. */
@@ -212,7 +215,7 @@ static bool text_valid(fhir_primitive kind, fhir_elem e)
     case FHIR_PRIMITIVE_BASE64BINARY: return base64_valid(fhir_raw(e));
     case FHIR_PRIMITIVE_OID: return oid_valid(short_text(e, buf));
     case FHIR_PRIMITIVE_UUID: return uuid_valid(short_text(e, buf));
-    case FHIR_PRIMITIVE_ID: return id_of(short_text(e, buf), 64, '\0');
+    case FHIR_PRIMITIVE_ID: return id_of(short_text(e, buf), 64, 1);
     default: return temporal_valid(short_text(e, buf), kind);
     }
 }
