@@ -8,7 +8,6 @@
 
 #include "fhir/base/table.h"
 #include "fhir/base/temporal.h"
-#include "fhir/model.h"
 
 #define MAX_BYTES ((size_t)8 << 30)
 
@@ -122,7 +121,7 @@ static og_status keep(patients *p, const fhir_resource *r, person *owner, og_str
  */
 static bool is_shared(const fhir_resource *r)
 {
-    return !og_str_is(r->type, "Patient") && fhir_type_patient_paths(fhir_type_of(r->type)).n == 0;
+    return !fhir_in_patient_compartment(r->type);
 }
 
 static og_status put(patients *p, const fhir_resource *r, const fhir_bundle *bundle,

@@ -56,7 +56,7 @@ bool plan__path_read(og_arena *a, og_str path, uint16_t type, const plan__step *
         return og_fail(err, OG_NOMEM, "no memory for a path") == OG_OK;
     do {
         plan__step *s = &steps[n];
-        if (!read_step(path, &at, s) || (at < path.n && path.p[at] != '.')) {
+        if (path.n == 0 || !read_step(path, &at, s) || (at < path.n && path.p[at] != '.')) {
             og_fail(err, OG_INVALID, "'%.*s' is not an element path", OG_STR_ARG(path));
             return false;
         }
