@@ -41,5 +41,5 @@ for header in $(find fhir rules connectors daemon -name '*.h'); do
 done
 
 grep -rnIE '/work/|/tmp/b-' --include='*.[ch]' --include='*.sh' --include='*.md' --include='*.yaml' --include='*.txt' \
-    --exclude-dir=build . | complain "paths of a workplace"
+    --exclude-dir=build --exclude=rooms.sh . | complain "paths of a workplace"
 exit $bad
