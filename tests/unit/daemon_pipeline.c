@@ -1,0 +1,445 @@
+/* The way of an event from gather to the EHR, with the real rules: the sample stream, one event
+ * after the other. */
+#include "daemon_world.h"
+
+#include "connectors/ndjson.h"
+
+#define STREAM   OG_SOURCE_DIR "/tests/fixtures/sample/stream.ndjson"
+#define EXPECTED OG_SOURCE_DIR "/tests/fixtures/sample/expected.tsv"
+
+#define BEFORE_MIDNIGHT 1772319580000 /* 2026-02-28T23:59:40+01:00 */
+#define MIDNIGHT        1772319600000
+
+/* Sends lines [first, last) of the sample stream; each is worked off before the next. */
+static void play(world *w, size_t first, size_t last)
+{
+    ndjson_reader *r;
+    ndjson_item item;
+    og_error err;
+    og_error_init(&err);
+    assert_int_equal(ndjson_open(STREAM, 0, 0, 0, &r, &err), OG_OK);
+    for (size_t i = 0; ndjson_next(r, &item, &err) == OG_OK; i++) {
+        if (i < first || i >= last)
+            continue;
+        world_put(w, "fhir.bundle", (og_str){NULL, 0}, item.text);
+        world_settle_down(w);
+    }
+    ndjson_close(r);
+}
+
+typedef struct expectation {
+    char patient[64], rule[16], indicator[16], state[16];
+} expectation;
+
+static size_t read_expected(expectation *out, size_t max)
+{
+    char line[256];
+    size_t n = 0;
+    FILE *f = fopen(EXPECTED, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof line, f));
+    while (n < max && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "%63s %15s %15s %15s", out[n].patient, out[n].rule, out[n].indicator,
+                   out[n].state) == 4)
+            n++;
+    fclose(f);
+    return n;
+}
+
+typedef struct found {
+    char patient[64], rule[16], indicator[16], state[16];
+    char uuid[37];
+} found;
+
+typedef struct search {
+    world *w;
+    found *at;
+    size_t count;
+} search;
+
+static og_status find_alert(void *ctx, og_str key, og_str value, og_error *err)
+{
+    static const char *const indicators[] = {"info", "warning", "critical"};
+    search *s = ctx;
+    plan_alert alert;
+    found *f = &s->at[s->count];
+    og_str copy = og_arena_str(s->w->arena, value);
+    assert_int_equal(plan_alert_read(s->w->arena, copy, &alert, err), OG_OK);
+    snprintf(f->patient, sizeof f->patient, "%s",
+             og_arena_str(s->w->arena, key).p); /* up to the zero byte */
+    snprintf(f->rule, sizeof f->rule, "%.*s", OG_STR_ARG(alert.rule));
+    snprintf(f->indicator, sizeof f->indicator, "%s", indicators[alert.indicator]);
+    snprintf(f->state, sizeof f->state, "%s",
+             alert.state == PLAN_ALERT_ACTIVE ? "open" : "resolved");
+    memcpy(f->uuid, alert.card_uuid, sizeof f->uuid);
+    s->count++;
+    return OG_OK;
+}
+
+static size_t all_alerts(world *w, found *out)
+{
+    search s = {w, out, 0};
+    og_error err;
+    og_error_init(&err);
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        store_txn *t;
+        assert_int_equal(store_begin(w->stores[p], false, &t, &err), OG_OK);
+        assert_int_equal(
+            kv_scan(t, STORE_ALERT, (og_str){NULL, 0}, (og_str){NULL, 0}, find_alert, &s, &err),
+            OG_OK);
+        store_abort(t);
+    }
+    return s.count;
+}
+
+static const found *lookup(const found *list, size_t n, const char *patient, const char *rule)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i].patient, patient) == 0 && strcmp(list[i].rule, rule) == 0)
+            return &list[i];
+    return NULL;
+}
+
+static void as_expected(world *w)
+{
+    static found list[256];
+    static expectation expected[128];
+    size_t n = all_alerts(w, list), m = read_expected(expected, 128), open = 0, open_expected = 0;
+    assert_true(m > 10);
+    for (size_t i = 0; i < m; i++) {
+        const found *f = lookup(list, n, expected[i].patient, expected[i].rule);
+        bool good = f != NULL && strcmp(f->state, expected[i].state) == 0 &&
+                    strcmp(f->indicator, expected[i].indicator) == 0;
+        if (!good)
+            print_error("%s %s: expected %s %s, found %s %s\n", expected[i].patient,
+                        expected[i].rule, expected[i].indicator, expected[i].state,
+                        f != NULL ? f->indicator : "nothing", f != NULL ? f->state : "");
+        assert_true(good);
+        open_expected += strcmp(expected[i].state, "open") == 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        open += strcmp(list[i].state, "open") == 0;
+    assert_int_equal(open, open_expected);
+}
+
+/* What a receiver holds that plays by the rules: cards by uuid, withdrawn ones gone, a repeated key
+ * ignored. */
+typedef struct ehr {
+    char cards[512][37];
+    char keys[1024][64];
+    size_t card_count, key_count, repeats;
+} ehr;
+
+static void ehr_remove(ehr *e, const char *uuid)
+{
+    for (size_t i = 0; i < e->card_count; i++) {
+        if (strcmp(e->cards[i], uuid) == 0) {
+            memcpy(e->cards[i], e->cards[--e->card_count], 37);
+            return;
+        }
+    }
+}
+
+static void ehr_take(ehr *e, world *w, const world_post *post)
+{
+    fhir_doc doc;
+    for (size_t i = 0; i < e->key_count; i++) {
+        if (strcmp(e->keys[i], post->key) == 0) {
+            e->repeats++;
+            return;
+        }
+    }
+    snprintf(e->keys[e->key_count++], 64, "%s", post->key);
+    assert_int_equal(fhir_decode(w->arena, og_str_of(post->body), NULL, &doc, NULL), OG_OK);
+    fhir_elem root = fhir_root(&doc), list = fhir_path(root, "extension");
+    list = fhir_get(fhir_get(list, "org.osteoguard.delivery"), "retracts");
+    for (fhir_elem r = fhir_first(list); fhir_exists(r); r = fhir_next(list, r))
+        ehr_remove(e, og_arena_str(w->arena, fhir_string(w->arena, fhir_get(r, "uuid"))).p);
+    list = fhir_get(root, "cards");
+    for (fhir_elem c = fhir_first(list); fhir_exists(c); c = fhir_next(list, c))
+        snprintf(e->cards[e->card_count++], 37, "%.*s",
+                 OG_STR_ARG(fhir_string(w->arena, fhir_get(c, "uuid"))));
+}
+
+/* After everything: the receiver holds exactly the cards of the open alerts. */
+static void ehr_agrees(world *w, size_t expected_repeats)
+{
+    static found list[256];
+    static ehr e;
+    memset(&e, 0, sizeof e);
+    for (size_t i = 0; i < w->post_count; i++)
+        ehr_take(&e, w, &w->posts[i]);
+    size_t n = all_alerts(w, list), open = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool held = false;
+        if (strcmp(list[i].state, "open") != 0)
+            continue;
+        open++;
+        for (size_t k = 0; k < e.card_count; k++)
+            held |= strcmp(e.cards[k], list[i].uuid) == 0;
+        assert_true(held);
+    }
+    assert_int_equal(e.card_count, open);
+    assert_int_equal(e.repeats, expected_repeats);
+}
+
+static void pass_midnight(world *w)
+{
+    uint64_t before = w->total.reviews;
+    w->now_ms = MIDNIGHT + 1000;
+    world_settle_down(w);
+    assert_true(w->total.reviews > before);
+}
+
+static void the_sample_stream_ends_as_expected(void **state)
+{
+    world *w = world_new();
+    (void)state;
+    w->now_ms = BEFORE_MIDNIGHT;
+    play(w, 0, SIZE_MAX);
+    pass_midnight(w);
+    as_expected(w);
+    ehr_agrees(w, 0);
+    assert_int_equal(w->total.evaluation_failures, 0);
+    assert_int_equal(w->total.bad, 0);
+    assert_true(w->total.opened > 0 && w->total.resolved > 0);
+    assert_int_equal(metric_value(METRIC_INPUTS), metric_value(METRIC_RECORDED) +
+                                                      metric_value(METRIC_IRRELEVANT) +
+                                                      metric_value(METRIC_DEAD_LETTERS));
+    assert_int_equal(metric_value(METRIC_DEAD_LETTERS), w->dead.count);
+    assert_int_equal(metric_value(METRIC_RECORDED), w->records.count + w->shared.count);
+    assert_true(w->alert_count >= w->total.opened);
+    world_free(w);
+}
+
+/* D3 fires because a dose did not come: no event, only the clock. */
+static void the_clock_alone_opens_an_alert(void **state)
+{
+    static found list[256];
+    world *w = world_new();
+    (void)state;
+    w->now_ms = BEFORE_MIDNIGHT;
+    play(w, 0, SIZE_MAX);
+    size_t n = all_alerts(w, list), records = w->records.count, posts = w->post_count;
+    assert_null(lookup(list, n, "sample-11", "D3"));
+    bool due_at_midnight = false;
+    for (int p = 0; p < WORLD_PARTITIONS; p++)
+        due_at_midnight |= w->next_due_ms[p] == MIDNIGHT;
+    assert_true(due_at_midnight);
+    w->now_ms = MIDNIGHT - 1;
+    world_settle_down(w);
+    n = all_alerts(w, list);
+    assert_null(lookup(list, n, "sample-11", "D3"));
+    w->now_ms = MIDNIGHT;
+    world_settle_down(w);
+    n = all_alerts(w, list);
+    const found *d3 = lookup(list, n, "sample-11", "D3");
+    assert_non_null(d3);
+    assert_string_equal(d3->state, "open");
+    assert_int_equal(w->records.count, records);
+    assert_true(w->post_count > posts);
+    world_free(w);
+}
+
+/* The process dies without a word at any event of the stream; nothing is lost and nothing is said
+ * twice but with its old key. */
+static void a_crash_in_the_middle_changes_nothing(void **state)
+{
+    (void)state;
+    for (size_t at = 5; at < 77; at += 18) {
+        world *w = world_new();
+        w->now_ms = BEFORE_MIDNIGHT;
+        play(w, 0, at);
+        world_restart(w, false);
+        play(w, at - 2, at); /* the sources repeat what was not committed */
+        play(w, at, SIZE_MAX);
+        world_restart(w, true);
+        pass_midnight(w);
+        as_expected(w);
+        ehr_agrees(w, 0);
+        world_free(w);
+    }
+}
+
+/* Dies between the POST and its answer: the same key again. */
+static void a_crash_between_send_and_answer_repeats_the_key(void **state)
+{
+    world *w = world_new();
+    (void)state;
+    w->now_ms = BEFORE_MIDNIGHT;
+    w->ehr_silent = true;
+    play(w, 0, 12);
+    size_t silent = w->unanswered_count;
+    assert_true(silent > 0 && silent <= 4); /* max_in_flight of the endpoint */
+    world_restart(w, false);
+    w->ehr_silent = false;
+    play(w, 12, SIZE_MAX);
+    pass_midnight(w);
+    as_expected(w);
+    ehr_agrees(w, silent);
+    world_free(w);
+}
+
+/* All stores are gone: they come back from the topics, with the same alerts. */
+static void stores_come_back_from_the_topics(void **state)
+{
+    static found before[256], after[256];
+    world *w = world_new();
+    char path[128];
+    (void)state;
+    w->now_ms = BEFORE_MIDNIGHT;
+    play(w, 0, SIZE_MAX);
+    size_t n = all_alerts(w, before);
+    gather_free(w->gather);
+    outbox_free(w->outbox);
+    world_close_stores(w, true);
+    for (int i = -2; i < WORLD_PARTITIONS; i++) {
+        if (i >= 0)
+            snprintf(path, sizeof path, "%s/%d", w->dir, i);
+        else
+            snprintf(path, sizeof path, "%s/%s", w->dir, i == -1 ? "shared" : "locator");
+        assert_int_equal(kv_discard(path, NULL), OG_OK);
+    }
+    world_open_stores(w);
+    world_open_outbox(w);
+    gather_options go = world_gather_options(w);
+    w->gather = gather_new(&go, w->content, w->locator);
+    w->records_read = w->shared_read = 0;
+    memset(&w->total, 0, sizeof w->total);
+    w->restoring = true;
+    world_apply_shared(w);
+    world_apply_records(w);
+    assert_int_equal(w->total.evaluations, 0); /* nobody is judged by half of the data */
+    w->restoring = false;
+    world_settle_down(w);
+    assert_true(w->total.evaluations > 0);
+    size_t m = all_alerts(w, after), open_before = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(before[i].state, "open") != 0)
+            continue;
+        open_before++;
+        const found *f = lookup(after, m, before[i].patient, before[i].rule);
+        assert_non_null(f);
+        assert_string_equal(f->state, "open");
+        assert_string_equal(f->indicator, before[i].indicator);
+    }
+    size_t open_after = 0;
+    for (size_t i = 0; i < m; i++)
+        open_after += strcmp(after[i].state, "open") == 0;
+    assert_int_equal(open_after, open_before);
+    /* the locator knows again whose a resource is: a delete finds its patient */
+    size_t records = w->records.count;
+    const char *key = NULL;
+    for (size_t i = 0; i < records && key == NULL; i++)
+        if (strstr(w->records.at[i].key, "|Condition/") != NULL)
+            key = strstr(w->records.at[i].key, "|Condition/") + 1;
+    assert_non_null(key);
+    world_put(w, "fhir.condition", og_str_of(key), (og_str){NULL, 0});
+    assert_int_equal(w->records.count, records + 1);
+    assert_non_null(strstr(w->records.at[records].value, "\"deleted\":true"));
+    world_free(w);
+}
+
+/* Other content: every patient is seen again, once, whatever events come. */
+static void new_content_sees_every_patient(void **state)
+{
+    static found list[256];
+    const char *off[] = {"D3"};
+    plan_content *other = NULL;
+    og_report report = content_dir_stderr();
+    plan_options options = {.disabled = off, .disabled_count = 1};
+    world *w = world_new();
+    (void)state;
+    w->now_ms = MIDNIGHT + 1000;
+    play(w, 0, SIZE_MAX);
+    assert_int_equal(content_dir_load(OG_SOURCE_DIR "/rules/content", &options, &other, &report),
+                     OG_OK);
+    plan_content *old = w->content;
+    uint64_t evaluations = w->total.evaluations;
+    w->content = other;
+    gather_set_content(w->gather, other);
+    world_settle_down(w);
+    plan_content_free(old);
+    assert_true(w->total.evaluations > evaluations + 20);
+    size_t n = all_alerts(w, list);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i].rule, "D3") == 0)
+            assert_string_equal(list[i].state, "resolved");
+    ehr_agrees(w, 0);
+    evaluations = w->total.evaluations;
+    world_settle_down(w); /* and not again */
+    assert_int_equal(w->total.evaluations, evaluations);
+    world_free(w);
+}
+
+/* A record whose form nobody knows does not stop the partition. */
+static void strange_records_are_passed_over(void **state)
+{
+    world *w = world_new();
+    (void)state;
+    const pipeline_message strange[] = {
+        {.key = OG_STR("x"), .value = OG_STR("y"), .offset = 0},
+        {.key = OG_STR("t|p|Patient/p"), .value = OG_STR("{}\n{}"), .offset = 1},
+        {.key = OG_STR("other|p|Patient/p"),
+         .value = OG_STR("{\"osteoguard\":1,\"epoch\":0,\"time\":1,\"topic\":\"x\",\"partition\":0,"
+                         "\"offset\":1,"
+                         "\"timestamp\":1,\"order\":0,\"entry\":0,\"of\":1}\n{\"resourceType\":"
+                         "\"Patient\",\"id\":\"p\"}"),
+         .offset = 2},
+        {.key = OG_STR("t|p|Patient/p"),
+         .value = OG_STR("{\"osteoguard\":1,\"epoch\":0,\"time\":1,\"topic\":\"x\",\"partition\":0,"
+                         "\"offset\":1,"
+                         "\"timestamp\":1,\"order\":0,\"entry\":0,\"of\":1}\n{not json"),
+         .offset = 3},
+        {.key = OG_STR("t|p|Patient/p"), .offset = 4}, /* null: left by compaction */
+        {.key = OG_STR("t|p|Patient/p"),
+         .value = OG_STR("{\"osteoguard\":1,\"epoch\":0,\"time\":1,\"topic\":\"x\",\"partition\":0,"
+                         "\"offset\":1,"
+                         "\"timestamp\":1,\"order\":0,\"entry\":0,\"of\":1}\n{\"resourceType\":"
+                         "\"Patient\",\"id\":\"p\"}"),
+         .offset = 5}};
+    world_run_partition(w, 0, strange, 6, 6);
+    assert_int_equal(w->total.bad, 4);
+    assert_int_equal(w->total.applied, 1);
+    assert_int_equal(w->total.evaluations, 1);
+    assert_int_equal(w->batch.failure_count, 4);
+    world_free(w);
+}
+
+/* One patient has more data than an evaluation may use; the other one in the same batch is
+ * evaluated. */
+static void one_patient_too_large_does_not_stop_the_batch(void **state)
+{
+    world *w = world_new();
+    (void)state;
+    og_buf text;
+    og_buf_init(&text, 8u << 20);
+    og_buf_addz(&text, "{\"resourceType\":\"Patient\",\"id\":\"large\",\"name\":[");
+    for (int i = 0; i < 20000; i++)
+        og_buf_addf(&text, "%s{\"family\":\"name%d\"}", i > 0 ? "," : "", i);
+    og_buf_addz(&text, "]}");
+    w->setup.evaluation_bytes = 64 * 1024;
+    world_put(w, "fhir.patient", (og_str){NULL, 0}, og_buf_str(&text));
+    world_event(w, "{\"resourceType\":\"Patient\",\"id\":\"small\",\"gender\":\"female\"}");
+    world_settle_down(w);
+    og_buf_done(&text);
+    assert_int_equal(w->total.applied, 2);
+    assert_int_equal(w->total.evaluation_failures, 1);
+    assert_true(w->total.evaluations >= 2);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_sample_stream_ends_as_expected),
+        cmocka_unit_test(the_clock_alone_opens_an_alert),
+        cmocka_unit_test(a_crash_in_the_middle_changes_nothing),
+        cmocka_unit_test(a_crash_between_send_and_answer_repeats_the_key),
+        cmocka_unit_test(stores_come_back_from_the_topics),
+        cmocka_unit_test(new_content_sees_every_patient),
+        cmocka_unit_test(strange_records_are_passed_over),
+        cmocka_unit_test(one_patient_too_large_does_not_stop_the_batch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
