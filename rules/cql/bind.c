@@ -701,7 +701,7 @@ static bool unify_retrieve(binder *b, cql__node *n)
         return true;
     og_buf key;
     og_buf_init(&key, (size_t)16 << 20);
-    og_buf_addf(&key, "%u", q->type);
+    og_buf_addf(&key, "%u %.*s", q->type, OG_STR_ARG(q->profile));
     for (uint32_t i = 0; i < q->filter_count; i++) {
         const cql__filter *f = &q->filters[i];
         og_buf_addf(&key, "\n%d %.*s %.*s ", f->kind, OG_STR_ARG(f->path_text),

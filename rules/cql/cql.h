@@ -76,6 +76,8 @@ typedef struct cql_request {
     const cql_parameter *parameters;
     size_t parameter_count;
     cql_limits limits;
+    bool by_profile; /* a retrieve that names a profile (ELM templateId) takes only resources that declare it in
+                        meta.profile; else the type decides, for most data declare none */
 } cql_request;
 
 /* Begins an evaluation in arena a; request and its data are borrowed until the arena is reset. NULL: memory. */

@@ -225,6 +225,22 @@ static cql_value root_of(cql_run *run, size_t i)
     return run->roots[i];
 }
 
+/* meta.profile names the profile, in whatever version. */
+static bool declares(cql_run *run, const fhir_resource *r, og_str profile)
+{
+    fhir_elem list = fhir_path(r->root, "meta");
+    list = fhir_get(list, "profile");
+    for (fhir_elem p = fhir_each_first(list); fhir_exists(p); p = fhir_each_next(list, p)) {
+        og_str url = fhir_string(run->arena, p);
+        ptrdiff_t bar = og_str_find(url, '|');
+        if (bar >= 0)
+            url.n = (size_t)bar;
+        if (og_str_eq(url, profile))
+            return true;
+    }
+    return false;
+}
+
 #define MAX_FILTERS 8
 
 static cql_value retrieve(cql_run *run, const cql__retrieve *q)
@@ -244,6 +260,8 @@ static cql_value retrieve(cql_run *run, const cql__retrieve *q)
         if (run->types[i] != q->type && !fhir_type_is(run->types[i], q->type))
             continue;
         if (q->id != NULL && !id_accepts(id, &req->resources[i]))
+            continue;
+        if (req->by_profile && q->profile.n != 0 && !declares(run, &req->resources[i], q->profile))
             continue;
         cql_value root = root_of(run, i);
         uint32_t k = 0;

@@ -1272,6 +1272,17 @@ static bool read_retrieve_filters(cql__reader *r, fhir_elem e, cql__retrieve *q,
            read_filters(r, e, q, "otherFilter", CQL__FILTER_OTHER, at);
 }
 
+/* The profile that the retrieve names, unless it is the base definition of its type. */
+static og_str read_profile(cql__reader *r, fhir_elem e, uint16_t type, const cql__path *at)
+{
+    static const og_str base = {"http://hl7.org/fhir/StructureDefinition/", 40};
+    og_str profile = cql__read_string(r, e, "templateId", at);
+    if (og_str_starts(profile, base) &&
+        og_str_eq(og_str_from(profile, base.n), fhir_type_name(type)))
+        return (og_str){NULL, 0};
+    return profile;
+}
+
 static cql__node *read_retrieve(cql__reader *r, fhir_elem e, const cql__path *at,
                                 const node_spec *spec)
 {
@@ -1293,6 +1304,7 @@ static cql__node *read_retrieve(cql__reader *r, fhir_elem e, const cql__path *at
                        present(e, "include") ? "include" : "context");
         return NULL;
     }
+    q->profile = read_profile(r, e, q->type, at);
     q->id = optional(r, e, "id", at);
     if (q->id == NULL && present(e, "id"))
         return NULL;

@@ -196,6 +196,7 @@ struct cql__retrieve {
     uint16_t type;  /* FHIR model number */
     uint32_t index; /* number of this kind of retrieve in the set: equal ones share their result */
     bool constant;  /* depends on nothing but the patient: its result is kept for the run */
+    og_str profile; /* that resources must declare where the request says so; empty: the type itself */
     const cql__node *id;
     cql__filter *filters;
     uint32_t filter_count;

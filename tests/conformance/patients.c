@@ -148,7 +148,7 @@ static bool load_folder(cql_set *set, const char *folder, problems *p)
     int n = scandir(folder, &names, NULL, alphasort);
     bool ok = n > 0;
     for (int i = 0; i < n; i++) {
-        char path[1024], *text;
+        char path[2048], *text;
         size_t size;
         snprintf(path, sizeof path, "%s/%s", folder, names[i]->d_name);
         if (names[i]->d_name[0] != '.' && read_whole(path, &text, &size)) {
@@ -388,7 +388,7 @@ static void run_case(context *c, tally *t, const cql_set *set, const cql_library
         t->skipped++;
         goto out;
     }
-    cql_request request = {.parameters = &period, .parameter_count = 1};
+    cql_request request = {.parameters = &period, .parameter_count = 1, .by_profile = true};
     request.as_of_ms = og_temporal_latest_ms(&period.value.interval->high.temporal, 0);
     request.resources = resources_of(a, fhir_get(e, "resources"), &request.resource_count);
     cql_run *run = cql_run_begin(a, set, &request);
@@ -415,7 +415,7 @@ static bool load_measure(cql_set *set, fhir_elem libraries, problems *p)
 
 static void run_measure(context *c, const char *folder, const char *measure)
 {
-    char path[1024], *sets_text = NULL, *libraries_text = NULL, *cases = NULL;
+    char path[2048], *sets_text = NULL, *libraries_text = NULL, *cases = NULL;
     size_t size = 0;
     problems p = {0};
     tally t = {0};

@@ -537,6 +537,43 @@ static void retrieves_filter_by_date_and_id(void **state)
     fixture_free(f);
 }
 
+/* Most data declare no profile; a caller whose data do can ask for it. */
+static void profiles_count_where_the_request_says_so(void **state)
+{
+    (void)state;
+    fixture
+        *f =
+            patient_fixture(
+                "{'name':'Base','context':'Patient','expression':" IDS(
+                    OBSERVATIONS(",'templateId':'http://hl7.org/fhir/StructureDefinition/"
+                                 "Observation'")) "},"
+                                                  "{'name':'Profile','context':'Patient','"
+                                                  "expression':" IDS(OBSERVATIONS(
+                                                      ",'templateId':'urn:example:lab'")) "}");
+    put(f, "{'resourceType':'Observation','id':'o4','meta':{'profile':['urn:other','urn:example:"
+           "lab|2']}}");
+    f->run = cql_run_begin(f->arena, f->set, &f->request);
+    assert_string_equal(value_of(f, "Base"), "{ 'o1', 'o2', 'o3', 'o4' }");
+    assert_string_equal(value_of(f, "Profile"), "{ 'o1', 'o2', 'o3', 'o4' }");
+    f->request.by_profile = true;
+    f->run = cql_run_begin(f->arena, f->set, &f->request);
+    assert_string_equal(value_of(f, "Base"), "{ 'o1', 'o2', 'o3', 'o4' }");
+    assert_string_equal(value_of(f, "Profile"), "{ 'o4' }");
+    fixture_free(f);
+}
+
+/* A translator of 3.10 leaves the scope out where the author left the alias out. */
+static void a_property_without_scope_is_of_the_nearest_alias(void **state)
+{
+    (void)state;
+    check_expression(
+        "{'type':'Query','source':[" SOURCE(
+            "A",
+            LIST("{'type':'Tuple','element':[{'name':'n',"
+                 "'value':$I(4)}]}")) "],'return':{'expression':{'type':'Property','path':'n'}}}",
+        "{ 4 }");
+}
+
 static void fhir_data_are_read_where_they_stand(void **state)
 {
     (void)state;
@@ -642,6 +679,8 @@ int main(void)
         cmocka_unit_test(long_lists_are_sorted),
         cmocka_unit_test(retrieves_filter_by_code),
         cmocka_unit_test(retrieves_filter_by_date_and_id),
+        cmocka_unit_test(profiles_count_where_the_request_says_so),
+        cmocka_unit_test(a_property_without_scope_is_of_the_nearest_alias),
         cmocka_unit_test(fhir_data_are_read_where_they_stand),
         cmocka_unit_test(fhir_helpers_are_native_when_external),
     };
