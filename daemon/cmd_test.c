@@ -20,6 +20,8 @@
 #define MAX_CASE_BYTES ((size_t)64 << 20)
 #define ARENA_BYTES    ((size_t)1 << 30)
 #define MAX_DIFFERENCE ((size_t)1 << 20)
+#define MAX_REVIEWS    16
+#define HORIZON_DAYS   400 /* how far a case looks ahead for what time alone changes */
 
 typedef struct tests {
     const char *content_dir, *only;
@@ -489,15 +491,15 @@ static void compare(trial *x)
 
 /* ---- evaluating ---- */
 
-static bool evaluate(trial *x, plan_result *ret)
+static bool evaluate(trial *x, int64_t at_ms, plan_result *ret)
 {
     og_error err;
 
     og_error_init(&err);
     x->patient.resources = x->resources;
     x->patient.resource_count = x->resource_count;
-    if (plan_content_evaluate(x->t->content, x->arena, &x->patient, x->as_of.ms,
-                              x->as_of.offset_min, true, ret, &err) == OG_OK)
+    if (plan_content_evaluate(x->t->content, x->arena, &x->patient, at_ms, x->as_of.offset_min,
+                              true, ret, &err) == OG_OK)
         return true;
     differ_error(x, &err);
     return false;
@@ -514,7 +516,7 @@ static void compare_reversed(trial *x)
     for (size_t i = 0; i < x->resource_count; i++)
         list[i] = x->resources[x->resource_count - 1 - i];
     x->resources = list;
-    if (!evaluate(x, &second))
+    if (!evaluate(x, x->as_of.ms, &second))
         return;
     for (size_t i = 0; i < first.card_count; i++) {
         const plan_card *other = card_of(&second, first.cards[i].rule);
@@ -524,6 +526,48 @@ static void compare_reversed(trial *x)
     }
     if (second.card_count > first.card_count)
         differ(x, "there are more cards when the records come in another order");
+}
+
+static void differ_by_time(trial *x, og_str rule, const char *how, int64_t until_ms)
+{
+    moment m = {until_ms, x->as_of.offset_min};
+    char text[48];
+    size_t n = moment_format(&m, text);
+    differ(x, "%.*s %s by time alone before the next review (%.*s): nobody would notice",
+           OG_STR_ARG(rule), how, (int)n, text);
+}
+
+static void compare_times(trial *x, const plan_result *now, const plan_result *then, int64_t until)
+{
+    for (size_t i = 0; i < now->card_count; i++) {
+        const plan_card *card = &now->cards[i], *other = card_of(then, card->rule);
+        if (other == NULL || strcmp(other->alert_id, card->alert_id) != 0)
+            differ_by_time(x, card->rule, "goes away", until);
+        else if (other->material != card->material)
+            differ_by_time(x, card->rule, "changes", until);
+    }
+    for (size_t i = 0; i < then->card_count; i++)
+        if (card_of(now, then->cards[i].rule) == NULL)
+            differ_by_time(x, then->cards[i].rule, "appears", until);
+}
+
+/* Without new data nothing may change before the next review, or the clock would not show it; so
+ * from review to review. */
+static void compare_reviews(trial *x)
+{
+    int64_t horizon = x->as_of.ms + HORIZON_DAYS * 86400000LL;
+    plan_result now = x->result, then;
+    size_t before = x->differences.n;
+
+    for (int i = 0; i < MAX_REVIEWS && x->differences.n == before; i++) {
+        int64_t review = now.next_review_ms;
+        int64_t until = review == 0 || review > horizon ? horizon : review - 1;
+        if (!evaluate(x, until, &then))
+            return;
+        compare_times(x, &now, &then, until);
+        if (until == horizon || !evaluate(x, review, &now))
+            return;
+    }
 }
 
 static bool chosen(const trial *x)
@@ -561,8 +605,9 @@ static void run_trial(tests *t, og_arena *a, const char *file, fhir_elem top, fh
     read_as_of(&x);
     if (p == NULL)
         differ(&x, "out of memory");
-    if (x.differences.n == 0 && gather(&x, p) && evaluate(&x, &x.result)) {
+    if (x.differences.n == 0 && gather(&x, p) && evaluate(&x, x.as_of.ms, &x.result)) {
         compare(&x);
+        compare_reviews(&x);
         compare_reversed(&x);
     }
     report(&x);

@@ -329,6 +329,44 @@ static void cases_pass_and_differ(void **state)
     }
 }
 
+/* What time alone changes must have a review: true from 2026-03-10 on, looked at again then, or
+ * never. */
+static void the_next_review_must_come_in_time(void **state)
+{
+#define LATER                                                                                      \
+    DEF("Later", "{\"type\":\"GreaterOrEqual\",\"operand\":[{\"type\":\"Today\"}," DATE(           \
+                     "2026", "3", "10") "]}")
+#define REVIEW(name) ",\"extension\":[" OG_EXT("next-review", "\"valueExpression\":" EXPR(name)) "]"
+    folder *f = *state;
+    const char *day = DATE("2026", "3", "10"), *late = DATE("2026", "3", "11");
+    char elm[8192];
+    snprintf(
+        elm, sizeof elm, LIBRARY("T", "", "", "," LATER ",%s,%s"),
+        "{\"name\":\"Day\",\"context\":\"Patient\",\"accessLevel\":\"Public\",\"expression\":@}",
+        "@");
+    char *at = strstr(elm, "@}");
+    char text[16384];
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - elm), elm, day, at + 1);
+    at = strstr(text, ",@");
+    snprintf(elm, sizeof elm,
+             "%.*s,{\"name\":\"Late\",\"context\":\"Patient\",\"accessLevel\":\"Public\","
+             "\"expression\":%s}%s",
+             (int)(at - text), text, late, at + 2);
+    put_file(f, "content/elm/T.json", elm);
+    put_file(f, "content/cases/K1.json", CASE("\"expect\":[],\"absent\":[\"R1\"]"));
+
+    put_file(f, "content/PlanDefinition-R1.json",
+             RULE("R1", "Later", "", ",\"title\":\"s\"" REVIEW("Day")));
+    assert_int_equal(run(f, cmd_test, "test", "--content", in(f, "content"), NULL), 0);
+    put_file(f, "content/PlanDefinition-R1.json",
+             RULE("R1", "Later", "", ",\"title\":\"s\"" REVIEW("Late")));
+    assert_int_equal(run(f, cmd_test, "test", "--content", in(f, "content"), NULL), 1);
+    says(f->out, "R1 appears by time alone before the next review (2026-03-10T23:59:59.999+01:00)");
+    put_file(f, "content/PlanDefinition-R1.json", RULE("R1", "Later", "", ",\"title\":\"s\""));
+    assert_int_equal(run(f, cmd_test, "test", "--content", in(f, "content"), NULL), 1);
+    says(f->out, "R1 appears by time alone");
+}
+
 static void one_case_is_chosen(void **state)
 {
     folder *f = *state;
@@ -357,6 +395,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_bad_folder_is_told_with_its_path, begin, end),
         cmocka_unit_test_setup_teardown(other_files_are_passed_over, begin, end),
         cmocka_unit_test_setup_teardown(cases_pass_and_differ, begin, end),
+        cmocka_unit_test_setup_teardown(the_next_review_must_come_in_time, begin, end),
         cmocka_unit_test_setup_teardown(one_case_is_chosen, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
