@@ -254,12 +254,17 @@ void gather_room(gather *g)
                           .headers = o->headers,
                           .header_count = o->header_count};
         og_error_init(&err);
-        conn_verdict verdict = g->options.send(g->options.ctx, &r, on_report, o, &err);
-        if (verdict == CONN_AGAIN)
-            return;
-        g->queue = o->next; /* before a report can put something else into the queue */
+        g->queue = o->next; /* first: the report may come at once, and o is gone then */
         if (g->queue == NULL)
             g->queue_end = &g->queue;
+        conn_verdict verdict = g->options.send(g->options.ctx, &r, on_report, o, &err);
+        if (verdict == CONN_AGAIN) {
+            o->next = g->queue;
+            g->queue = o;
+            if (o->next == NULL)
+                g->queue_end = &o->next;
+            return;
+        }
         if (verdict == CONN_NEVER)
             refused_at_once(o, &err);
     }
@@ -299,7 +304,7 @@ static void fill_headers(headers *h, const place *at, gather_reason reason, cons
     add_header(h, "source-topic", "%s", in->topic);
     add_header(h, "source-partition", "%" PRId32, in->partition);
     add_header(h, "source-offset", "%" PRId64, in->offset);
-    if (at->of != 1 || at->entry != 0)
+    if (at->bundle != NULL)
         add_header(h, "entry", "%" PRIu32, at->entry);
     if (err->byte >= 0)
         add_header(h, "position", "%" PRId64, err->byte);
