@@ -34,7 +34,7 @@ const fhir_entry *fhir_bundle_patient_with(const fhir_bundle *b, og_str system, 
 /* The bytes of an entry's resource as they leave the Bundle: references (Reference.reference, also inside
  * contained resources and extensions) that are neither relative nor http(s) URLs and that the Bundle
  * resolves are replaced by `Type/id`, everything else is as it stands (numbers keep their digits). A
- * resource without id gets its effective one. Appended to out. OG_NOMEM when out is over its maximum. */
+ * resource without id gets its effective one. Appended to out. OG_LIMIT when that goes over its maximum. */
 OG_MUSTCHECK og_status fhir_bundle_extract(const fhir_bundle *b, const fhir_entry *e, og_buf *out, og_error *err);
 
 #endif

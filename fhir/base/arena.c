@@ -5,6 +5,18 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#ifdef __has_feature
+#define HAS_FEATURE(x) __has_feature(x)
+#else
+#define HAS_FEATURE(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#endif
+
 #define ALIGN       16u
 #define FIRST_BLOCK ((size_t)16 * 1024)
 #define MAX_BLOCK   ((size_t)1024 * 1024)
@@ -44,9 +56,20 @@ void og_arena_free(og_arena *a)
         return;
     for (block *b = a->first, *next; b != NULL; b = next) {
         next = b->next;
+        ASAN_UNPOISON_MEMORY_REGION(block_data(b), b->size);
         free(b);
     }
     free(a);
+}
+
+/* Takes the block at *link out of the chain and frees it. */
+static void drop(og_arena *a, block **link)
+{
+    block *b = *link;
+    *link = b->next;
+    a->held -= b->size;
+    ASAN_UNPOISON_MEMORY_REGION(block_data(b), b->size);
+    free(b);
 }
 
 static void enter(og_arena *a, block *b)
@@ -62,14 +85,11 @@ void og_arena_reset(og_arena *a)
     block **link = &a->first;
     while (*link != NULL && kept + (*link)->size <= KEEP_BYTES) {
         kept += (*link)->size;
+        ASAN_POISON_MEMORY_REGION(block_data(*link), (*link)->size);
         link = &(*link)->next;
     }
-    while (*link != NULL) {
-        block *b = *link;
-        *link = b->next;
-        a->held -= b->size;
-        free(b);
-    }
+    while (*link != NULL)
+        drop(a, link);
     a->used = 0;
     a->failed = false;
     a->cur = NULL;
@@ -78,33 +98,66 @@ void og_arena_reset(og_arena *a)
         enter(a, a->first);
 }
 
+/* Moves an empty block that is large enough to behind the current one and enters it. */
+static bool enter_kept(og_arena *a, size_t size)
+{
+    if (a->cur == NULL)
+        return false;
+    for (block **link = &a->cur->next; *link != NULL; link = &(*link)->next) {
+        block *b = *link;
+        if (b->size < size)
+            continue;
+        *link = b->next;
+        b->next = a->cur->next;
+        a->cur->next = b;
+        enter(a, b);
+        return true;
+    }
+    return false;
+}
+
+/* Frees the blocks that hold nothing, so that small ones of an earlier round do not stand in the
+ * way. */
+static void drop_empty(og_arena *a)
+{
+    if (a->cur == NULL)
+        return;
+    while (a->cur->next != NULL)
+        drop(a, &a->cur->next);
+    if (a->cur == a->first && a->at == block_data(a->cur)) {
+        drop(a, &a->first);
+        a->cur = NULL;
+        a->at = a->end = NULL;
+    }
+}
+
 static bool more(og_arena *a, size_t size)
 {
-    while (a->cur != NULL && a->cur->next != NULL) { /* a block kept from an earlier round */
-        enter(a, a->cur->next);
-        if (a->cur->size >= size)
-            return true;
-    }
+    if (enter_kept(a, size))
+        return true;
+    if (size > a->limit)
+        return false;
+    if (a->held > a->limit - size)
+        drop_empty(a);
+    if (a->held > a->limit - size)
+        return false;
     size_t want = a->held < FIRST_BLOCK ? FIRST_BLOCK : a->held;
     if (want > MAX_BLOCK)
         want = MAX_BLOCK;
-    if (want < size)
-        want = size;
-    if (size > a->limit || a->held > a->limit - size)
-        return false;
-    if (want > a->limit - a->held)
+    if (want < size || want > a->limit - a->held)
         want = size;
     block *b = malloc(HEADER + want);
     if (b == NULL)
         return false;
-    b->next = NULL;
     b->size = want;
-    a->held += want;
-    a->blocks++;
+    b->next = a->cur != NULL ? a->cur->next : NULL;
     if (a->cur != NULL)
         a->cur->next = b;
     else
         a->first = b;
+    ASAN_POISON_MEMORY_REGION(block_data(b), want);
+    a->held += want;
+    a->blocks++;
     enter(a, b);
     return true;
 }
@@ -127,6 +180,7 @@ void *og_arena_alloc(og_arena *a, size_t size)
         return NULL;
     }
     void *p = a->at;
+    ASAN_UNPOISON_MEMORY_REGION(p, size != 0 ? size : 1);
     a->at += n;
     a->used += n;
     if (a->used > a->peak)
@@ -150,11 +204,14 @@ void *og_arena_zalloc(og_arena *a, size_t count, size_t size)
 void *og_arena_grow(og_arena *a, void *old, size_t old_size, size_t new_size)
 {
     size_t had = rounded(old_size);
-    if (old != NULL && new_size <= had)
+    if (old != NULL && new_size <= had) {
+        ASAN_UNPOISON_MEMORY_REGION(old, new_size > old_size ? new_size : old_size);
         return old;
+    }
     if (old != NULL && !a->failed && (char *)old + had == a->at && new_size < SIZE_MAX - ALIGN) {
         size_t extra = rounded(new_size) - had;
         if ((size_t)(a->end - a->at) >= extra) {
+            ASAN_UNPOISON_MEMORY_REGION(old, new_size);
             a->at += extra;
             a->used += extra;
             if (a->used > a->peak)
@@ -175,6 +232,7 @@ void og_arena_shrink(og_arena *a, void *p, size_t old_size, size_t new_size)
         return;
     a->at -= had - keep;
     a->used -= had - keep;
+    ASAN_POISON_MEMORY_REGION(a->at, had - keep);
 }
 
 og_str og_arena_str(og_arena *a, og_str s)

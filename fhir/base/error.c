@@ -4,6 +4,21 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "fhir/base/text.h"
+
+/* A text that filled its room was perhaps cut inside a character: takes the rest of that one off.
+ */
+static void whole_characters(char *text, size_t size)
+{
+    size_t n = strlen(text), at = n;
+    if (n + 1 != size)
+        return;
+    while (at > 0 && ((unsigned char)text[at - 1] & 0xC0) == 0x80)
+        at--;
+    if (at > 0 && og_utf8_length(text + at - 1, n - (at - 1)) == 0)
+        text[at - 1] = '\0';
+}
+
 static void copy_text(char *dst, size_t size, const char *src)
 {
     size_t n = strlen(src);
@@ -11,6 +26,7 @@ static void copy_text(char *dst, size_t size, const char *src)
         n = size - 1;
     memcpy(dst, src, n);
     dst[n] = '\0';
+    whole_characters(dst, size);
 }
 
 void og_error_init(og_error *err)
@@ -29,6 +45,7 @@ og_status og_fail(og_error *err, og_status status, const char *fmt, ...)
         va_start(ap, fmt);
         vsnprintf(err->text, sizeof err->text, fmt, ap);
         va_end(ap);
+        whole_characters(err->text, sizeof err->text);
     }
     return status;
 }

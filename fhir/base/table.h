@@ -16,6 +16,7 @@ typedef struct og_table {
     og_table_entry *entries;
     uint32_t *slots; /* entry number + 1, 0 is free */
     uint32_t count, entry_cap, slot_count;
+    uint64_t seed; /* makes the slots of chosen keys unforeseeable */
 } og_table;
 
 /* An empty table whose memory comes from a. */

@@ -51,7 +51,7 @@ void og_buf_done(og_buf *b)
 void og_buf_clear(og_buf *b)
 {
     b->n = 0;
-    b->failed = false;
+    b->failed = b->full = false;
     if (b->p != NULL)
         b->p[0] = '\0';
 }
@@ -62,7 +62,7 @@ static bool grow(og_buf *b, size_t n)
     if (b->failed)
         return false;
     if (n > b->max || b->n > b->max - n) {
-        b->failed = true;
+        b->failed = b->full = true;
         return false;
     }
     if (b->n + n < b->cap)
@@ -233,25 +233,75 @@ size_t og_utf8_put(uint32_t cp, char *out)
     return 4;
 }
 
-uint32_t og_crc32c(uint32_t crc, const void *data, size_t n)
+/* --- CRC-32C --- */
+
+#define CASTAGNOLI 0x82F63B78u /* reflected */
+
+/* Eight tables: [k][b] is what byte b does to the sum k bytes later. */
+static const uint32_t (*crc_tables(void))[256]
 {
-    static uint32_t table[256];
+    static uint32_t table[8][256];
     static bool ready;
+
+    if (__atomic_load_n(&ready, __ATOMIC_ACQUIRE))
+        return (const uint32_t(*)[256])table;
+    for (uint32_t i = 0; i < 256; i++) { /* every thread that comes here computes the same */
+        uint32_t c = i;
+        for (int k = 0; k < 8; k++)
+            c = (c & 1) != 0 ? c >> 1 ^ CASTAGNOLI : c >> 1;
+        __atomic_store_n(&table[0][i], c, __ATOMIC_RELAXED);
+    }
+    for (uint32_t i = 0; i < 256; i++)
+        for (int k = 1; k < 8; k++) {
+            uint32_t c = __atomic_load_n(&table[k - 1][i], __ATOMIC_RELAXED);
+            c = c >> 8 ^ __atomic_load_n(&table[0][c & 0xFF], __ATOMIC_RELAXED);
+            __atomic_store_n(&table[k][i], c, __ATOMIC_RELAXED);
+        }
+    __atomic_store_n(&ready, true, __ATOMIC_RELEASE);
+    return (const uint32_t(*)[256])table;
+}
+
+uint32_t og__crc32c_portable(uint32_t crc, const void *data, size_t n)
+{
+    const uint32_t(*t)[256] = crc_tables();
     const unsigned char *p = data;
 
-    if (!__atomic_load_n(&ready, __ATOMIC_ACQUIRE)) { /* every thread computes the same table */
-        for (uint32_t i = 0; i < 256; i++) {
-            uint32_t c = i;
-            for (int k = 0; k < 8; k++)
-                c = (c & 1) != 0 ? c >> 1 ^ 0x82F63B78u : c >> 1;
-            __atomic_store_n(&table[i], c, __ATOMIC_RELAXED);
-        }
-        __atomic_store_n(&ready, true, __ATOMIC_RELEASE);
-    }
     crc = ~crc;
-    for (size_t i = 0; i < n; i++)
-        crc = table[(crc ^ p[i]) & 0xFF] ^ crc >> 8;
+    for (; n >= 8; n -= 8, p += 8) {
+        crc ^= (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        crc = t[7][crc & 0xFF] ^ t[6][crc >> 8 & 0xFF] ^ t[5][crc >> 16 & 0xFF] ^ t[4][crc >> 24] ^
+              t[3][p[4]] ^ t[2][p[5]] ^ t[1][p[6]] ^ t[0][p[7]];
+    }
+    for (; n != 0; n--, p++)
+        crc = t[0][(crc ^ *p) & 0xFF] ^ crc >> 8;
     return ~crc;
+}
+
+#ifdef __x86_64__
+__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const void *data,
+                                                               size_t n)
+{
+    const unsigned char *p = data;
+    uint64_t c = (uint32_t)~crc;
+
+    for (; n >= 8; n -= 8, p += 8) {
+        uint64_t w;
+        memcpy(&w, p, 8);
+        c = __builtin_ia32_crc32di(c, w);
+    }
+    for (; n != 0; n--, p++)
+        c = __builtin_ia32_crc32qi((uint32_t)c, *p);
+    return ~(uint32_t)c;
+}
+#endif
+
+uint32_t og_crc32c(uint32_t crc, const void *data, size_t n)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("sse4.2"))
+        return crc32c_sse42(crc, data, n);
+#endif
+    return og__crc32c_portable(crc, data, n);
 }
 
 uint32_t og_murmur2(const void *data, size_t n)

@@ -41,6 +41,8 @@ static inline bool og_str_ends(og_str a, og_str suffix)
 }
 static inline og_str og_str_from(og_str a, size_t at)
 {
+    if (a.n == 0) /* p may be NULL, to which nothing can be added */
+        return a;
     return at >= a.n ? (og_str){a.p + a.n, 0} : (og_str){a.p + at, a.n - at};
 }
 /* Position of a byte, or -1. */
@@ -62,6 +64,7 @@ typedef struct og_buf {
     char *p;
     size_t n, cap, max;
     bool failed;
+    bool full; /* failed because of the maximum, not for lack of memory */
 } og_buf;
 
 void og_buf_init(og_buf *b, size_t max_bytes);
@@ -93,6 +96,8 @@ size_t og_utf8_put(uint32_t cp, char *out);
 
 /* CRC-32C (Castagnoli); start with crc 0, feed the result back for more. */
 uint32_t og_crc32c(uint32_t crc, const void *p, size_t n);
+/* The same without the processor's own instruction; for machines that lack it, and for its test. */
+uint32_t og__crc32c_portable(uint32_t crc, const void *p, size_t n);
 /* MurmurHash2 as Kafka's Java clients compute it (org.apache.kafka.common.utils.Utils.murmur2). */
 uint32_t og_murmur2(const void *p, size_t n);
 

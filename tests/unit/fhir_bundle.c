@@ -351,7 +351,7 @@ static void extracts_with_references_resolved(void **state)
         resource_in(og_buf_str(&out));
         og_buf_done(&out);
         og_buf_init(&out, 20);
-        assert_int_equal(fhir_bundle_extract(b, &e, &out, NULL), OG_NOMEM);
+        assert_int_equal(fhir_bundle_extract(b, &e, &out, NULL), OG_LIMIT);
         og_buf_done(&out);
     }
 }
