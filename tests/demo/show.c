@@ -383,6 +383,11 @@ static og_status start_replay(show *s, og_error *err)
         argv[n++] = "--rate";
         argv[n++] = "500";
     }
+    if (s->sample) { /* as a stream and not in one gulp: cards come, and some are taken back by
+                        later events */
+        argv[n++] = "--rate";
+        argv[n++] = "15";
+    }
     for (size_t i = 0; i < s->o.file_count; i++)
         argv[n++] = s->o.files[i];
     const child_options o = {.argv = argv,
