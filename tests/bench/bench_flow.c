@@ -22,7 +22,7 @@
 #include "connectors/http_server.h"
 #include "connectors/kafka.h"
 
-enum { PARTITIONS = 4, POLL_MS = 100, WARM_UP = 200 };
+enum { PARTITIONS = 8, POLL_MS = 100, WARM_UP = 200 };
 
 typedef struct bench {
     uv_loop_t loop;
@@ -300,16 +300,22 @@ static void on_exit_daemon(uv_process_t *process, int64_t status, int signal_num
 
 static void start_daemon(bench *b)
 {
-    char env[8][512];
+    char env[9][512];
     snprintf(env[0], sizeof env[0], "OSTEOGUARD_KAFKA_BOOTSTRAP=%s", b->bootstrap);
     snprintf(env[1], sizeof env[1], "OSTEOGUARD_EHR_URL=%s", b->url);
     snprintf(env[2], sizeof env[2], "OSTEOGUARD_STORE_DIR=%s", b->store);
     snprintf(env[3], sizeof env[3], "OSTEOGUARD_CONTENT_DIR=%s", b->content);
     snprintf(env[4], sizeof env[4], "OSTEOGUARD_HTTP_LISTEN=127.0.0.1:0");
     snprintf(env[5], sizeof env[5], "OSTEOGUARD_HTTP_PORT_FILE=%s", b->port_file);
-    snprintf(env[6], sizeof env[6], "OSTEOGUARD_LOG_LEVEL=warning");
+    snprintf(env[6], sizeof env[6], "OSTEOGUARD_LOG_LEVEL=warn");
     snprintf(env[7], sizeof env[7], "OSTEOGUARD_CLOCK_START=2026-03-01T09:00:00+01:00");
-    char *environment[] = {env[0], env[1], env[2], env[3], env[4], env[5], env[6], env[7], NULL};
+    /* The embedded broker answers a fetch only when this time is over; a real one answers at once.
+     */
+    snprintf(
+        env[8], sizeof env[8],
+        "OSTEOGUARD_KAFKA_CONSUMER_PROPERTIES={fetch.wait.max.ms: 2, fetch.error.backoff.ms: 2}");
+    char *environment[] = {env[0], env[1], env[2], env[3], env[4],
+                           env[5], env[6], env[7], env[8], NULL};
     char *arguments[] = {(char *)b->osteoguard, "serve", "-c", (char *)b->config, NULL};
     uv_stdio_container_t io[3] = {{.flags = UV_IGNORE},
                                   {.flags = UV_INHERIT_FD, .data.fd = 2},
