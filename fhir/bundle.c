@@ -349,7 +349,8 @@ og_status fhir_bundle_extract(const fhir_bundle *b, const fhir_entry *e, og_buf 
     }
     og_buf_add(out, from, (size_t)(raw.p + raw.n - from));
     if (out->full)
-        return og_fail(err, OG_LIMIT, "a resource of the Bundle is larger than %zu bytes", out->max);
+        return og_fail(err, OG_LIMIT, "a resource of the Bundle is larger than %zu bytes",
+                       out->max);
     if (og_buf_failed(out) || og_arena_failed(b->a))
         return og_fail(err, OG_NOMEM, "no memory for a resource of the Bundle");
     return OG_OK;

@@ -135,7 +135,7 @@ static bool more(og_arena *a, size_t size)
 {
     if (enter_kept(a, size))
         return true;
-    if (size > a->limit)
+    if (size > a->limit || size > SIZE_MAX - HEADER)
         return false;
     if (a->held > a->limit - size)
         drop_empty(a);

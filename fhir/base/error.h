@@ -1,8 +1,8 @@
 /* Errors: one status, one place, one sentence.
  *
  * A function that can fail for more than one reason returns og_status and fills a caller-owned
- * og_error, which may be NULL and fits on the stack. The first error wins: later calls of og_fail on
- * the same og_error keep what stands there. Every layer adds the place that it knows. */
+ * og_error, which may be NULL and fits on the stack. The first error wins: later calls of og_fail
+ * on the same og_error keep what stands there. Every layer adds the place that it knows. */
 #ifndef OG_BASE_ERROR_H
 #define OG_BASE_ERROR_H
 
@@ -35,17 +35,18 @@ typedef enum og_status {
 
 typedef struct og_error {
     og_status status;
-    char origin[256];        /* file or topic; empty when unknown */
-    uint32_t line, column;   /* 1-based; 0 when unknown */
-    int32_t partition;       /* meaningful when has_record */
-    int64_t offset;          /* Kafka offset when has_record */
-    int has_record;          /* partition and offset are set */
-    int64_t byte;            /* 0-based byte position in the input; -1 when unknown */
-    char path[256];          /* FHIR or JSON path; empty when unknown */
-    char text[512];          /* one sentence without a full stop, no patient data */
+    char origin[256];      /* file or topic; empty when unknown */
+    uint32_t line, column; /* 1-based; 0 when unknown */
+    int32_t partition;     /* meaningful when has_record */
+    int64_t offset;        /* Kafka offset when has_record */
+    int has_record;        /* partition and offset are set */
+    int64_t byte;          /* 0-based byte position in the input; -1 when unknown */
+    char path[256];        /* FHIR or JSON path; empty when unknown */
+    char text[512];        /* one sentence without a full stop, no patient data */
 } og_error;
 
-/* Collects many errors (loading content): fn is called once for each. count is raised by og_report_add. */
+/* Collects many errors (loading content): fn is called once for each. count is raised by
+ * og_report_add. */
 typedef struct og_report {
     void (*fn)(void *ctx, const og_error *err);
     void *ctx;
@@ -55,10 +56,12 @@ typedef struct og_report {
 /* Prepares *err; must be called before first use. NULL is accepted. */
 void og_error_init(og_error *err);
 
-/* Records the first failure and returns `status` (always, so that `return og_fail(...)` reads well). */
+/* Records the first failure and returns `status` (always, so that `return og_fail(...)` reads
+ * well). */
 og_status og_fail(og_error *err, og_status status, const char *fmt, ...) OG_PRINTF(3, 4);
 
-/* Add a place to an error that has none of this kind yet; nothing happens when err is NULL or OK. */
+/* Add a place to an error that has none of this kind yet; nothing happens when err is NULL or OK.
+ */
 void og_error_origin(og_error *err, const char *origin);
 void og_error_at(og_error *err, uint32_t line, uint32_t column);
 void og_error_record(og_error *err, const char *topic, int32_t partition, int64_t offset);

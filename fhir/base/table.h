@@ -1,5 +1,5 @@
-/* A hash map from text to pointer that lives in an arena. Keys are borrowed: they must live as long as
- * the table. Insertion order is kept (iterate entries[0..count)). */
+/* A hash map from text to pointer that lives in an arena. Keys are borrowed: they must live as long
+ * as the table. Insertion order is kept (iterate entries[0..count)). */
 #ifndef OG_BASE_TABLE_H
 #define OG_BASE_TABLE_H
 

@@ -15,7 +15,7 @@ typedef struct og_str {
     size_t n;
 } og_str;
 
-#define OG_STR(lit)  ((og_str){(lit), sizeof(lit) - 1})
+#define OG_STR(lit)   ((og_str){(lit), sizeof(lit) - 1})
 #define OG_STR_ARG(s) ((int)(s).n), ((s).p != NULL ? (s).p : "") /* for printf's %.*s */
 
 static inline og_str og_str_of(const char *c)
@@ -58,8 +58,8 @@ bool og_str_ieq(og_str a, og_str b);
 /* FNV-1a based 64-bit hash. */
 uint64_t og_str_hash(og_str a);
 
-/* A growable buffer that is born with its maximum. After a failure (no memory, over the maximum) every
- * further call does nothing and og_buf_failed() says so: check once at the end. */
+/* A growable buffer that is born with its maximum. After a failure (no memory, over the maximum)
+ * every further call does nothing and og_buf_failed() says so: check once at the end. */
 typedef struct og_buf {
     char *p;
     size_t n, cap, max;
@@ -68,8 +68,8 @@ typedef struct og_buf {
 } og_buf;
 
 void og_buf_init(og_buf *b, size_t max_bytes);
-void og_buf_done(og_buf *b);                /* frees; accepts a zeroed one */
-void og_buf_clear(og_buf *b);               /* empty again, memory kept, failure forgotten */
+void og_buf_done(og_buf *b);  /* frees; accepts a zeroed one */
+void og_buf_clear(og_buf *b); /* empty again, memory kept, failure forgotten */
 void og_buf_add(og_buf *b, const void *p, size_t n);
 void og_buf_adds(og_buf *b, og_str s);
 void og_buf_addz(og_buf *b, const char *c); /* terminated C string */
@@ -84,22 +84,23 @@ static inline bool og_buf_failed(const og_buf *b)
     return b->failed;
 }
 
-/* Position of the first byte that is not valid UTF-8 (RFC 3629: no surrogates, no overlong forms), or
- * s.n when all is valid. */
+/* Position of the first byte that is not valid UTF-8 (RFC 3629: no surrogates, no overlong forms),
+ * or s.n when all is valid. */
 size_t og_utf8_check(og_str s);
-/* Length of the valid sequence that begins at p (1 to 4), or 0 when none does. n > 0 bytes are readable. */
-size_t og_utf8_length(const char *p, size_t n);
+/* Length of the valid sequence that begins at s (1 to 4), or 0 when none does. n > 0 bytes are
+ * readable. */
+size_t og_utf8_length(const char *s, size_t n);
 /* Decodes one code point at s.p[*at], advances *at; 0xFFFD and one byte on bad input. at < s.n. */
 uint32_t og_utf8_next(og_str s, size_t *at);
 /* Writes cp as UTF-8 into out (4 bytes room), returns the length. */
 size_t og_utf8_put(uint32_t cp, char *out);
 
 /* CRC-32C (Castagnoli); start with crc 0, feed the result back for more. */
-uint32_t og_crc32c(uint32_t crc, const void *p, size_t n);
+uint32_t og_crc32c(uint32_t crc, const void *data, size_t n);
 /* The same without the processor's own instruction; for machines that lack it, and for its test. */
-uint32_t og__crc32c_portable(uint32_t crc, const void *p, size_t n);
+uint32_t og__crc32c_portable(uint32_t crc, const void *data, size_t n);
 /* MurmurHash2 as Kafka's Java clients compute it (org.apache.kafka.common.utils.Utils.murmur2). */
-uint32_t og_murmur2(const void *p, size_t n);
+uint32_t og_murmur2(const void *data, size_t n);
 
 /* Line and column (1-based, column in bytes) of a byte position. */
 void og_text_place(og_str text, size_t at, uint32_t *ret_line, uint32_t *ret_column);
