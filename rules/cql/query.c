@@ -243,7 +243,7 @@ static void take_row(query *s)
         v = cql__eval(run, q->ret);
         /* A return that says nothing of the row still rests on it. */
         for (uint32_t i = 0; v.from == NULL && v.kind != CQL_ELEMENT && i < q->source_count; i++)
-            v = cql__resting_on(run, v, &run->frame[q->sources[i].slot], 1);
+            cql__rest_on(run, &v, &run->frame[q->sources[i].slot], 1);
     } else {
         v = row_value(s);
     }

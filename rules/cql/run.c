@@ -85,40 +85,27 @@ const cql_source *cql__join_sources(cql_run *run, const cql_source *a, const cql
     return &j->head;
 }
 
-const cql_source *cql__sources_of(cql_run *run, cql_value v)
+/* A loop where a recursion would read better: a value may be nested as deep as an evaluation has
+ * steps. */
+const cql_source *cql__sources_of(cql_run *run, const cql_value *v)
 {
-    const cql_value *items = NULL;
-    size_t count = 0;
-    if (v.from != NULL)
-        return v.from;
-    if (v.kind == CQL_LIST) {
-        items = v.list->items;
-        count = v.list->count;
-    } else if (v.kind == CQL_TUPLE) {
-        items = v.tuple->items;
-        count = v.tuple->count;
-    } else if (v.kind == CQL_INTERVAL) {
-        return cql__join_sources(run, v.interval->low.from, v.interval->high.from);
+    const cql_value *items = v;
+    size_t count = 1;
+    while (count == 1 && items->from == NULL) {
+        v = items;
+        if (v->kind == CQL_INTERVAL)
+            return cql__join_sources(run, v->interval->low.from, v->interval->high.from);
+        count = v->kind == CQL_LIST ? v->list->count : v->kind == CQL_TUPLE ? v->tuple->count : 0;
+        items = v->kind == CQL_LIST ? v->list->items : v->kind == CQL_TUPLE ? v->tuple->items : v;
     }
-    if (count == 0)
-        return NULL;
     if (count == 1)
-        return cql__sources_of(run, items[0]);
-    cql__join *j = new_join(run);
+        return items->from;
+    cql__join *j = count != 0 ? new_join(run) : NULL;
     if (j == NULL)
         return NULL;
     j->items = items;
     j->count = count;
     return &j->head;
-}
-
-cql_value cql__resting_on(cql_run *run, cql_value v, const cql_value *on, size_t count)
-{
-    if (v.from != NULL || v.kind == CQL_ELEMENT)
-        return v;
-    for (size_t i = 0; i < count; i++)
-        v.from = cql__join_sources(run, v.from, cql__sources_of(run, on[i]));
-    return v;
 }
 
 typedef struct collector {
@@ -184,7 +171,7 @@ static void collect(collector *c, const cql_source *from)
             continue;
         j->mark = c->run->collections;
         for (size_t i = j->count; i-- > 0;)
-            push_source(c, cql__sources_of(c->run, j->items[i]));
+            push_source(c, cql__sources_of(c->run, &j->items[i]));
         push_source(c, j->right);
         push_source(c, j->left);
     }
@@ -197,7 +184,7 @@ size_t cql_run_sources(cql_run *run, const cql_define *d, const fhir_resource *c
     if (d->kind == CQL__FUNCTION_DEF || run->cells[d->index].state != CQL__DONE)
         return 0;
     run->collections++;
-    collect(&c, cql__sources_of(run, run->cells[d->index].value));
+    collect(&c, cql__sources_of(run, &run->cells[d->index].value));
     *ret = c.found;
     return c.failed ? 0 : c.count;
 }

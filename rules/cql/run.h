@@ -104,9 +104,16 @@ cql_value cql__no_memory(cql_run *run);
 
 /* What a and b rest on together. */
 const cql_source *cql__join_sources(cql_run *run, const cql_source *a, const cql_source *b);
-const cql_source *cql__sources_of(cql_run *run, cql_value v);
-/* v, resting also on what `on` rests on unless it knows better already. */
-cql_value cql__resting_on(cql_run *run, cql_value v, const cql_value *on, size_t count);
+const cql_source *cql__sources_of(cql_run *run, const cql_value *v);
+/* Lets v rest also on what `on` rests on, unless it knows better already. */
+static inline void cql__rest_on(cql_run *run, cql_value *v, const cql_value *on, size_t count)
+{
+    if (v->from != NULL || v->kind == CQL_ELEMENT)
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (on[i].from != NULL || on[i].kind >= CQL_INTERVAL) /* or has values inside */
+            v->from = cql__join_sources(run, v->from, cql__sources_of(run, &on[i]));
+}
 
 /* A list that grows in the arena. */
 typedef struct cql__items {

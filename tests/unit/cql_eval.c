@@ -492,6 +492,34 @@ static void results_remember_their_resources(void **state)
     fixture_free(f);
 }
 
+/* { { { ... } } }, as deep as the list is long: nothing that walks it may recurse on it. */
+static void deep_values_do_no_harm(void **state)
+{
+    (void)state;
+    fixture *f = fixture_new();
+    problems p = {0};
+    assert_int_equal(
+        add_defs(
+            f->set,
+            "{'name':'Deep','expression':{'type':'Aggregate','source':{'type':'Expand','operand':[{"
+            "'type':"
+            "'Interval','low':$I(1),'high':$I(90000)},{'type':'Quantity','value':1,'unit':'1'}]},"
+            "'initialValue':$I(0),'iteration':{'type':'List','element':[{'type':'Total'}]}}},"
+            "{'name':'Exists','expression':{'type':'Exists','operand':$R(Deep)}},"
+            "{'name':'Same','expression':{'type':'Equal','operand':[$R(Deep),$R(Deep)]}},"
+            "{'name':'Down','expression':{'type':'Count','source':{'type':'Descendents','source':$"
+            "R(Deep)}}}",
+            &p),
+        OG_OK);
+    start(f);
+    (void)value_of(f, "Deep");
+    assert_string_equal(value_of(f, "Exists"), "true");
+    assert_string_equal(sources_of(f, "Deep"), "");
+    assert_int_equal(value_of(f, "Same")[0], '!');
+    (void)value_of(f, "Down");
+    fixture_free(f);
+}
+
 static void explanations_show_places_and_values(void **state)
 {
     (void)state;
@@ -561,6 +589,7 @@ int main(void)
         cmocka_unit_test(the_clock_is_given),
         cmocka_unit_test(context_unfiltered_sees_a_list),
         cmocka_unit_test(results_remember_their_resources),
+        cmocka_unit_test(deep_values_do_no_harm),
         cmocka_unit_test(explanations_show_places_and_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
