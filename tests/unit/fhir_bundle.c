@@ -24,7 +24,7 @@ static int free_arena(void **state)
 static fhir_resource resource_in(og_str text)
 {
     fhir_doc *d = og_arena_zalloc(arena, 1, sizeof *d);
-    fhir_resource r;
+    fhir_resource r = {0};
     og_error err;
     og_error_init(&err);
     if (fhir_decode(arena, text, NULL, d, &err) != OG_OK ||
