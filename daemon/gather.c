@@ -598,18 +598,6 @@ static void take_delete(gather *g, place *at, og_str type, og_str id)
     produce(g, at, &r, OUT_RECORD);
 }
 
-static bool is_fhir_id(og_str id)
-{
-    for (size_t i = 0; i < id.n; i++) {
-        char c = id.p[i];
-        bool good = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                    c == '-' || c == '.';
-        if (!good)
-            return false;
-    }
-    return id.n > 0 && id.n <= 64;
-}
-
 /* A null value: the key has to say what is deleted, as `Type/id`. */
 static void take_null(gather *g, place *at, og_str key)
 {
@@ -617,7 +605,7 @@ static void take_null(gather *g, place *at, og_str key)
     og_str type = {key.p, slash < 0 ? 0 : (size_t)slash};
     og_str id = slash < 0 ? type : og_str_from(key, (size_t)slash + 1);
     at->original = key;
-    if (!fhir_type_is_concrete_resource(fhir_type_of(type)) || !is_fhir_id(id))
+    if (!fhir_type_is_concrete_resource(fhir_type_of(type)) || !fhir_id_usable(id))
         dead(g, at, GATHER_NO_KEY, OG_INVALID, "a null value, and its key is not Type/id");
     else
         take_delete(g, at, type, id);

@@ -87,7 +87,7 @@ static bool read_key(og_str key, record *ret)
     ret->patient = (og_str){key.p + first + 1, (size_t)(last - first - 1)};
     ret->type = (og_str){what.p, (size_t)slash};
     ret->id = og_str_from(what, (size_t)slash + 1);
-    return ret->type.n <= 64 && ret->id.n <= 64 &&
+    return ret->type.n <= 64 && fhir_id_usable(ret->id) &&
            (ret->patient.n == 0 || record_patient_valid(ret->patient));
 }
 

@@ -432,6 +432,9 @@ static inline void world_take_results(world *w, int p)
     c->same += b->counts.same;
     c->stale += b->counts.stale;
     c->bad += b->counts.bad;
+    for (size_t i = 0; i < b->failure_count; i++)
+        print_message("failure: %.*s %s %s\n", OG_STR_ARG(b->failures[i].rule),
+                      b->failures[i].error.text, b->failures[i].error.path);
     c->evaluations += b->counts.evaluations;
     c->evaluation_failures += b->counts.evaluation_failures;
     c->opened += b->counts.opened;
