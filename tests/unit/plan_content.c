@@ -220,7 +220,7 @@ static void elm_belongs_to_its_cql(void **state)
              sizeof cql - 1);
     snprintf(elm, sizeof elm,
              "{\"library\":{\"annotation\":[{\"type\":\"OsteoguardSource\",\"source\":\"%s\"}],%s",
-             mark, BASIC + strlen("{\"library\":{"));
+             mark, &BASIC[strlen("{\"library\":{")]);
     fixture_good(&f, fixture_load(&f, NULL, "T.cql", cql, "elm/T.json", elm, NULL));
     fixture_free(&f);
     assert_int_not_equal(

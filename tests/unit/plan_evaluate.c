@@ -15,20 +15,30 @@
     "came to mind "                                                                                \
     "about the patient, the drug, the kidney and the w\u00f6ather of the day"
 
-#define LIBRARY_T                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           \
-    LIBRARY(                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                \
-        "T", "", "",                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        \
-        "," DEF("Yes", YES) "," DEF("No", NO) "," DEF(                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      \
-            "Null", NIL) "," DEF("Fails", FAILS) "," DEF("Text",                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            \
-                                                         STR("Denosumab stopped\\n 118  days "                                                                                                                                                                                                                                                                                                                                                                                                                                                              \
-                                                             "ago")) "," DEF("Long", STR(LONG_TEXT)) "," DEF("Number", INT("7")) "," DEF("Critical", STR("critical")) "," DEF("Nonsense", STR("severe")) "," DEF("Soon", DATE("2026", "3", "2")) "," DEF("Later", DATE("2026", "5", "1")) "," DEF("Past", DATE("2026", "1", "1")) "," DEF("Rows",                                                                                                                                                                                                           \
-                                                                                                                                                                                                                                                                                                                                          LIST(ROW(                                                                                                                                                                                                         \
-                                                                                                                                                                                                                                                                                                                                              STR("Creatinine"),                                                                                                                                                                                            \
-                                                                                                                                                                                                                                                                                                                                              STR("124 umol/L"),                                                                                                                                                                                            \
-                                                                                                                                                                                                                                                                                                                                              STR("2026-02-27"), STR("Observation/1")) ",NULL," ROW(STR("a|b*c"),                                                                                                                                           \
-                                                                                                                                                                                                                                                                                                                                                                                                    STR("<0.3"), NIL, NIL))) "," DEF("Bad Rows", LIST("{\"type\":\"Tuple\",\"element\":[{\"name\":\"lable\",\"value\":" STR("x") "}]}")) "," DEF("No Rows", \
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 LIST(      \
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                     "")))
+/* clang-format off */
+#define ROWS                                                                                       \
+    ROW(STR("Creatinine"), STR("124 umol/L"), STR("2026-02-27"), STR("Observation/1"))             \
+    ",NULL,"                                                                                       \
+    ROW(STR("a|b*c"), STR("<0.3"), NIL, NIL)
+#define BAD_ROW "{\"type\":\"Tuple\",\"element\":[{\"name\":\"lable\",\"value\":" STR("x") "}]}"
+#define LIBRARY_T                                                                                  \
+    LIBRARY("T", "", "",                                                                           \
+            "," DEF("Yes", YES)                                                                    \
+            "," DEF("No", NO)                                                                      \
+            "," DEF("Null", NIL)                                                                   \
+            "," DEF("Fails", FAILS)                                                                \
+            "," DEF("Text", STR("Denosumab stopped\\n 118  days ago"))                             \
+            "," DEF("Long", STR(LONG_TEXT))                                                        \
+            "," DEF("Number", INT("7"))                                                            \
+            "," DEF("Critical", STR("critical"))                                                   \
+            "," DEF("Nonsense", STR("severe"))                                                     \
+            "," DEF("Soon", DATE("2026", "3", "2"))                                                \
+            "," DEF("Later", DATE("2026", "5", "1"))                                               \
+            "," DEF("Past", DATE("2026", "1", "1"))                                                \
+            "," DEF("Rows", LIST(ROWS))                                                            \
+            "," DEF("Bad Rows", LIST(BAD_ROW))                                                     \
+            "," DEF("No Rows", LIST("")))
+/* clang-format on */
 
 /* CQL null inside a list, spelt short above. */
 #define T_ELM library_t()
@@ -146,122 +156,114 @@ static void a_failing_rule_costs_only_itself(void **state)
     }
 }
 
+/* clang-format off */
+static const char complete_card[] =
+    "{\"summary\":\"Denosumab stopped 118 days ago\",\"indicator\":\"critical\","
+    "\"detail\":\"Why it matters.\\n\\n"
+    "| Finding | Value | Date | Source |\\n| --- | --- | --- | --- |\\n"
+    "| Creatinine | 124 umol/L | 2026-02-27 | Observation/1 |\\n"
+    "| a\\\\|b\\\\*c | \\\\<0.3 |  |  |\","
+    "\"source\":{\"label\":\"A source\",\"url\":\"https://example.org/source\","
+    "\"topic\":{\"system\":\"https://osteoguard.org/rule\",\"code\":\"R1\",\"display\":\"Title of R1\"}},"
+    "\"suggestions\":[{\"label\":\"Give it\",\"uuid\":\"x\",\"isRecommended\":true,"
+    "\"actions\":[{\"type\":\"create\",\"description\":\"Draft order\",\"resource\":{"
+    "\"resourceType\":\"MedicationRequest\",\"status\":\"draft\",\"intent\":\"proposal\","
+    "\"priority\":\"routine\",\"medicationCodeableConcept\":{\"text\":\"Zoledronic acid\"},"
+    "\"dosageInstruction\":[{\"text\":\"hello\",\"doseAndRate\":[{\"doseQuantity\":{\"value\":4.0,"
+    "\"unit\":\"mg\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"mg\"}}]}],"
+    "\"subject\":{\"reference\":\"Patient/p1\"}}}]},{\"label\":\"Ask\",\"uuid\":\"x\"}],"
+    "\"selectionBehavior\":\"at-most-one\","
+    "\"overrideReasons\":[{\"system\":\"s\",\"code\":\"c\",\"display\":\"d\"}],"
+    "\"links\":[{\"label\":\"More\",\"url\":\"https://example.org/more\",\"type\":\"absolute\"}],"
+    "\"extension\":{\"org.osteoguard.alert\":{\"id\":\"x\",\"rule\":\"R1\",\"slot\":\"dose 9\","
+    "\"definition\":\"https://example.org/PlanDefinition/R1\",\"version\":\"7\"},"
+    "\"org.osteoguard.evidence\":[{\"label\":\"Creatinine\",\"value\":\"124 umol/L\","
+    "\"date\":\"2026-02-27\",\"reference\":\"Observation/1\"},{\"label\":\"a|b*c\",\"value\":\"<0.3\"}]}}";
+
+#define ZOLEDRONATE                                                                                \
+    "{\"resourceType\":\"ActivityDefinition\",\"id\":\"zol\",\"status\":\"active\","               \
+    "\"kind\":\"MedicationRequest\",\"priority\":\"routine\",\"description\":\"Draft order\","     \
+    "\"productCodeableConcept\":{\"text\":\"Zoledronic acid\"},"                                   \
+    "\"dosage\":[{\"text\":\"old\",\"doseAndRate\":[{\"doseQuantity\":{\"value\":3}}]}],"          \
+    "\"dynamicValue\":[{\"path\":\"dosageInstruction[0].text\",\"expression\":" EXPR("Hello") "}," \
+    "{\"path\":\"dosageInstruction[0].doseAndRate[0].doseQuantity\",\"expression\":" EXPR("Dose") "}]}"
+#define COMPLETE_HEAD                                                                              \
+    ",\"contained\":[" ZOLEDRONATE "],\"extension\":["                                             \
+    OG_EXT("override-reason", "\"valueCoding\":{\"system\":\"s\",\"code\":\"c\",\"display\":\"d\"}") "]"
+#define COMPLETE_ACTION                                                                            \
+    ",\"description\":\"Why it matters.\",\"selectionBehavior\":\"at-most-one\",\"dynamicValue\":["\
+    "{\"path\":\"title\",\"expression\":" EXPR("Text") "},"                                        \
+    "{\"path\":\"priority\",\"expression\":" EXPR("Critical") "}],\"extension\":["                 \
+    OG_EXT("evidence", "\"valueExpression\":" EXPR("Rows")) ","                                    \
+    OG_EXT("slot", "\"valueString\":\"dose 9\"") "],\"action\":["                                  \
+    "{\"id\":\"zol\",\"title\":\"Give it\",\"precheckBehavior\":\"yes\",\"definitionCanonical\":\"#zol\"}," \
+    "{\"title\":\"Ask\"},{\"title\":\"Never\",\"condition\":[" WHEN("Null") "]}]"
+#define LINK                                                                                       \
+    ",{\"type\":\"documentation\",\"label\":\"More\",\"url\":\"https://example.org/more\"}"
+/* clang-format on */
+
+/* Copies text to out with `extra` put behind the first `part`. */
+static void insert(char *out, size_t size, const char *text, const char *part, const char *extra)
+{
+    const char *at = strstr(text, part);
+    assert_non_null(at);
+    at += strlen(part);
+    int n = snprintf(out, size, "%.*s%s%s", (int)(at - text), text, extra, at);
+    assert_true(n > 0 && (size_t)n < size);
+}
+
+/* Where a computed uuid begins at p, the text up to its first character; else 0. */
+static size_t uuid_at(const char *p)
+{
+    static const char *const heads[] = {"\"uuid\":\"", "\"org.osteoguard.alert\":{\"id\":\""};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+        if (strncmp(p, heads[i], strlen(heads[i])) == 0)
+            return strlen(heads[i]);
+    return 0;
+}
+
+/* Equal but for uuids: "x" in want stands for any of version 5. */
+static void same_but_uuids(og_str have, const char *want)
+{
+    size_t h = 0;
+    while (*want != '\0' && h < have.n) {
+        size_t head = uuid_at(want);
+        if (head != 0) {
+            assert_memory_equal(want, have.p + h, head);
+            h += head;
+            want += head + 1;
+            assert_int_equal(have.p[h + 14], '5');
+            h += 36;
+        } else if (*want++ != have.p[h++]) {
+            fail_msg("differs at \"%.40s\"\nhave \"%.*s\"", want - 1, (int)(have.n - h + 1),
+                     have.p + h - 1);
+        }
+    }
+    assert_int_equal(*want, '\0');
+    assert_int_equal(h, have.n);
+}
+
 static void a_card_is_complete(void **state)
 {
-    static const char want[] =
-        "{\"summary\":\"Denosumab stopped 118 days ago\",\"indicator\":\"critical\","
-        "\"detail\":\"Why it matters.\\n\\n| Finding | Value | Date | Source |\\n| --- | --- | --- "
-        "| --- |\\n"
-        "| Creatinine | 124 umol/L | 2026-02-27 | Observation/1 |\\n| a\\\\|b\\\\*c | \\\\<0.3 |  "
-        "|  |\","
-        "\"source\":{\"label\":\"A "
-        "source\",\"url\":\"https://example.org/source\",\"topic\":{\"system\":"
-        "\"https://osteoguard.org/rule\",\"code\":\"R1\",\"display\":\"Title of R1\"}},"
-        "\"suggestions\":[{\"label\":\"Give "
-        "it\",\"uuid\":\"ec3dcd1d\",\"isRecommended\":true,\"actions\":[{\"type\":\"create\","
-        "\"description\":\"Draft order\","
-        "\"resource\":{\"resourceType\":\"MedicationRequest\",\"status\":\"draft\",\"intent\":"
-        "\"proposal\",\"priority\":\"routine\","
-        "\"medicationCodeableConcept\":{\"text\":\"Zoledronic acid\"},"
-        "\"dosageInstruction\":[{\"text\":\"hello\",\"doseAndRate\":[{\"doseQuantity\":{\"value\":"
-        "4.0,\"unit\":\"mg\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"mg\"}}]}],"
-        "\"subject\":{\"reference\":\"Patient/p1\"}}}]},{\"label\":\"Ask\",\"uuid\":\"x\"}],"
-        "\"selectionBehavior\":\"at-most-one\","
-        "\"overrideReasons\":[{\"system\":\"s\",\"code\":\"c\",\"display\":\"d\"}],"
-        "\"links\":[{\"label\":\"More\",\"url\":\"https://example.org/"
-        "more\",\"type\":\"absolute\"}],"
-        "\"extension\":{\"org.osteoguard.alert\":{\"id\":\"x\",\"rule\":\"R1\",\"slot\":\"dose "
-        "9\",\"definition\":\"https://example.org/PlanDefinition/R1\",\"version\":\"7\"},"
-        "\"org.osteoguard.evidence\":[{\"label\":\"Creatinine\",\"value\":\"124 "
-        "umol/L\",\"date\":\"2026-02-27\",\"reference\":\"Observation/"
-        "1\"},{\"label\":\"a|b*c\",\"value\":\"<0.3\"}]}}";
-    static const char activity[] =
-        "{\"resourceType\":\"ActivityDefinition\",\"id\":\"zol\",\"status\":\"active\",\"kind\":"
-        "\"MedicationRequest\",\"priority\":\"routine\",\"description\":\"Draft order\","
-        "\"productCodeableConcept\":{\"text\":\"Zoledronic "
-        "acid\"},\"dosage\":[{\"text\":\"old\",\"doseAndRate\":[{\"doseQuantity\":{\"value\":3}}]}]"
-        ","
-        "\"dynamicValue\":[{\"path\":\"dosageInstruction[0].text\",\"expression\":" EXPR(
-            "Hello") "},{\"path\":\"dosageInstruction[0].doseAndRate[0].doseQuantity\","
-                     "\"expression\":" EXPR("Dose") "}]}";
-    char elm[16384], rule[16384], expected[8192];
-    const char *lib = T_ELM, *end;
+    char elm[16384], rule[16384];
+    const char *more = "," DEF("Hello", STR("hello")) "," DEF(
+        "Dose", "{\"type\":\"Quantity\",\"value\":4.0,\"unit\":\"mg\"}");
     fixture f;
     (void)state;
 
-    end = lib + strlen(lib) - 4;
-    snprintf(elm, sizeof elm, "%.*s,%s,%s%s", (int)(end - lib), lib, DEF("Hello", STR("hello")),
-             DEF("Dose", "{\"type\":\"Quantity\",\"value\":4.0,\"unit\":\"mg\"}"), end);
-    const char *base = RULE(
-        "R1", "Yes",
-        ",\"contained\":[@],\"extension\":[" OG_EXT(
-            "override-reason",
-            "\"valueCoding\":{\"system\":\"s\",\"code\":\"c\",\"display\":\"d\"}") "]",
-        ",\"description\":\"Why it "
-        "matters.\",\"selectionBehavior\":\"at-most-one\",\"dynamicValue\":[{\"path\":\"title\","
-        "\"expression\":" EXPR("Text") "},{\"path\":\"priority\",\"expression\":" EXPR(
-            "Critical") "}],"
-                        "\"extension\":[" OG_EXT(
-                            "evidence", "\"valueExpression\":" EXPR(
-                                            "Rows")) "," OG_EXT("slot", "\"valueString\":\"dose "
-                                                                        "9\"") "],"
-                                                                               "\"action\":[{"
-                                                                               "\"id\":\"zol\","
-                                                                               "\"title\":\"Give "
-                                                                               "it\","
-                                                                               "\"precheckBehavior"
-                                                                               "\":\"yes\","
-                                                                               "\"definitionCanonic"
-                                                                               "al\":\"#zol\"},{"
-                                                                               "\"title\":\"Ask\"},"
-                                                                               "{\"title\":"
-                                                                               "\"Never\","
-                                                                               "\"condition\":"
-                                                                               "[" WHEN(
-                                                                                   "Null") "]}]");
-    const char *at = strchr(base, '@');
-    snprintf(rule, sizeof rule, "%.*s%s%s", (int)(at - base), base, activity, at + 1);
-    char *source = strstr(rule, "\"url\":\"https://example.org/source\"}");
-    assert_non_null(source);
-    char tail[16384];
-    snprintf(tail, sizeof tail, "%s", source + 36 - 2);
-    snprintf(
-        source + 34, sizeof rule - (size_t)(source + 34 - rule),
-        "},{\"type\":\"documentation\",\"label\":\"More\",\"url\":\"https://example.org/more\"}%s",
-        tail + 1);
+    insert(elm, sizeof elm, T_ELM, DEF("No", NO), more);
+    insert(rule, sizeof rule, RULE("R1", "Yes", COMPLETE_HEAD, COMPLETE_ACTION),
+           "\"url\":\"https://example.org/source\"}", LINK);
     fixture_good(&f,
                  fixture_load(&f, NULL, "elm/T.json", elm, "PlanDefinition-R1.json", rule, NULL));
     plan_result r = fixture_evaluate(&f, false), again = fixture_evaluate(&f, false);
-    const plan_card *card = fixture_card(&r, "R1");
+    const plan_card *card = fixture_card(&r, "R1"), *second = fixture_card(&again, "R1");
     assert_non_null(card);
-
-    /* uuids are computed: take them from the card, then check their form and that they differ */
-    og_str json = card->json;
-    snprintf(expected, sizeof expected, "%s", want);
-    size_t e = 0, h = 0;
-    while (expected[e] != '\0' && h < json.n) {
-        bool uuid = strncmp(expected + e, "\"uuid\":\"", 8) == 0 ||
-                    strncmp(expected + e, "\"id\":\"x\"", 8) == 0;
-        if (expected[e] != json.p[h])
-            fail_msg("differs at \"%.40s\"\nhave \"%.*s\"", expected + e, (int)(json.n - h),
-                     json.p + h);
-        if (uuid) {
-            e = (size_t)(strchr(strchr(expected + e, ':') + 2, '"') - expected);
-            h = (size_t)((const char *)memchr(json.p + h, ':', json.n - h) - json.p) + 2;
-            assert_int_equal(json.p[h + 14], '5'); /* version */
-            assert_int_equal(json.p[h + 36], '"');
-            h += 36;
-        } else {
-            e++;
-            h++;
-        }
-    }
-    assert_int_equal(expected[e], '\0');
-    assert_int_equal(h, json.n);
+    same_but_uuids(card->json, complete_card);
     assert_str(card->slot, "dose 9");
     assert_int_equal(card->evidence_count, 2);
-    assert_true(og_str_eq(json, fixture_card(&again, "R1")->json));
-    assert_true(card->material == fixture_card(&again, "R1")->material);
+    assert_true(og_str_eq(card->json, second->json));
+    assert_true(card->material == second->material);
     fixture_free(&f);
 }
 

@@ -109,7 +109,7 @@ static inline void fixture_free(fixture *f)
 static inline fhir_resource fixture_resource(fixture *f, const char *json)
 {
     fhir_doc *doc = og_arena_zalloc(f->arena, 1, sizeof *doc);
-    fhir_resource r;
+    fhir_resource r = {0};
     og_error err;
 
     og_error_init(&err);
