@@ -293,10 +293,11 @@ void ehr_webhook_free(ehr_webhook *ep)
 {
     if (ep == NULL)
         return;
-    while (ep->head.next != &ep->head) {
-        if (ep->head.next->call != NULL)
-            http_call_cancel(ep->head.next->call);
-        post_free(ep->head.next);
+    for (post *p = ep->head.next, *next; p != &ep->head; p = next) {
+        next = p->next;
+        if (p->call != NULL)
+            http_call_cancel(p->call);
+        post_free(p);
     }
     if (ep->token.p != NULL)
         explicit_bzero(ep->token.p, ep->token.cap);

@@ -71,16 +71,16 @@ OG_MUSTCHECK og_status http_client_new(uv_loop_t *loop, const http_client_option
 /* Starts a request. Everything in it is copied. cb is called exactly once, from the loop, unless
  * the call is cancelled. *ret_call (may be NULL) is valid until then. OG_INVALID: not an http or
  * https URL, a header that would split the request, or a method that is none. */
-OG_MUSTCHECK og_status http_client_send(http_client *client, const http_request *request,
+OG_MUSTCHECK og_status http_client_send(http_client *h, const http_request *request,
                                         http_response_fn *cb, void *ctx, http_call **ret_call,
                                         og_error *err);
 /* Ends a call; its callback does not come any more. */
 void http_call_cancel(http_call *call);
 /* Requests without an answer yet. */
-size_t http_client_pending(const http_client *client);
+size_t http_client_pending(const http_client *h);
 /* Cancels what is pending, closes the connections and frees; on_closed (may be NULL) comes from the
  * loop. Accepts NULL. */
-void http_client_close(http_client *client, void (*on_closed)(void *ctx), void *ctx);
+void http_client_close(http_client *h, void (*on_closed)(void *ctx), void *ctx);
 
 /* OG_INVALID when url is not an http or https URL with a host. */
 OG_MUSTCHECK og_status http_url_check(const char *url, og_error *err);

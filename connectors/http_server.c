@@ -18,6 +18,7 @@
 #include <netdb.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -564,16 +565,19 @@ static og_status listen_on(const char *address, int port, int *ret_fd, int *ret_
                 bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0;
     int why = errno;
     freeaddrinfo(ai);
-    struct sockaddr_storage bound;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {0};
     socklen_t size = sizeof(bound);
-    if (!good || getsockname(fd, (struct sockaddr *)&bound, &size) != 0) {
+    if (!good || getsockname(fd, &bound.any, &size) != 0) {
         if (fd >= 0)
             close(fd);
         return og_fail(err, OG_IO, "cannot listen on %s port %d: %s", address, port, strerror(why));
     }
     *ret_fd = fd;
-    *ret_port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                  : ((struct sockaddr_in *)&bound)->sin_port);
+    *ret_port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
     return OG_OK;
 }
 

@@ -225,18 +225,18 @@ OG_MUSTCHECK og_status kafka_sink_new(uv_loop_t *loop, const kafka_sink_options 
 /* Hands a record over; everything is copied. CONN_DONE: accepted, cb (may be NULL) will be called.
  * CONN_AGAIN: the queue is full, or the producer is being replaced: on_room tells when. CONN_NEVER:
  * it can never be sent, err says why. */
-OG_MUSTCHECK conn_verdict kafka_sink_send(kafka_sink *sink, const kafka_record *record,
+OG_MUSTCHECK conn_verdict kafka_sink_send(kafka_sink *k, const kafka_record *record,
                                           kafka_report_fn *cb, void *ctx, og_error *err);
 /* Accepted records without a report yet. */
-size_t kafka_sink_outstanding(const kafka_sink *sink);
+size_t kafka_sink_outstanding(const kafka_sink *k);
 /* Calls cb from the loop when nothing is outstanding any more, or after timeout_ms with the number
  * that remains. One flush at a time: a second call answers OG_AGAIN. */
-OG_MUSTCHECK og_status kafka_sink_flush(kafka_sink *sink, int timeout_ms,
+OG_MUSTCHECK og_status kafka_sink_flush(kafka_sink *k, int timeout_ms,
                                         void (*cb)(void *ctx, size_t remaining), void *ctx);
 /* Waits up to timeout_ms (0: 5000) for what is outstanding, reports the rest as CONN_AGAIN, frees
  * everything and calls on_closed (may be NULL). The sink must not be used afterwards. Accepts NULL.
  */
-void kafka_sink_close(kafka_sink *sink, int timeout_ms, void (*on_closed)(void *ctx), void *ctx);
+void kafka_sink_close(kafka_sink *k, int timeout_ms, void (*on_closed)(void *ctx), void *ctx);
 
 /* ---- topics ---- */
 

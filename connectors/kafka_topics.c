@@ -195,7 +195,9 @@ static og_status create_missing(job *j, og_error *err)
 {
     rd_kafka_NewTopic_t **topics = calloc(j->count, sizeof(*topics));
     size_t n = 0;
-    og_status st = topics != NULL ? OG_OK : og_fail(err, OG_NOMEM, "out of memory");
+    og_status st = OG_OK;
+    if (topics == NULL)
+        return og_fail(err, OG_NOMEM, "out of memory");
     for (size_t i = 0; st == OG_OK && i < j->count; i++) {
         if (!to_create(j, i))
             continue;

@@ -300,7 +300,9 @@ og_status ndjson_open(const char *path, uint64_t resume, uint64_t resume_line,
                       size_t max_item_bytes, ndjson_reader **ret, og_error *err)
 {
     ndjson_reader *r = calloc(1, sizeof(*r));
-    og_status st = r != NULL ? open_file(r, path, err) : og_fail(err, OG_NOMEM, "out of memory");
+    if (r == NULL)
+        return og_fail(err, OG_NOMEM, "out of memory");
+    og_status st = open_file(r, path, err);
     if (st != OG_OK) {
         og_error_origin(err, path);
         free(r);
