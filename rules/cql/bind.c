@@ -423,7 +423,8 @@ static bool narrow_by_arguments(binder *b, const cql__node *n, candidates *c)
 static bool all_the_same(const candidates *c)
 {
     for (uint32_t i = 0; i < c->count; i++)
-        if (c->items[i]->native == NULL || c->items[i]->native != c->items[0]->native)
+        if (!c->items[i]->external || c->items[i]->native == NULL ||
+            c->items[i]->native != c->items[0]->native)
             return false;
     return c->count != 0;
 }

@@ -556,13 +556,16 @@ static cql_value eval_call(cql_run *run, const cql__node *n)
         frame[i] = cql__eval(run, n->args[i]);
     cql_value v = CQL_NULL_VALUE;
     const cql_define *d = cql__failed(run) ? NULL : choose(run, n->call, frame);
-    if (d != NULL && d->native != NULL) {
+    /* A known body still serves for what a selector made (FHIR.Quantity { ... }). */
+    bool native = d != NULL && d->native != NULL &&
+                  (d->body == NULL || (n->argc != 0 && frame[0].kind == CQL_ELEMENT));
+    if (native) {
         v = d->native(&run->c, frame, n->argc);
         cql__rest_on(run, &v, frame, n->argc);
     } else if (d != NULL) {
         v = call_function(run, d, frame);
     }
-    if (cql__failed(run) && d != NULL && run->err.origin[0] == '\0' && d->native == NULL) {
+    if (cql__failed(run) && d != NULL && run->err.origin[0] == '\0' && d->body != NULL) {
         og_error_origin(&run->err, d->library->name.p);
         og_error_path(&run->err, d->name.p);
     }

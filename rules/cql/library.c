@@ -255,6 +255,7 @@ static bool read_function(cql__reader *r, fhir_elem e, cql_define *d, collected 
         d->native = og_str_is(r->library->name, "FHIRHelpers") ? cql_helpers_find(d->name) : NULL;
     } else {
         d->body = cql__read_member(r, e, "expression", true, at);
+        d->native = cql__known_native(r->library, d->name, fhir_get(e, "expression"));
     }
     if (r->errors != before)
         return false;

@@ -218,7 +218,7 @@ struct cql_define {
     og_str name, context;
     cql__place place;
     const cql__node *body; /* NULL: external function, parameter without default */
-    cql_op native;         /* carries the function out in place of the body, or NULL */
+    cql_op native;         /* carries the function out for FHIR elements in place of the body, or NULL */
     uint32_t slots;        /* values that one activation needs */
     uint32_t index;        /* in the run's memory; expressions and parameters only */
     uint32_t mark;         /* scratch of require.c */
@@ -333,6 +333,8 @@ cql__node *cql__read_node(cql__reader *r, fhir_elem e, const cql__path *at);
 /* The expression at object.name, NULL when it is absent (an error when it is required). */
 cql__node *cql__read_member(cql__reader *r, fhir_elem object, const char *name, bool required,
                             const cql__path *at);
+/* The native function that does what this body of the library's function does, or NULL (known.c). */
+cql_op cql__known_native(const cql_library *lib, og_str name, fhir_elem body);
 /* A type specifier (type.c); NULL after an error that was recorded. */
 const cql__type *cql__read_type(cql__reader *r, fhir_elem e, const cql__path *at);
 /* The type at object.base ("resultType": a name) or object.baseSpecifier; NULL when there is none.

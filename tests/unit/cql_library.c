@@ -1,5 +1,6 @@
 /* Loading and linking: what is refused, with which place; names, includes, versions, overloads. */
 #include "elm.h"
+#include "rules/cql/tree.h"
 
 /* Loads and links a library; the first problem must be this text at this path. */
 static void refused(const char *members, const char *text, const char *path)
@@ -337,6 +338,58 @@ static void dialects_are_understood(void **state)
         "true");
 }
 
+static char *read_shared(const char *path, size_t *ret_size)
+{
+    FILE *f = fopen(path, "rb");
+    if (f == NULL)
+        return NULL;
+    char *text = malloc((size_t)8 << 20);
+    assert_non_null(text);
+    *ret_size = fread(text, 1, (size_t)8 << 20, f);
+    fclose(f);
+    return text;
+}
+
+/* How many functions of the published FHIRHelpers are carried out natively, after from has become
+ * to. */
+static unsigned native_functions(const char *elm, size_t size, const char *from, const char *to)
+{
+    problems p = {0};
+    og_report report = {.fn = keep_problem, .ctx = &p};
+    cql_set *set = cql_set_new();
+    unsigned n = 0;
+    char *copy = malloc(size + 1);
+    assert_non_null(copy);
+    memcpy(copy, elm, size);
+    copy[size] = '\0';
+    for (char *at = strstr(copy, from); at != NULL; at = strstr(at + 1, from))
+        memcpy(at, to, strlen(to));
+    assert_int_equal(cql_set_add(set, (og_str){copy, size}, "FHIRHelpers.json", &report), OG_OK);
+    const cql_library *lib = cql_set_at(set, 0);
+    for (size_t i = 0; i < lib->all_count; i++)
+        n += lib->all[i]->native != NULL;
+    cql_set_free(set);
+    free(copy);
+    return n;
+}
+
+static void published_helpers_are_recognised_by_their_bodies(void **state)
+{
+    static const char path[] = OG_SHARED_DATA "/cql/statin-use/libraries/FHIRHelpers.json";
+    size_t size = 0;
+    char *elm = read_shared(path, &size);
+    (void)state;
+    if (elm == NULL) {
+        print_message("skipped: %s is not there\n", path);
+        skip();
+    }
+    assert_int_equal(native_functions(elm, size, "\"x\"", "\"x\""), 8);
+    /* A body that says anything else is nobody's, and so is a library of another name. */
+    assert_int_equal(native_functions(elm, size, "\"numerator\"", "\"numerat0r\""), 7);
+    assert_int_equal(native_functions(elm, size, "\"FHIRHelpers\"", "\"MyOwnHelper\""), 0);
+    free(elm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +404,7 @@ int main(void)
         cmocka_unit_test(defines_come_in_source_order),
         cmocka_unit_test(fhir_library_carries_elm),
         cmocka_unit_test(dialects_are_understood),
+        cmocka_unit_test(published_helpers_are_recognised_by_their_bodies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
