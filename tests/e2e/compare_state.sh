@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# compare_state.sh EXPECTED.tsv PUSHED.ndjson: what must be open at the end is open, with its indicator, nothing
+# else is, and what must be resolved is not open. Which cards came and went meanwhile depends on the order in
+# which topics are read, and is not compared. Prints what differs.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+final=$(mktemp)
+trap 'rm -f "$final"' EXIT
+"$here/final_state.sh" "$2" >"$final" || exit 1
+bad=0
+diff <(awk -F'\t' '$4 == "open"' "$1" | LC_ALL=C sort) <(awk -F'\t' '$4 == "open"' "$final") |
+    sed -n 's/^</missing: /p; s/^>/unexpected: /p' | grep . && bad=1
+while IFS=$'\t' read -r patient rule _ state; do
+    [ "$state" = resolved ] || continue
+    grep -qP "^$patient\t$rule\t.*\tresolved$" "$final" || { echo "never came, or not withdrawn: $patient $rule"; bad=1; }
+done <"$1"
+exit $bad
