@@ -35,7 +35,7 @@ typedef struct part {
     size_t waiting, waiting_bytes;
     task *first_task, **task_end;
     bool assigned, restored, at_end, paused, woken, damaged;
-    int64_t next_offset, end_offset;
+    int64_t next_offset, end_offset, last_offset; /* last_offset: of the newest that waits */
     int64_t next_due_ms, retry_ms, waiting_since_ms;
     uint64_t dirty;
     bool sweeping;
@@ -56,6 +56,7 @@ struct owner {
     pipeline_task *tasks;
     store **stores;
     uint64_t woken;
+    int broken; /* partition whose store failed a batch of the shared topic; OWNER_SHARED: its own */
     int64_t took_us;
     /* content that waits for its last user */
     void (*released)(void *ctx, const plan_content *old);
@@ -133,6 +134,7 @@ void owner_message(owner *o, int partition, const conn_message *m)
     p->end = &copy->next;
     p->waiting++;
     p->waiting_bytes += key_n + value_n;
+    p->last_offset = m->origin.offset;
     p->at_end = false;
     set_pause(o, p);
 }
@@ -163,8 +165,8 @@ void owner_task(owner *o, int partition, const pipeline_task *t)
 
 static void end_restoring(owner *o, part *p)
 {
-    if (p->restored || !p->assigned || p->first != NULL ||
-        (!p->at_end && p->next_offset < p->end_offset))
+    bool there = p->next_offset >= p->end_offset || (p->at_end && p->first == NULL);
+    if (p->restored || !p->assigned || p->store == NULL || !there)
         return;
     p->restored = true;
     if (p->number == OWNER_SHARED)
@@ -196,16 +198,26 @@ static bool has_work(const owner *o, const part *p, int64_t now_ms)
            may_evaluate(o, p);
 }
 
+/* When has_work becomes true for this partition if nothing else happens; 0: it is. */
+static int64_t work_at(const owner *o, const part *p)
+{
+    if (p->store == NULL || p->damaged)
+        return INT64_MAX;
+    if (has_work(o, p, INT64_MAX / 2) && !has_messages(o, p, INT64_MAX / 2))
+        return p->retry_ms;
+    if (!has_messages(o, p, INT64_MAX / 2))
+        return INT64_MAX;
+    bool now = p->first_task != NULL || p->waiting >= p->most || !p->restored ||
+               (p->woken && p->number != OWNER_SHARED && may_evaluate(o, p));
+    int64_t at = now ? 0 : p->waiting_since_ms + o->options.batch_wait_ms;
+    return at > p->retry_ms ? at : p->retry_ms;
+}
+
 int64_t owner_next_ms(const owner *o)
 {
     int64_t next = INT64_MAX;
     for (size_t i = 0; i < o->count && !o->busy; i++) {
-        const part *p = &o->parts[i];
-        int64_t at = INT64_MAX;
-        if (p->retry_ms > 0 && (p->first != NULL || p->first_task != NULL || p->woken))
-            at = p->retry_ms;
-        else if (p->first != NULL && !o->stopped)
-            at = p->waiting_since_ms + o->options.batch_wait_ms;
+        int64_t at = work_at(o, &o->parts[i]);
         next = at < next ? at : next;
     }
     return next;
@@ -246,7 +258,8 @@ static void work(uv_work_t *w)
     owner *o = w->data;
     int64_t began = clock_monotonic_us();
     if (o->part->number == OWNER_SHARED)
-        pipeline_run_shared(&o->batch, o->stores, (size_t)o->options.partitions, &o->woken);
+        pipeline_run_shared(&o->batch, o->stores, (size_t)o->options.partitions, &o->woken,
+                            &o->broken);
     else
         pipeline_run(&o->batch);
     o->took_us = clock_monotonic_us() - began;
@@ -374,11 +387,14 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
 static void failed(owner *o, part *p, const pipeline_batch *b)
 {
     if (b->status == OG_CORRUPT) {
-        p->damaged = true;
-        o->options.on_damaged(o->options.ctx, p->number, &b->error);
-        return;
+        part *broken = p->number == OWNER_SHARED ? part_of(o, o->broken) : p;
+        broken->damaged = true;
+        o->options.on_damaged(o->options.ctx, broken->number, &b->error);
+        if (broken == p)
+            return;
     }
-    log_failure(LOG_LEVEL_ERROR, "a batch failed and will be repeated", &b->error);
+    if (b->status != OG_CORRUPT)
+        log_failure(LOG_LEVEL_ERROR, "a batch failed and will be repeated", &b->error);
     if (b->status == OG_NOMEM && p->most > 1)
         p->most /= 2;
     p->woken = true;
@@ -415,6 +431,14 @@ static void done(uv_work_t *w, int status)
 void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
 {
     part *p = part_of(o, partition);
+    /* What waits belongs behind what the store before held. On another store it would leave a gap
+     * that the offset hides for ever, so nothing runs before the partition is assigned anew. */
+    drop_messages(p, SIZE_MAX);
+    p->assigned = p->restored = p->at_end = p->woken = false;
+    p->dirty = 0;
+    p->sweeping = false;
+    p->next_due_ms = 0;
+    set_pause(o, p);
     p->store = s;
     p->next_offset = next_offset;
     p->damaged = false;
@@ -475,7 +499,10 @@ void owner_revoke(owner *o, int partition)
 
 void owner_end(owner *o, int partition)
 {
-    part_of(o, partition)->at_end = true;
+    part *p = part_of(o, partition);
+    p->at_end = true;
+    if (p->first != NULL && p->last_offset + 1 < p->end_offset)
+        p->end_offset = p->last_offset + 1; /* also while more comes than is ever worked off */
 }
 
 void owner_wake(owner *o, int partition)

@@ -41,14 +41,16 @@ owner *owner_new(const owner_options *options, const plan_content *content); /* 
 void owner_free(owner *o);
 
 /* The store that a partition (or OWNER_SHARED) uses, and how much of the topic is in it. NULL: none
- * for now. */
+ * for now. No batch of it may be running. What waits is forgotten: only owner_assign opens the
+ * partition, and its messages have to come again from next_offset on. */
 void owner_set_store(owner *o, int partition, store *s, int64_t next_offset);
 /* Another content from the next batch on. The old one is in use until owner_busy is false or
  * another batch has begun: released is called (from the loop) when nobody uses it any more. */
 void owner_set_content(owner *o, const plan_content *content,
                        void (*released)(void *ctx, const plan_content *old), void *ctx);
 
-/* The partition is ours; its topic ended at end_offset when that was asked. */
+/* The partition is ours; its topic ended at end_offset when that was asked (INT64_MAX: not known,
+ * owner_end tells). */
 void owner_assign(owner *o, int partition, int64_t end_offset);
 /* It is no longer ours: what waits is forgotten. */
 void owner_revoke(owner *o, int partition);

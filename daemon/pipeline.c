@@ -23,6 +23,8 @@ typedef struct run {
     size_t located_count;
 } run;
 
+#define REFERRERS 1000 /* marked at a time */
+
 typedef struct touch {
     int64_t cause_ms; /* earliest timestamp of the events that touched the patient; 0: none did */
 } touch;
@@ -440,26 +442,46 @@ void pipeline_run(pipeline_batch *b)
 
 /* ---- the shared topic ---- */
 
-static og_status wake_referrers(store *s, og_arena *a, const record *recs, size_t count,
+/* A slice at a time: a common Medication has more referrers than memory has room for names. */
+static og_status mark_referrers(store_txn *t, og_arena *scratch, og_str type_id, uint64_t *woken,
+                                og_error *err)
+{
+    char last[RECORD_MAX_PATIENT];
+    og_str after = {NULL, 0};
+    const og_str *patients;
+    size_t n;
+    do {
+        og_arena_reset(scratch);
+        TRY(store_referrers(t, scratch, type_id, after, REFERRERS, &patients, &n, err));
+        for (size_t i = 0; i < n; i++)
+            TRY(store_mark_dirty(t, patients[i], -1, err));
+        *woken += n;
+        if (n == REFERRERS) {
+            if (patients[n - 1].n > sizeof last)
+                return og_fail(err, OG_CORRUPT, "a row of references has no patient");
+            memcpy(last, patients[n - 1].p, patients[n - 1].n);
+            after = (og_str){last, patients[n - 1].n};
+        }
+    } while (n == REFERRERS);
+    return OG_OK;
+}
+
+static og_status wake_referrers(store *s, pipeline_batch *b, const record *recs, size_t count,
                                 uint64_t *woken, og_error *err)
 {
     store_txn *t;
-    const og_str *patients;
-    size_t n;
+    char text[512];
+    og_status status = OG_OK;
     TRY(store_begin(s, true, &t, err));
-    for (size_t i = 0; i < count; i++) {
-        og_str type_id =
-            og_arena_printf(a, "%.*s/%.*s", OG_STR_ARG(recs[i].type), OG_STR_ARG(recs[i].id));
-        og_status status = store_referrers(t, a, type_id, &patients, &n, err);
-        for (size_t k = 0; status == OG_OK && k < n; k++)
-            status = store_mark_dirty(t, patients[k], -1, err);
-        if (status != OG_OK) {
-            store_abort(t);
-            return status;
-        }
-        *woken += n;
+    for (size_t i = 0; status == OG_OK && i < count; i++) {
+        int n = snprintf(text, sizeof text, "%.*s/%.*s", OG_STR_ARG(recs[i].type),
+                         OG_STR_ARG(recs[i].id));
+        status = mark_referrers(t, b->scratch, (og_str){text, (size_t)n}, woken, err);
     }
-    return store_commit(t, err);
+    if (status == OG_OK)
+        return store_commit(t, err);
+    store_abort(t);
+    return status;
 }
 
 static og_status apply_shared(run *r, record *recs, size_t *count, og_error *err)
@@ -480,20 +502,26 @@ static og_status apply_shared(run *r, record *recs, size_t *count, og_error *err
                                : OG_OK;
 }
 
-void pipeline_run_shared(pipeline_batch *b, store *const *stores, size_t count, uint64_t *ret_woken)
+void pipeline_run_shared(pipeline_batch *b, store *const *stores, size_t count, uint64_t *ret_woken,
+                         int *ret_failed)
 {
     run r = {.b = b};
     og_error *err = &b->error;
     size_t changed = 0;
     reset_results(b);
     *ret_woken = 0;
+    *ret_failed = -1;
     record *recs = og_arena_zalloc(b->results, b->message_count + 1, sizeof *recs);
     og_status status = recs != NULL ? store_begin(b->shared, true, &r.txn, err) : no_memory(err);
     if (status == OG_OK)
         status = apply_shared(&r, recs, &changed, err);
-    for (size_t i = 0; status == OG_OK && changed > 0 && i < count; i++)
-        if (stores[i] != NULL)
-            status = wake_referrers(stores[i], b->results, recs, changed, ret_woken, err);
+    for (size_t i = 0; status == OG_OK && changed > 0 && i < count; i++) {
+        if (stores[i] == NULL)
+            continue;
+        status = wake_referrers(stores[i], b, recs, changed, ret_woken, err);
+        if (status != OG_OK)
+            *ret_failed = (int)i;
+    }
     if (status == OG_OK)
         status = store_commit(r.txn, err);
     else

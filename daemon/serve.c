@@ -66,6 +66,7 @@ static void rebuild_damaged(serve *s)
         if (!s->partitions[i].rebuild)
             continue;
         any = true;
+        s->partitions[i].end = INT64_MAX; /* it has moved since: reading it will find out */
         if (serve__rebuild(s, &s->partitions[i], &err) != OG_OK)
             serve__failed(s, "a store cannot be rebuilt", &err);
     }
@@ -84,8 +85,8 @@ static void on_wake(uv_timer_t *t)
 static void arm_wake(serve *s)
 {
     int64_t steady = clock_monotonic_us() / 1000, wall = clock_wall_ms();
-    int64_t outbox_at = outbox_next_ms(s->outbox), owner_at = owner_next_ms(s->owner);
-    int64_t wait = TICK_MS;
+    int64_t owner_at = owner_next_ms(s->owner), wait = TICK_MS;
+    int64_t outbox_at = s->step == SERVE_WORKING ? outbox_next_ms(s->outbox) : INT64_MAX;
     if (outbox_at != INT64_MAX && outbox_at - wall < wait)
         wait = outbox_at - wall;
     if (owner_at != INT64_MAX && owner_at - steady < wait)

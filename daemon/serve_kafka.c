@@ -281,13 +281,32 @@ static int64_t on_records_start(void *ctx, const char *topic, int32_t partition)
     return next >= 0 ? next : KAFKA_OFFSET_BEGINNING;
 }
 
+/* What its store still has to send. What is under way from before goes on: its renewed item finds
+ * the row settled. */
+static void load_deliveries(serve *s, int partition)
+{
+    og_error err;
+    og_error_init(&err);
+    outbox_forget_partition(s->outbox, partition);
+    og_status status = serve__load_outbox(s, partition, &err);
+    if (status == OG_CORRUPT) {
+        log_failure(LOG_LEVEL_ERROR, "a store is damaged; it will be rebuilt from its topic", &err);
+        s->partitions[partition].rebuild = true;
+    } else if (status != OG_OK) {
+        serve__failed(s, "cannot read what is still to be delivered", &err);
+    }
+}
+
 static void on_records_assigned(void *ctx, const kafka_partition *partitions, size_t count)
 {
     serve *s = ctx;
-    for (size_t i = 0; i < count; i++)
-        if (partitions[i].partition < s->count)
-            owner_assign(s->owner, partitions[i].partition,
-                         s->partitions[partitions[i].partition].end);
+    for (size_t i = 0; i < count; i++) {
+        int p = partitions[i].partition;
+        if (p >= s->count)
+            continue;
+        owner_assign(s->owner, p, s->partitions[p].end);
+        load_deliveries(s, p);
+    }
     s->joined = true;
     log_info("%zu partitions of %s are ours", count, s->config->kafka_records);
 }
@@ -302,6 +321,7 @@ static void on_records_revoke(void *ctx, const kafka_partition *partitions, size
         if (p >= s->count)
             continue;
         owner_revoke(s->owner, p);
+        s->partitions[p].end = INT64_MAX; /* when it comes back, it will have grown */
         if (!serve__stopping(s)) /* its deliveries are another one's now */
             outbox_forget_partition(s->outbox, p);
     }

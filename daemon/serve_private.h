@@ -25,7 +25,7 @@ typedef enum serve_step {
 typedef struct serve_partition {
     store *store;
     char *dir;
-    int64_t end;            /* of the topic at start */
+    int64_t end;            /* of the topic when it was asked; INT64_MAX: not known (any more) */
     int64_t synced_offset;  /* what a commit to the group may say */
     int64_t syncing_offset; /* what it may say after the sync that runs */
     bool rebuild;           /* to be thrown away as soon as nobody uses it */

@@ -172,21 +172,6 @@ og_status serve__load_outbox(serve *s, int partition, og_error *err)
     return status;
 }
 
-/* A row that cannot be read: the store is not what it should be. */
-static og_status load_or_rebuild(serve *s, int partition, og_error *err)
-{
-    og_error why;
-    og_error_init(&why);
-    og_status status = serve__load_outbox(s, partition, &why);
-    if (status != OG_CORRUPT) {
-        if (status != OG_OK && err != NULL)
-            *err = why;
-        return status;
-    }
-    log_failure(LOG_LEVEL_WARN, "a store is thrown away; it will be rebuilt from its topic", &why);
-    return serve__rebuild(s, &s->partitions[partition], err);
-}
-
 og_status serve__open_stores(serve *s, og_error *err)
 {
     og_status status = OG_OK;
@@ -198,8 +183,6 @@ og_status serve__open_stores(serve *s, og_error *err)
         if (p->dir == NULL)
             return og_fail(err, OG_NOMEM, "no memory for the path of a store");
         status = open_store(s, p, i == s->count ? OWNER_SHARED : i, err);
-        if (status == OG_OK && i < s->count)
-            status = load_or_rebuild(s, i, err);
     }
     return status == OG_OK ? open_locator(s, err) : status;
 }

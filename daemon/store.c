@@ -451,15 +451,20 @@ static og_status add_referrer(void *ctx, og_str k, og_str value, og_error *err)
     return names_add(l, patient, err);
 }
 
-og_status store_referrers(store_txn *t, og_arena *a, og_str type_id, const og_str **ret,
-                          size_t *ret_count, og_error *err)
+og_status store_referrers(store_txn *t, og_arena *a, og_str type_id, og_str after, size_t max,
+                          const og_str **ret, size_t *ret_count, og_error *err)
 {
-    names l = {.a = a, .max = SIZE_MAX};
+    names l = {.a = a, .max = max};
     key k = {.n = 0};
     key_add(&k, type_id);
     key_zero(&k);
     l.prefix = k.n;
-    og_status status = kv_scan(t, STORE_REFERENCE, key_str(&k), key_str(&k), add_referrer, &l, err);
+    key from = k;
+    key_add(&from, after);
+    if (after.n > 0)
+        key_add(&from, OG_STR("\1")); /* behind every row of `after` */
+    og_status status =
+        kv_scan(t, STORE_REFERENCE, key_str(&from), key_str(&k), add_referrer, &l, err);
     if (status != OG_OK)
         return status;
     *ret = l.at;

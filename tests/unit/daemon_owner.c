@@ -1,0 +1,262 @@
+/* The owner of partitions on a real loop, with real stores: what waits, what runs, and what happens
+ * when a store is taken away. */
+#include "daemon_world.h"
+
+#include <lmdb.h>
+
+#include "daemon/owner.h"
+
+#define REQUEST(id, patient)                                                                       \
+    "{\"resourceType\":\"MedicationRequest\",\"id\":\"" id                                         \
+    "\",\"status\":\"active\",\"intent\":\"order\",\"subject\":{\"reference\":\"Patient/" patient  \
+    "\"},\"medicationReference\":{\"reference\":\"Medication/m\"}}"
+#define MEDICATION                                                                                 \
+    "{\"resourceType\":\"Medication\",\"id\":\"m\",\"code\":{\"coding\":[{\"system\":"             \
+    "\"http://www.whocc.no/atc\",\"code\":\"M05BX04\"}]}}"
+
+typedef struct scene {
+    world *w;
+    uv_loop_t loop;
+    og_clock clock;
+    owner *owner;
+    int damaged_count, damaged;
+} scene;
+
+static void on_delivery(void *ctx, int partition, const pipeline_delivery *d)
+{
+    (void)ctx;
+    (void)partition;
+    (void)d;
+}
+
+static void on_prepared(void *ctx, const pipeline_prepared *p)
+{
+    (void)ctx;
+    (void)p;
+}
+
+static void on_pause(void *ctx, int partition, bool pause)
+{
+    (void)ctx;
+    (void)partition;
+    (void)pause;
+}
+
+static void on_damaged(void *ctx, int partition, const og_error *err)
+{
+    scene *s = ctx;
+    (void)err;
+    s->damaged_count++;
+    s->damaged = partition;
+}
+
+static scene *scene_new(void)
+{
+    scene *s = calloc(1, sizeof *s);
+    assert_non_null(s);
+    s->w = world_new();
+    assert_int_equal(uv_loop_init(&s->loop), 0);
+    clock_real(&s->clock);
+    owner_options o = {.loop = &s->loop,
+                       .setup = &s->w->setup,
+                       .clock = &s->clock,
+                       .batch_records = 100,
+                       .batch_wait_ms = 0,
+                       .arena_bytes = (size_t)64 << 20,
+                       .partitions = WORLD_PARTITIONS,
+                       .ctx = s,
+                       .on_delivery = on_delivery,
+                       .on_prepared = on_prepared,
+                       .on_pause = on_pause,
+                       .on_damaged = on_damaged};
+    s->owner = owner_new(&o, s->w->content);
+    assert_non_null(s->owner);
+    for (int i = 0; i < WORLD_PARTITIONS; i++)
+        owner_set_store(s->owner, i, s->w->stores[i], -1);
+    owner_set_store(s->owner, OWNER_SHARED, s->w->shared_store, -1);
+    return s;
+}
+
+static void scene_free(scene *s)
+{
+    owner_free(s->owner);
+    assert_int_equal(uv_loop_close(&s->loop), 0);
+    world_free(s->w);
+    free(s);
+}
+
+/* Gives the owner message n of a list as the topic would. */
+static void feed(scene *s, int partition, const world_message *m, int64_t offset)
+{
+    conn_message c = {.origin = {"records", partition, offset, 1772000000000},
+                      .key = {m->key, m->key_n},
+                      .value = {m->value, m->value_n}};
+    owner_message(s->owner, partition, &c);
+}
+
+static int64_t steady(void)
+{
+    return clock_monotonic_us() / 1000;
+}
+
+/* Works everything off that may run now. */
+static void work_off(scene *s)
+{
+    assert_int_equal(locator_flush(s->w->locator, NULL), OG_OK);
+    owner_run(s->owner);
+    while (owner_busy(s->owner)) {
+        uv_run(&s->loop, UV_RUN_DEFAULT);
+        owner_run(s->owner);
+    }
+}
+
+static void restore_shared(scene *s)
+{
+    owner_assign(s->owner, OWNER_SHARED, 0);
+    owner_end(s->owner, OWNER_SHARED);
+}
+
+static void a_new_store_takes_nothing_from_the_middle(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    world_event(s->w, REQUEST("r1", "p"));
+    world_event(s->w, REQUEST("r2", "p"));
+    const world_message *m = s->w->records.at;
+    int p = m[0].partition;
+    restore_shared(s);
+    owner_assign(s->owner, p, 0);
+    feed(s, p, &m[0], 0);
+    work_off(s);
+    assert_int_equal(owner_get(s->owner, p).next_offset, 1);
+    /* the second one waits when the store turns out to be damaged and an empty one takes its place
+     */
+    feed(s, p, &m[1], 1);
+    char path[128];
+    og_error err;
+    og_error_init(&err);
+    kv_abandon(s->w->stores[p]);
+    snprintf(path, sizeof path, "%s/%d", s->w->dir, p);
+    assert_int_equal(kv_discard(path, &err), OG_OK);
+    assert_int_equal(store_open(path, 256u << 20, false, NULL, &s->w->stores[p], &err), OG_OK);
+    owner_set_store(s->owner, p, s->w->stores[p], -1);
+    work_off(s);
+    owner_state now = owner_get(s->owner, p);
+    assert_int_equal(now.next_offset, -1);
+    assert_int_equal(now.waiting, 0);
+    assert_false(now.assigned);
+    assert_false(now.restored);
+    /* assigned anew, all comes again, and nobody is evaluated before the topic's end */
+    uint64_t evaluated = (uint64_t)metric_value(METRIC_EVALUATIONS);
+    owner_assign(s->owner, p, INT64_MAX);
+    feed(s, p, &m[0], 0);
+    work_off(s);
+    assert_int_equal(owner_get(s->owner, p).next_offset, 1);
+    assert_false(owner_get(s->owner, p).restored);
+    assert_int_equal(metric_value(METRIC_EVALUATIONS), evaluated);
+    feed(s, p, &m[1], 1);
+    owner_end(s->owner, p);
+    work_off(s);
+    assert_true(owner_get(s->owner, p).restored);
+    assert_int_equal(owner_get(s->owner, p).next_offset, 2);
+    assert_true((uint64_t)metric_value(METRIC_EVALUATIONS) > evaluated);
+    scene_free(s);
+}
+
+static void restoring_ends_under_steady_load(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    world_event(s->w, REQUEST("r1", "p"));
+    world_event(s->w, REQUEST("r2", "p"));
+    const world_message *m = s->w->records.at;
+    int p = m[0].partition;
+    restore_shared(s);
+    owner_assign(s->owner, p, INT64_MAX);
+    feed(s, p, &m[0], 0);
+    owner_end(s->owner, p);
+    assert_int_equal(locator_flush(s->w->locator, NULL), OG_OK);
+    owner_run(s->owner);
+    assert_true(owner_busy(s->owner));
+    feed(s, p, &m[1], 1); /* more comes before the batch is done */
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    assert_true(owner_get(s->owner, p).restored);
+    work_off(s);
+    scene_free(s);
+}
+
+static void nothing_wakes_for_what_cannot_run(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    world_event(s->w, REQUEST("r1", "p"));
+    const world_message *m = s->w->records.at;
+    int p = m[0].partition;
+    assert_true(owner_next_ms(s->owner) == INT64_MAX);
+    feed(s, p, &m[0], 0); /* not assigned: the message waits, nobody may run */
+    assert_true(owner_next_ms(s->owner) == INT64_MAX);
+    owner_assign(s->owner, p, 0);
+    assert_true(owner_next_ms(s->owner) <= steady());
+    owner_revoke(s->owner, p);
+    assert_true(owner_next_ms(s->owner) == INT64_MAX);
+    owner_assign(s->owner, p, 0);
+    feed(s, p, &m[0], 0);
+    owner_set_store(s->owner, p, NULL, -1);
+    assert_true(owner_next_ms(s->owner) == INT64_MAX);
+    scene_free(s);
+}
+
+/* A row whose checksum is wrong, written past the store. */
+static void damage(const char *dir, const char *table, og_str key)
+{
+    MDB_env *env;
+    MDB_txn *t;
+    MDB_dbi dbi;
+    MDB_val k = {key.n, (void *)(uintptr_t)key.p}, v = {4, "junk"};
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, KV_MAX_TABLES), 0);
+    assert_int_equal(mdb_env_set_mapsize(env, 256u << 20), 0);
+    assert_int_equal(mdb_env_open(env, dir, MDB_NOTLS, 0640), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &t), 0);
+    assert_int_equal(mdb_dbi_open(t, table, 0, &dbi), 0);
+    assert_int_equal(mdb_put(t, dbi, &k, &v, 0), 0);
+    assert_int_equal(mdb_txn_commit(t), 0);
+    mdb_env_close(env);
+}
+
+static void a_damaged_partition_is_not_the_shared_store(void **state)
+{
+    scene *s = scene_new();
+    char path[128];
+    og_error err;
+    (void)state;
+    og_error_init(&err);
+    world_event(s->w, MEDICATION);
+    assert_int_equal(s->w->shared.count, 1);
+    int p = 1;
+    snprintf(path, sizeof path, "%s/%d", s->w->dir, p);
+    kv_close(s->w->stores[p]);
+    damage(path, "reference", (og_str){"Medication/m\0p\0MedicationRequest/r1", 35});
+    assert_int_equal(store_open(path, 256u << 20, false, NULL, &s->w->stores[p], &err), OG_OK);
+    owner_set_store(s->owner, p, s->w->stores[p], -1);
+    owner_assign(s->owner, OWNER_SHARED, 1);
+    feed(s, OWNER_SHARED, &s->w->shared.at[0], 0);
+    owner_run(s->owner);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    assert_int_equal(s->damaged_count, 1);
+    assert_int_equal(s->damaged, p);
+    assert_int_equal(owner_get(s->owner, OWNER_SHARED).waiting, 1); /* it is tried again */
+    assert_true(owner_next_ms(s->owner) != INT64_MAX);
+    scene_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_new_store_takes_nothing_from_the_middle),
+        cmocka_unit_test(restoring_ends_under_steady_load),
+        cmocka_unit_test(nothing_wakes_for_what_cannot_run),
+        cmocka_unit_test(a_damaged_partition_is_not_the_shared_store),
+    };
+    return cmocka_run_group_tests_name("daemon/owner", tests, NULL, NULL);
+}
