@@ -56,7 +56,8 @@ struct owner {
     pipeline_task *tasks;
     store **stores;
     uint64_t woken;
-    int broken; /* partition whose store failed a batch of the shared topic; OWNER_SHARED: its own */
+    int broken; /* partition whose store failed a batch of the shared topic; OWNER_SHARED: its own
+                 */
     int64_t took_us;
     /* content that waits for its last user */
     void (*released)(void *ctx, const plan_content *old);

@@ -102,8 +102,8 @@ void pipeline_run(pipeline_batch *b);
 
 /* A batch of the shared topic: applies it to `shared` and marks who refers to it as dirty in
  * stores[0..count) (NULL ones are passed over), before the shared store's own commit. *ret_woken:
- * patients marked. *ret_failed: when it failed, the place in stores of the one that is to blame; -1:
- * the shared store. */
+ * patients marked. *ret_failed: when it failed, the place in stores of the one that is to blame;
+ * -1: the shared store. */
 void pipeline_run_shared(pipeline_batch *b, store *const *stores, size_t count, uint64_t *ret_woken,
                          int *ret_failed);
 

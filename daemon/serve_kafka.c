@@ -322,7 +322,7 @@ static void on_records_revoke(void *ctx, const kafka_partition *partitions, size
             continue;
         owner_revoke(s->owner, p);
         s->partitions[p].end = INT64_MAX; /* when it comes back, it will have grown */
-        if (!serve__stopping(s)) /* its deliveries are another one's now */
+        if (!serve__stopping(s))          /* its deliveries are another one's now */
             outbox_forget_partition(s->outbox, p);
     }
     log_info("%zu partitions of %s %s", count, s->config->kafka_records, lost ? "are lost" : "go");

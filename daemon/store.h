@@ -81,8 +81,8 @@ OG_MUSTCHECK og_status store_view(store_txn *t, store_txn *shared, og_arena *a, 
 OG_MUSTCHECK og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max,
                                       const og_str **ret, size_t *ret_count, og_error *err);
 
-/* Patients whose resources refer to this shared resource, in byte order, behind `after` (empty: from
- * the first), at most max. */
+/* Patients whose resources refer to this shared resource, in byte order, behind `after` (empty:
+ * from the first), at most max. */
 OG_MUSTCHECK og_status store_referrers(store_txn *t, og_arena *a, og_str type_id, og_str after,
                                        size_t max, const og_str **ret, size_t *ret_count,
                                        og_error *err);
