@@ -13,6 +13,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -112,13 +113,22 @@ static void add_counts(const show *s, char *text, size_t size)
              s->n.evaluations, c.cards, c.withdrawn, clock);
 }
 
+/* One line that fits: a wrapped one could not be taken back. */
 static void show_progress(void *ctx)
 {
     show *s = ctx;
     char text[300];
+    struct winsize w;
     if (!s->tty || s->step != STEP_WATCH)
         return;
-    add_counts(s, text, sizeof(text));
+    standin_counts c = standin_count(s->ehr);
+    snprintf(text, sizeof(text),
+             "%s%.0f recorded %.0f irrelevant %.0f dead %.0f evaluated %.0f cards %" PRIu64
+             " withdrawn %" PRIu64,
+             s->replay_ok ? "sent " : "taken ", s->replay_ok ? (double)s->sent : s->n.messages,
+             s->n.recorded, s->n.irrelevant, s->n.dead, s->n.evaluations, c.cards, c.withdrawn);
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 1 && w.ws_col <= strlen(text))
+        text[w.ws_col - 1] = '\0';
     make_room(s);
     printf("\033[2m%s\033[0m", text);
     fflush(stdout);
