@@ -702,6 +702,27 @@ static void put_property(kafka_property *at, size_t *count, kafka_property p)
     at[(*count)++] = p;
 }
 
+/* Appends a property; one whose value is `file:PATH` gets what stands in that file, without its
+ * line end, so that passwords need not stand in the configuration. */
+static og_status take_property(config *c, kafka_property *at, size_t *count, kafka_property p,
+                               og_error *err)
+{
+    static const char prefix[] = "file:";
+    if (strncmp(p.value, prefix, sizeof prefix - 1) == 0) {
+        og_buf text;
+        og_buf_init(&text, MAX_FILE);
+        og_status st = file_read(p.value + sizeof prefix - 1, MAX_FILE, &text, err);
+        while (text.n != 0 && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r'))
+            text.p[--text.n] = '\0';
+        p.value = st == OG_OK ? og_arena_str(c->arena, og_buf_str(&text)).p : NULL;
+        og_buf_done(&text);
+        if (p.value == NULL)
+            return st != OG_OK ? st : og_fail(err, OG_NOMEM, "no memory for Kafka's properties");
+    }
+    put_property(at, count, p);
+    return OG_OK;
+}
+
 og_status config_kafka(config *c, bool consumer, config_map *ret, og_error *err)
 {
     const config_map *special =
@@ -712,12 +733,14 @@ og_status config_kafka(config *c, bool consumer, config_map *ret, og_error *err)
         return og_fail(err, OG_NOMEM, "no memory for Kafka's properties");
     put_property(at, &count, (kafka_property){"bootstrap.servers", c->kafka_bootstrap});
     put_property(at, &count, (kafka_property){"client.id", c->kafka_client_id});
-    for (size_t i = 0; i < c->kafka_properties.count; i++)
-        put_property(at, &count, c->kafka_properties.at[i]);
-    for (size_t i = 0; i < special->count; i++)
-        put_property(at, &count, special->at[i]);
-    *ret = (config_map){at, count};
-    return OG_OK;
+    og_status st = OG_OK;
+    for (size_t i = 0; st == OG_OK && i < c->kafka_properties.count; i++)
+        st = take_property(c, at, &count, c->kafka_properties.at[i], err);
+    for (size_t i = 0; st == OG_OK && i < special->count; i++)
+        st = take_property(c, at, &count, special->at[i], err);
+    if (st == OG_OK)
+        *ret = (config_map){at, count};
+    return st;
 }
 
 void config_clock(const config *c, og_clock *ret)

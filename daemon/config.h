@@ -86,7 +86,8 @@ OG_MUSTCHECK og_status config_load(const char *path, config **ret, og_report *re
 void config_free(config *c); /* accepts NULL */
 
 /* The properties for a consumer or a producer: bootstrap.servers, client.id, the common map, the
- * special map; a later one wins. Lives in the configuration. */
+ * special map; a later one wins. A value `file:PATH` is what stands in that file (OG_NOTFOUND,
+ * OG_IO with the path). Lives in the configuration. */
 OG_MUSTCHECK og_status config_kafka(config *c, bool consumer, config_map *ret, og_error *err);
 
 /* The clock that the configuration asks for, started now. */
