@@ -161,12 +161,12 @@ static void what_no_rule_asks_for_is_irrelevant(void **state)
 {
     static const char *const inputs[] = {
         "{\"resourceType\":\"Encounter\",\"id\":\"e\",\"subject\":{\"reference\":\"Patient/p\"}}",
-        "{\"resourceType\":\"Observation\",\"id\":\"o\",\"status\":\"final\",\"subject\":{"
-        "\"reference\":\"Patient/p\"},"
-        "\"code\":{\"coding\":[{\"system\":\"http://loinc.org\",\"code\":\"8867-4\"}]}}",
+        ("{\"resourceType\":\"Observation\",\"id\":\"o\",\"status\":\"final\",\"subject\":{"
+         "\"reference\":\"Patient/p\"},"
+         "\"code\":{\"coding\":[{\"system\":\"http://loinc.org\",\"code\":\"8867-4\"}]}}"),
         "{\"resourceType\":\"Bundle\",\"type\":\"batch\"}",
-        "{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":[{\"request\":{\"method\":"
-        "\"GET\",\"url\":\"Patient\"}}]}",
+        ("{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":[{\"request\":{\"method\":"
+         "\"GET\",\"url\":\"Patient\"}}]}"),
     };
     world *w = world_new();
     (void)state;
