@@ -619,7 +619,8 @@ static void check_properties(reader *r)
         if (status == OG_OK)
             status = kafka_properties_check(map.at, map.count, consumer[i], &err);
         if (status != OG_OK)
-            problem(r, NULL, "kafka: %s", err.text);
+            problem(r, NULL, "kafka: %s%s%s", err.origin, err.origin[0] != '\0' ? ": " : "",
+                    err.text);
     }
 }
 
