@@ -17,7 +17,8 @@ enum {
     MAX_SEEN = 4096,
     API_PRODUCE = 0,
     API_OFFSET_COMMIT = 8,
-    API_OFFSET_FETCH = 9
+    API_OFFSET_FETCH = 9,
+    API_HEARTBEAT = 12
 };
 
 static mock_kafka mock;
@@ -508,6 +509,64 @@ static void test_committed_offsets_are_asked_again(void **state)
     scene_end(&sc);
 }
 
+static void test_lost_assignment_is_told_and_read_again(void **state)
+{
+    (void)state;
+    scene sc;
+    scene_begin(&sc);
+    mock_kafka_topic(&mock, "lost", 1);
+    fill(&sc, "lost", 0, 0, 10);
+    seen *a = seen_new(false);
+    source_open(&sc, a, KAFKA_SOURCE_GROUP, "g-lost", "lost");
+    run_until(&sc, &a->count, 10);
+    for (int64_t o = 0; o < 4; o++)
+        assert_true(kafka_source_done(a->source, "lost", 0, o));
+    run_until(&sc, &a->commits, 1);
+    /* The coordinator has forgotten us: what is not committed belongs to somebody else by now. */
+    rd_kafka_mock_push_request_errors(mock.cluster, API_HEARTBEAT, 1,
+                                      RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
+    run_until(&sc, &a->lost, 1);
+    assert_false(kafka_source_done(a->source, "lost", 0, 4));
+    run_until(&sc, &a->assigned, 2);
+    run_until(&sc, &a->count, 16);
+    assert_int_equal(a->offset[10], 4);
+    assert_int_equal(a->fatal, 0);
+    source_shut(&sc, a);
+    free(a);
+    scene_end(&sc);
+}
+
+static void test_broker_goes_and_comes_back(void **state)
+{
+    (void)state;
+    scene sc;
+    scene_begin(&sc);
+    mock_kafka_topic(&mock, "down", 1);
+    seen *a = seen_new(true);
+    written w = {0};
+    const kafka_property more[] = {{"reconnect.backoff.ms", "50"},
+                                   {"reconnect.backoff.max.ms", "100"}};
+    kafka_sink *k = sink_open(&sc, &w, more, 2);
+    source_open(&sc, a, KAFKA_SOURCE_GROUP, "g-down", "down");
+    run_until(&sc, &a->ends, 1);
+    rd_kafka_mock_broker_set_down(mock.cluster, 1);
+    run_until(&sc, &w.errors, 1);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(put(k, &w, "down", 0, "k", "v"), CONN_DONE);
+    run_until(&sc, &a->errors, 1);
+    assert_int_equal(w.done + w.again + w.never, 0);
+    assert_int_equal(kafka_sink_outstanding(k), 5);
+    rd_kafka_mock_broker_set_up(mock.cluster, 1);
+    run_until(&sc, &w.done, 5);
+    run_until(&sc, &a->count, 5);
+    assert_int_equal(w.again + w.never + w.fatal + a->fatal, 0);
+    source_shut(&sc, a);
+    sink_shut(&sc, k);
+    assert_int_equal(a->count, 5);
+    free(a);
+    scene_end(&sc);
+}
+
 static void on_watermarks(void *ctx, const char *topic, int32_t partition, int64_t low,
                           int64_t high, const kafka_error *error)
 {
@@ -826,6 +885,8 @@ int main(void)
         cmocka_unit_test(test_failed_commit_is_repeated),
         cmocka_unit_test(test_committed_offsets_are_asked_again),
         cmocka_unit_test(test_close_from_inside_a_callback),
+        cmocka_unit_test(test_lost_assignment_is_told_and_read_again),
+        cmocka_unit_test(test_broker_goes_and_comes_back),
         cmocka_unit_test(test_second_member_takes_half),
         cmocka_unit_test(test_flush_and_close_with_a_dead_broker),
         cmocka_unit_test(test_topics_are_checked_and_made),
