@@ -346,7 +346,8 @@ static bool read_library(cql__reader *r, fhir_elem e, const cql__path *at)
         cql__read_fail(r, e, &p, OG_INVALID, "library without an identifier");
     init_tables(lib, r->arena);
 
-    (void)each_def(r, e, "usings", read_using, NULL, at);
+    if (!each_def(r, e, "usings", read_using, NULL, at))
+        return false; /* every type of another model would be an error of its own */
     (void)each_def(r, e, "includes", read_include, NULL, at);
     (void)each_def(r, e, "codeSystems", read_term, &lib->codesystems, at);
     (void)each_def(r, e, "valueSets", read_term, &lib->valuesets, at);

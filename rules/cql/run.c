@@ -191,12 +191,45 @@ size_t cql_run_sources(cql_run *run, const cql_define *d, const fhir_resource *c
 
 /* ---- definitions ---- */
 
-/* A configured value may be written more simply than the declared type: 28 for a Decimal. */
+static bool fit_parameter(cql_run *run, const cql__type *t, cql_value *v);
+
+static bool fit_interval(cql_run *run, const cql__type *t, cql_value *v)
+{
+    cql_value low = v->interval->low, high = v->interval->high;
+    if (!fit_parameter(run, t->parts[0], &low) || !fit_parameter(run, t->parts[0], &high))
+        return false;
+    *v = cql_interval_make(&run->c, low, high, v->interval->low_closed, v->interval->high_closed,
+                           t->parts[0]->kind == CQL__TYPE_SYSTEM ? (cql_kind)t->parts[0]->system
+                                                                 : CQL_NULL);
+    return true;
+}
+
+static bool fit_list(cql_run *run, const cql__type *t, cql_value *v)
+{
+    cql_value *items = og_arena_alloc(run->arena, v->list->count * sizeof *items);
+    if (items == NULL)
+        return false;
+    for (size_t i = 0; i < v->list->count; i++) {
+        items[i] = v->list->items[i];
+        if (!fit_parameter(run, t->parts[0], &items[i]))
+            return false;
+    }
+    *v = cql__list_of(run, items, v->list->count);
+    return true;
+}
+
+/* A configured value may be written more simply than the declared type: 28 for a Decimal, dates for
+ * an interval of DateTimes. What CQL converts implicitly is converted (CQL 1.5 "Implicit
+ * Conversions"). */
 static bool fit_parameter(cql_run *run, const cql__type *t, cql_value *v)
 {
     cql_op widen = NULL;
     if (t == NULL || cql_is_null(*v) || cql__type_has(t, *v))
         return true;
+    if (t->kind == CQL__TYPE_INTERVAL && v->kind == CQL_INTERVAL)
+        return fit_interval(run, t, v);
+    if (t->kind == CQL__TYPE_LIST && v->kind == CQL_LIST)
+        return fit_list(run, t, v);
     if (t->kind != CQL__TYPE_SYSTEM)
         return false;
     if (t->system == CQL_LONG && v->kind == CQL_INTEGER)
@@ -207,6 +240,8 @@ static bool fit_parameter(cql_run *run, const cql__type *t, cql_value *v)
         widen = cql_op_ToDateTime;
     else if (t->system == CQL_QUANTITY && (v->kind == CQL_INTEGER || v->kind == CQL_DECIMAL))
         widen = cql_op_ToQuantity;
+    else if (t->system == CQL_CONCEPT && v->kind == CQL_CODE)
+        widen = cql_op_ToConcept;
     if (widen == NULL)
         return false;
     *v = widen(&run->c, v, 1);

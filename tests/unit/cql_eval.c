@@ -353,6 +353,13 @@ static void memory_ends_an_evaluation_with_an_error(void **state)
     fixture_free(f);
 }
 
+static cql_value literal(fixture *f, const char *text)
+{
+    cql_value v = CQL_NULL_VALUE;
+    assert_int_equal(cql_literal(f->arena, og_str_of(text), &v, NULL), OG_OK);
+    return v;
+}
+
 static void parameters_have_defaults_and_values(void **state)
 {
     (void)state;
@@ -366,7 +373,13 @@ static void parameters_have_defaults_and_values(void **state)
             "{'name':'factor','parameterTypeSpecifier':{'type':'NamedTypeSpecifier','name':$T("
             "Decimal)}},"
             "{'name':'text','default':$S(a),'parameterTypeSpecifier':{'type':'NamedTypeSpecifier',"
-            "'name':$T(String)}}]},'statements':{'def':["
+            "'name':$T(String)}},{'name':'period','parameterTypeSpecifier':{'type':'"
+            "IntervalTypeSpecifier',"
+            "'pointType':{'type':'NamedTypeSpecifier','name':$T(DateTime)}}},{'name':'list',"
+            "'parameterTypeSpecifier':{'type':'ListTypeSpecifier','elementType':{'type':"
+            "'NamedTypeSpecifier','name':$T(Decimal)}}}]},'statements':{'def':["
+            "{'name':'P','expression':{'type':'ParameterRef','name':'period'}},"
+            "{'name':'L','expression':{'type':'ParameterRef','name':'list'}},"
             "{'name':'D','expression':{'type':'ParameterRef','name':'days'}},"
             "{'name':'F','expression':{'type':'ParameterRef','name':'factor'}},"
             "{'name':'S','expression':{'type':'ParameterRef','name':'text'}}]}",
@@ -381,13 +394,17 @@ static void parameters_have_defaults_and_values(void **state)
         {.library = OG_STR("Other"), .name = OG_STR("days"), .value = cql_integer(7)},
         {.name = OG_STR("factor"), .value = cql_integer(3)},
         {.name = OG_STR("text"), .value = cql_integer(3)},
+        {.name = OG_STR("period"), .value = literal(f, "Interval[@2025-01-01, @2025-12-31]")},
+        {.name = OG_STR("list"), .value = literal(f, "{ 1, 2.5 }")},
     };
     f->request.parameters = given;
-    f->request.parameter_count = 5;
+    f->request.parameter_count = sizeof given / sizeof given[0];
     f->run = cql_run_begin(f->arena, f->set, &f->request);
     assert_string_equal(value_of(f, "D"), "90");
     assert_string_equal(value_of(f, "F"), "3.0");
     assert_string_equal(value_of(f, "S"), "!the value given for parameter text has another type");
+    assert_string_equal(value_of(f, "P"), "Interval[@2025-01-01T, @2025-12-31T]");
+    assert_string_equal(value_of(f, "L"), "{ 1.0, 2.5 }");
     fixture_free(f);
 }
 
