@@ -27,6 +27,13 @@ typedef struct scope {
     const cql__type *type;
 } scope;
 
+/* Notices whether an expression looks at the slots from first to before end. */
+typedef struct watch {
+    struct watch *up;
+    uint32_t first, end;
+    bool hit;
+} watch;
+
 typedef struct linker { /* one cql_set_link */
     cql_set *set;
     og_report *report;
@@ -40,6 +47,7 @@ typedef struct binder { /* one definition */
     cql_library *lib;
     cql_define *def;
     const scope *scope;
+    watch *watches;
     uint32_t slots;
 } binder;
 
@@ -237,6 +245,14 @@ static const scope *find_scope(const binder *b, scope_kind kind, og_str name)
     return NULL;
 }
 
+/* Every reference to a slot passes here. */
+static void use_slot(binder *b, cql__node *n, uint32_t slot)
+{
+    n->slot = slot;
+    for (watch *w = b->watches; w != NULL; w = w->up)
+        w->hit |= slot >= w->first && slot < w->end;
+}
+
 static void become_constant(cql__node *n, cql_value v)
 {
     n->kind = CQL__CONSTANT;
@@ -250,7 +266,7 @@ static bool bind_slot(binder *b, cql__node *n)
     const scope *s = find_scope(b, SCOPE_NAME, n->ref.name);
     if (s == NULL)
         return fail(b, n, OG_NOTFOUND, "unknown name %.*s", OG_STR_ARG(n->ref.name));
-    n->slot = s->slot;
+    use_slot(b, n, s->slot);
     if (n->result == NULL)
         n->result = s->type;
     return true;
@@ -262,7 +278,7 @@ static bool bind_loop_variable(binder *b, cql__node *n)
     if (s == NULL)
         return fail(b, n, OG_NOTFOUND, "no loop to refer to");
     n->kind = CQL__SLOT;
-    n->slot += s->slot;
+    use_slot(b, n, s->slot + n->slot);
     return true;
 }
 
@@ -302,12 +318,12 @@ static bool bind_name(binder *b, cql__node *n)
     bool self = og_str_is(name, "$this");
     if (self && (sort != NULL || loop != NULL)) {
         n->kind = CQL__SLOT;
-        n->slot = sort != NULL ? sort->slot : loop->slot;
+        use_slot(b, n, sort != NULL ? sort->slot : loop->slot);
         return true;
     }
     if ((og_str_is(name, "$index") || og_str_is(name, "$total")) && loop != NULL) {
         n->kind = CQL__SLOT;
-        n->slot = loop->slot + (og_str_is(name, "$index") ? 1 : 2);
+        use_slot(b, n, loop->slot + (og_str_is(name, "$index") ? 1 : 2));
         return true;
     }
     if (sort != NULL && n->ref.library.n == 0) {
@@ -316,7 +332,7 @@ static bool bind_name(binder *b, cql__node *n)
             return false;
         *step = (cql__step){.name = name, .index = -1};
         n->kind = CQL__PROPERTY;
-        n->slot = sort->slot;
+        use_slot(b, n, sort->slot);
         n->path.steps = step;
         n->path.count = 1;
         return true;
@@ -575,13 +591,19 @@ static void open_name(binder *b, scope *s, cql__binding *binding, const cql__typ
     b->scope = s;
 }
 
-static bool bind_relation(binder *b, cql__node *n, cql__binding *r)
+/* first_slot: of the query's aliases and lets, which reach up to here. */
+static bool bind_relation(binder *b, cql__node *n, cql__binding *r, uint32_t first_slot)
 {
     const scope *outer = b->scope;
     uint32_t slots = b->slots;
     scope s;
-    if (!bind_part(b, n, r->expression))
+    watch row = {b->watches, first_slot, slots, false};
+    b->watches = &row;
+    bool bound = bind_part(b, n, r->expression);
+    b->watches = row.up;
+    if (!bound)
         return false;
+    r->constant = !row.hit;
     open_name(b, &s, r, element_type(r->expression->result));
     bool ok = bind_part(b, n, r->such_that);
     b->scope = outer;
@@ -621,7 +643,7 @@ static void type_query(binder *b, cql__node *n)
 static bool bind_query_body(binder *b, cql__node *n, cql__query *q, scope *scopes)
 {
     bool ok = true;
-    uint32_t used = 0;
+    uint32_t used = 0, first_slot = b->slots;
     for (uint32_t i = 0; i < q->source_count; i++)
         open_name(b, &scopes[used++], &q->sources[i],
                   element_type(q->sources[i].expression->result));
@@ -630,7 +652,7 @@ static bool bind_query_body(binder *b, cql__node *n, cql__query *q, scope *scope
         open_name(b, &scopes[used++], &q->lets[i], q->lets[i].expression->result);
     }
     for (uint32_t i = 0; i < q->relation_count; i++)
-        ok &= bind_relation(b, n, &q->relations[i]);
+        ok &= bind_relation(b, n, &q->relations[i], first_slot);
     ok &= bind_part(b, n, q->where);
     ok &= bind_part(b, n, q->ret);
     if (q->has_aggregate)
@@ -799,7 +821,7 @@ static bool bind_property(binder *b, cql__node *n)
         return fail(b, n, OG_INVALID, "Property without source or scope");
     if (s == NULL)
         return fail(b, n, OG_NOTFOUND, "unknown name %.*s", OG_STR_ARG(n->path.scope));
-    n->slot = s->slot;
+    use_slot(b, n, s->slot);
     return true;
 }
 

@@ -164,16 +164,26 @@ typedef struct query {
     cql_run *run;
     const cql__query *q;
     const cql_value *sources; /* evaluated */
+    cql_value *relations; /* those that are the same for every row, once they have been evaluated */
+    bool *related;        /* which have */
     cql__items out;
     cql_value total; /* of the aggregate */
 } query;
 
 /* True when some (With) or no (Without) element of the relationship satisfies its condition. */
-static bool related(query *s, const cql__binding *r)
+static bool related(query *s, uint32_t which)
 {
     cql_run *run = s->run;
-    cql_value v = cql__eval(run, r->expression);
+    const cql__binding *r = &s->q->relations[which];
+    cql_value v;
     size_t count;
+    if (r->constant && s->related[which]) {
+        v = s->relations[which];
+    } else {
+        v = cql__eval(run, r->expression);
+        s->relations[which] = v;
+        s->related[which] = true;
+    }
     const cql_value *items = elements(&v, &count);
     for (size_t i = 0; i < count && !cql__failed(run); i++) {
         run->frame[r->slot] = items[i];
@@ -187,7 +197,7 @@ static bool accepted(query *s)
 {
     const cql__query *q = s->q;
     for (uint32_t i = 0; i < q->relation_count; i++)
-        if (!related(s, &q->relations[i]) || cql__failed(s->run))
+        if (!related(s, i) || cql__failed(s->run))
             return false;
     return q->where == NULL || is_true(cql__eval(s->run, q->where));
 }
@@ -319,6 +329,12 @@ cql_value cql__eval_query(cql_run *run, const cql__node *n)
         list |= sources[i].kind == CQL_LIST;
     }
     s.sources = sources;
+    if (q->relation_count != 0) {
+        s.relations = og_arena_alloc(run->arena, q->relation_count * sizeof *s.relations);
+        s.related = og_arena_zalloc(run->arena, q->relation_count, sizeof *s.related);
+        if (s.relations == NULL || s.related == NULL)
+            return cql__no_memory(run);
+    }
     if (q->has_aggregate)
         s.total = cql__eval(run, q->starting);
     combine(&s, 0);

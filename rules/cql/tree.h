@@ -155,6 +155,7 @@ typedef struct cql__binding { /* source, let or relationship of a query */
     og_str name;
     uint32_t slot;
     bool without;
+    bool constant; /* relationship: its expression is the same for every row */
     const cql__node *expression;
     const cql__node *such_that;
 } cql__binding;

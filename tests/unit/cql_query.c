@@ -89,6 +89,47 @@ static void relationships_filter(void **state)
         "{ }");
 }
 
+/* What a relationship looks at decides how often it is evaluated, and never what comes out. */
+static void relationships_see_the_row(void **state)
+{
+    (void)state;
+    fixture *f = fixture_new();
+    problems p = {0};
+#define NEXT(e) "{'type':'List','element':[{'type':'Add','operand':[" e ",$I(1)]}]}"
+#define ROWS(name, related)                                                                        \
+    "{'name':'" name "','expression':{'type':'Query','source':[" SOURCE(                           \
+        "A", LIST("$I(1),$I(2),$I(3)")) "],'let':[{'identifier':'l','expression':{'type':'"        \
+                                        "Multiply','operand':[$A(A),$I(1)]}}],'relationship':[{"   \
+                                        "'type':'With','alias':'B','expression':" related          \
+                                        ",'suchThat':{'type':'Equal','operand':[{'type':'Add','"   \
+                                        "operand':[$A(A),$I(1)]},$A(B)]}}]}}"
+    assert_int_equal(
+        add_defs(
+            f->set,
+            ROWS("Same", NEXT("$I(2)")) "," ROWS("Alias", NEXT("$A(A)")) "," ROWS(
+                "Let",
+                NEXT(
+                    "{'type':'QueryLetRef','name':'l'}")) "," ROWS("Inner",
+                                                                   "{'type':'Query','source':"
+                                                                   "[" SOURCE(
+                                                                       "C",
+                                                                       LIST(
+                                                                           "$I(1)")) "],'return':{'"
+                                                                                     "expression':{"
+                                                                                     "'type':'Add',"
+                                                                                     "'operand':[$"
+                                                                                     "A(A),$A(C)]}}"
+                                                                                     "}"),
+            &p),
+        OG_OK);
+    start(f);
+    assert_string_equal(value_of(f, "Same"), "{ 2 }");
+    assert_string_equal(value_of(f, "Alias"), "{ 1, 2, 3 }");
+    assert_string_equal(value_of(f, "Let"), "{ 1, 2, 3 }");
+    assert_string_equal(value_of(f, "Inner"), "{ 1, 2, 3 }");
+    fixture_free(f);
+}
+
 static void aggregates_run_over_rows(void **state)
 {
     (void)state;
@@ -541,15 +582,12 @@ static void retrieves_filter_by_date_and_id(void **state)
 static void profiles_count_where_the_request_says_so(void **state)
 {
     (void)state;
-    fixture
-        *f =
-            patient_fixture(
-                "{'name':'Base','context':'Patient','expression':" IDS(
-                    OBSERVATIONS(",'templateId':'http://hl7.org/fhir/StructureDefinition/"
-                                 "Observation'")) "},"
-                                                  "{'name':'Profile','context':'Patient','"
-                                                  "expression':" IDS(OBSERVATIONS(
-                                                      ",'templateId':'urn:example:lab'")) "}");
+    fixture *f = patient_fixture("{'name':'Base','context':'Patient','expression':" IDS(
+        OBSERVATIONS(",'templateId':'http://hl7.org/fhir/StructureDefinition/"
+                     "Observation'")) "},"
+                                      "{'name':'Profile','context':'Patient','"
+                                      "expression':" IDS(
+                                          OBSERVATIONS(",'templateId':'urn:example:lab'")) "}");
     put(f, "{'resourceType':'Observation','id':'o4','meta':{'profile':['urn:other','urn:example:"
            "lab|2']}}");
     f->run = cql_run_begin(f->arena, f->set, &f->request);
@@ -674,6 +712,7 @@ int main(void)
         cmocka_unit_test(where_takes_what_is_true),
         cmocka_unit_test(lets_see_what_stands_before),
         cmocka_unit_test(relationships_filter),
+        cmocka_unit_test(relationships_see_the_row),
         cmocka_unit_test(aggregates_run_over_rows),
         cmocka_unit_test(sorting_is_stable_and_puts_nulls_first),
         cmocka_unit_test(long_lists_are_sorted),
