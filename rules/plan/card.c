@@ -280,7 +280,11 @@ static plan__json *source_json(og_arena *a, const plan__rule *r)
 {
     plan__json *source = plan__json_object(a), *topic = plan__json_object(a);
     plan__json_set_string(a, source, "label", r->source_label);
-    plan__json_set_string(a, source, "url", r->source_url);
+    /* A citation of a printed work has no address; the rule itself has one. */
+    plan__json_set_string(a, source, "url",
+                          r->source_url.n != 0                    ? r->source_url
+                          : og_str_starts(r->url, OG_STR("http")) ? r->url
+                                                                  : (og_str){0});
     plan__json_set_string(a, topic, "system", OG_STR(RULE_SYSTEM));
     plan__json_set_string(a, topic, "code", r->id);
     plan__json_set_string(a, topic, "display", r->title);
