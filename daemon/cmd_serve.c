@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "daemon/kv.h"
 #include "daemon/serve.h"
 
 static const char usage[] =
@@ -132,6 +133,7 @@ int cmd_serve(int argc, char **argv)
     og_report report = {.fn = say, .ctx = word}, warn = {.fn = say_variable};
     if (config_load(path, &c, &report, &warn) != OG_OK)
         return 1;
+    kv_on_bus_error();
     signal(SIGPIPE, SIG_IGN); /* a peer that goes is an error of the call, not of the process */
     int status = run(c);
     config_free(c);

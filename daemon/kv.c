@@ -5,14 +5,20 @@
  * machine it was last used, and whether commits waited for the disk. Without waiting, a kill -9
  * loses nothing (the pages are the kernel's), but a stop of the machine may leave a mixture; then
  * boot_id differs and `clean` is false, and the store is not believed (STREAM 3.9, 17 and 18). A
- * damaged map can also kill the process with SIGBUS: the file `opening` counts the processes that
- * died between opening and their first commit. */
+ * damaged map can also kill the process: the file `opening` counts those that died while they
+ * opened it. What kills a process later says nothing about the store (kill -9, out of memory), but
+ * for a SIGBUS inside its map: kv_on_bus_error leaves the file `damaged`. */
 #include "daemon/kv.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <lmdb.h>
-#include <stdatomic.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +27,7 @@
 #define CRC_BYTES     4u
 #define MAX_DEATHS    2
 #define BOOT_ID_BYTES 64
+#define FREE_LIST     0 /* LMDB's own table; can be read, and only in a read transaction */
 
 struct kv {
     MDB_env *env;
@@ -29,13 +36,14 @@ struct kv {
     size_t table_count;
     char dir[512], schema[64], boot_id[BOOT_ID_BYTES];
     bool sync_each, is_new;
-    atomic_bool marked; /* the file `opening` is there; the first commit of any thread takes it away */
+    char *map; /* where LMDB has mapped the file; NULL when that is not known */
+    size_t map_bytes;
+    kv *next_guarded;
 };
 
 struct kv_txn {
     kv *k;
     MDB_txn *txn;
-    bool write;
 };
 
 static og_status fail_mdb(og_error *err, const kv *k, const char *what, int rc)
@@ -106,18 +114,86 @@ static void read_boot_id(char out[BOOT_ID_BYTES])
     og_buf_done(&text);
 }
 
-/* A file shorter than LMDB believes it to be would kill us with SIGBUS on the first read behind its
- * end. */
-static bool file_is_torn(kv *k)
+static void data_path(const kv *k, char out[640])
+{
+    snprintf(out, 640, "%s/data.mdb", k->dir);
+}
+
+/* Bytes that LMDB may touch, and bytes that the file has. */
+static bool sizes(const kv *k, uint64_t *ret_wanted, uint64_t *ret_real)
 {
     char path[640];
     struct stat st;
     MDB_envinfo info;
     MDB_stat ms;
-    snprintf(path, sizeof path, "%s/data.mdb", k->dir);
+    data_path(k, path);
     if (stat(path, &st) != 0 || mdb_env_info(k->env, &info) != 0 || mdb_env_stat(k->env, &ms) != 0)
-        return true;
-    return (uint64_t)st.st_size < ((uint64_t)info.me_last_pgno + 1) * ms.ms_psize;
+        return false;
+    *ret_wanted = ((uint64_t)info.me_last_pgno + 1) * ms.ms_psize;
+    *ret_real = (uint64_t)st.st_size;
+    return true;
+}
+
+/* Reads one table to its end; named tables are rows of the main one, without a checksum. */
+static int read_all(MDB_txn *txn, MDB_dbi dbi, bool proven)
+{
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    og_str value;
+    int rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc != 0)
+        return rc;
+    while ((rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
+        if (proven && !checked((og_str){k.mv_data, k.mv_size}, v, &value)) {
+            rc = MDB_CORRUPTED;
+            break;
+        }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* All tables, the list of free pages (LMDB's table 0) too. */
+static int read_everything(const kv *k, const kv_options *options)
+{
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    int rc = mdb_txn_begin(k->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return rc;
+    rc = read_all(txn, FREE_LIST, false);
+    if (rc == 0)
+        rc = mdb_dbi_open(txn, NULL, 0, &dbi);
+    if (rc == 0)
+        rc = read_all(txn, dbi, false);
+    for (size_t i = 0; rc == 0 && i <= options->table_count; i++) {
+        rc = mdb_dbi_open(txn, i < options->table_count ? options->tables[i] : "head", 0, &dbi);
+        if (rc == 0)
+            rc = read_all(txn, dbi, true);
+        else if (rc == MDB_NOTFOUND)
+            rc = 0; /* the process died before it was made */
+    }
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+/* A file shorter than LMDB believes it to be would kill us with SIGBUS on a read behind its end.
+ * Pages that one transaction took and gave back are never written, so a short file may be whole: it
+ * gets its length, and every row has to prove itself once. */
+static og_status judge_length(kv *k, const kv_options *options, og_error *err)
+{
+    char path[640];
+    uint64_t wanted, real;
+    data_path(k, path);
+    if (!sizes(k, &wanted, &real))
+        return distrust(err, k, "the file cannot be looked at");
+    if (real >= wanted)
+        return OG_OK;
+    if (truncate(path, (off_t)wanted) != 0)
+        return fail_mdb(err, k, "cannot lengthen the file", errno);
+    int rc = read_everything(k, options);
+    if (rc != 0)
+        return distrust(err, k, "the file is shorter than it should be, and rows are missing");
+    return OG_OK;
 }
 
 /* data.mdb that exists but is empty opens as a valid new database. */
@@ -125,7 +201,7 @@ static bool file_is_emptied(const kv *k)
 {
     char path[640];
     struct stat st;
-    snprintf(path, sizeof path, "%s/data.mdb", k->dir);
+    data_path(k, path);
     return stat(path, &st) == 0 && st.st_size == 0;
 }
 
@@ -134,8 +210,7 @@ static void opening_path(const kv *k, char out[640])
     snprintf(out, 640, "%s/opening", k->dir);
 }
 
-/* Counts the processes that died between opening and the first commit; true when they were too
- * many. */
+/* Counts the processes that died while they opened it; true when they were too many. */
 static bool died_too_often(const kv *k)
 {
     char path[640];
@@ -153,13 +228,76 @@ static bool died_too_often(const kv *k)
     return deaths > MAX_DEATHS;
 }
 
-static void forget_opening(kv *k)
+static void forget_opening(const kv *k)
 {
     char path[640];
-    if (!atomic_exchange(&k->marked, false))
-        return;
     opening_path(k, path);
     unlink(path);
+}
+
+static void damaged_path(const kv *k, char out[640])
+{
+    snprintf(out, 640, "%s/damaged", k->dir);
+}
+
+static bool killed_by_reading(const kv *k)
+{
+    char path[640];
+    damaged_path(k, path);
+    return access(path, F_OK) == 0;
+}
+
+/* ---- SIGBUS: the disk does not give what the map promises ---- */
+
+static kv *guarded; /* all open ones; written by the threads that open and close */
+static pthread_mutex_t guarded_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void guard(kv *k)
+{
+    if (k->map == NULL)
+        return;
+    pthread_mutex_lock(&guarded_lock);
+    k->next_guarded = guarded;
+    guarded = k;
+    pthread_mutex_unlock(&guarded_lock);
+}
+
+static void unguard(const kv *k)
+{
+    pthread_mutex_lock(&guarded_lock);
+    kv **link = &guarded;
+    while (*link != NULL && *link != k)
+        link = &(*link)->next_guarded;
+    if (*link != NULL)
+        *link = k->next_guarded;
+    pthread_mutex_unlock(&guarded_lock);
+}
+
+/* In a signal handler, in a process that is about to die: no locks, no stdio. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    static const char name[] = "/damaged";
+    uintptr_t at = (uintptr_t)info->si_addr;
+    (void)number;
+    (void)context;
+    for (const kv *k = guarded; k != NULL; k = k->next_guarded) {
+        char path[sizeof k->dir + sizeof name];
+        if (at < (uintptr_t)k->map || at >= (uintptr_t)k->map + k->map_bytes)
+            continue;
+        size_t n = strlen(k->dir);
+        memcpy(path, k->dir, n);
+        memcpy(path + n, name, sizeof name);
+        int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
+        if (fd >= 0)
+            close(fd);
+    }
+} /* back to the instruction, which kills us: the handler is gone (SA_RESETHAND) */
+
+void kv_on_bus_error(void)
+{
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGBUS, &action, NULL);
 }
 
 static void write_head_text(const kv *k, bool clean, char out[256])
@@ -246,6 +384,37 @@ static og_status open_head(kv *k, const kv_options *options, og_error *err)
     return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot commit", rc);
 }
 
+/* Where the file is mapped, from /proc/self/maps: LMDB does not tell. */
+static void find_map(kv *k)
+{
+    char line[PATH_MAX + 256], ours[640], path[PATH_MAX];
+    data_path(k, ours);
+    if (realpath(ours, path) == NULL)
+        return;
+    FILE *f = fopen("/proc/self/maps", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        uintptr_t from, to;
+        line[strcspn(line, "\n")] = '\0';
+        const char *name = strchr(line, '/');
+        if (name == NULL || strcmp(name, path) != 0 ||
+            sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &to) != 2)
+            continue;
+        k->map = (char *)from; // NOLINT(performance-no-int-to-ptr)
+        k->map_bytes = to - from;
+        break;
+    }
+    if (f != NULL)
+        fclose(f);
+}
+
+/* Pages of the map that were read count as ours, up to the whole file. They are the page cache's in
+ * truth: given back here, the next read finds them there. */
+static void give_pages_back(const kv *k)
+{
+    if (k->map != NULL)
+        (void)madvise(k->map, k->map_bytes, MADV_DONTNEED);
+}
+
 static og_status open_env(kv *k, const kv_options *options, og_error *err)
 {
     unsigned flags =
@@ -262,15 +431,14 @@ static og_status open_env(kv *k, const kv_options *options, og_error *err)
     rc = mdb_env_open(k->env, k->dir, flags, 0640);
     if (rc != 0)
         return fail_mdb(err, k, "cannot open", rc);
-    if (file_is_torn(k))
-        return distrust(err, k, "the file is shorter than it should be");
-    return OG_OK;
+    return judge_length(k, options, err);
 }
 
 og_status kv_open(const kv_options *options, kv **ret, og_error *err)
 {
     kv *k = calloc(1, sizeof *k);
     og_status status = OG_OK;
+    bool marked = false;
     if (k == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a store");
     if (options->table_count > KV_MAX_TABLES || strlen(options->dir) >= sizeof k->dir) {
@@ -289,7 +457,11 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
     status = file_make_dirs(k->dir, err);
     if (status != OG_OK)
         goto fail;
-    atomic_store(&k->marked, true);
+    if (killed_by_reading(k)) {
+        status = distrust(err, k, "a process died while it read it (SIGBUS)");
+        goto fail;
+    }
+    marked = true;
     if (died_too_often(k)) {
         status = distrust(err, k, "processes died while they opened it");
         goto fail;
@@ -301,10 +473,15 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
         status = write_head(k, false, err);
     if (status != OG_OK)
         goto fail;
+    forget_opening(k);
+    find_map(k);
+    guard(k);
     *ret = k;
     return OG_OK;
 
 fail:
+    if (marked)
+        forget_opening(k); /* it failed, but nobody died */
     kv_abandon(k);
     return status;
 }
@@ -313,7 +490,7 @@ void kv_abandon(kv *k)
 {
     if (k == NULL)
         return;
-    forget_opening(k);
+    unguard(k);
     if (k->env != NULL)
         mdb_env_close(k->env);
     free(k);
@@ -337,6 +514,7 @@ og_status kv_discard(const char *dir, og_error *err)
 og_status kv_sync(kv *k, og_error *err)
 {
     int rc = mdb_env_sync(k->env, 1);
+    give_pages_back(k);
     return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot write to the disk", rc);
 }
 
@@ -356,22 +534,16 @@ og_status kv_begin(kv *k, bool write, kv_txn **ret, og_error *err)
         return fail_mdb(err, k, "cannot begin", rc);
     }
     t->k = k;
-    t->write = write;
     *ret = t;
     return OG_OK;
 }
 
 og_status kv_commit(kv_txn *t, og_error *err)
 {
-    kv *k = t->k;
-    bool write = t->write;
+    const kv *k = t->k;
     int rc = mdb_txn_commit(t->txn);
     free(t);
-    if (rc != 0)
-        return fail_mdb(err, k, "cannot commit", rc);
-    if (write)
-        forget_opening(k);
-    return OG_OK;
+    return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot commit", rc);
 }
 
 void kv_abort(kv_txn *t)

@@ -415,10 +415,10 @@ static void one_patient_too_large_does_not_stop_the_batch(void **state)
     og_buf text;
     og_buf_init(&text, 8u << 20);
     og_buf_addz(&text, "{\"resourceType\":\"Patient\",\"id\":\"large\",\"name\":[");
-    for (int i = 0; i < 20000; i++)
+    for (int i = 0; i < 60000; i++)
         og_buf_addf(&text, "%s{\"family\":\"name%d\"}", i > 0 ? "," : "", i);
     og_buf_addz(&text, "]}");
-    w->setup.evaluation_bytes = 64 * 1024;
+    w->setup.evaluation_bytes = 512 * 1024;
     world_put(w, "fhir.patient", (og_str){NULL, 0}, og_buf_str(&text));
     world_event(w, "{\"resourceType\":\"Patient\",\"id\":\"small\",\"gender\":\"female\"}");
     world_settle_down(w);

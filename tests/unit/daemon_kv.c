@@ -1,0 +1,264 @@
+/* When a store is believed and when it is not: short files, deaths, damage. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/file.h"
+#include "daemon/kv.h"
+
+static const char *const tables[] = {"a", "b"};
+
+typedef struct place {
+    char dir[64], path[128];
+} place;
+
+static void place_init(place *p)
+{
+    strcpy(p->dir, "/tmp/og-kv-XXXXXX");
+    assert_non_null(mkdtemp(p->dir));
+    snprintf(p->path, sizeof p->path, "%s/store", p->dir);
+}
+
+static void place_done(const place *p)
+{
+    assert_int_equal(file_remove_tree(p->dir, NULL), OG_OK);
+}
+
+static og_status open_at(const place *p, const char *boot_id, kv **ret, og_error *err)
+{
+    kv_options o = {.dir = p->path,
+                    .tables = tables,
+                    .table_count = 2,
+                    .map_bytes = 64u << 20,
+                    .schema = "test-1",
+                    .boot_id = boot_id};
+    og_error_init(err);
+    return kv_open(&o, ret, err);
+}
+
+static kv *must_open(const place *p)
+{
+    kv *k;
+    og_error err;
+    if (open_at(p, NULL, &k, &err) != OG_OK)
+        fail_msg("%s", err.text);
+    return k;
+}
+
+static void put(kv *k, const char *key, size_t n)
+{
+    kv_txn *t;
+    char *value = calloc(1, n + 1);
+    assert_non_null(value);
+    assert_int_equal(kv_begin(k, true, &t, NULL), OG_OK);
+    assert_int_equal(kv_put(t, 0, og_str_of(key), (og_str){value, n}, NULL), OG_OK);
+    assert_int_equal(kv_commit(t, NULL), OG_OK);
+    free(value);
+}
+
+static unsigned long next_random(unsigned long *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return *seed >> 33;
+}
+
+/* Large values put and taken away in one transaction leave pages that LMDB counts and never writes:
+ * the file is short and whole. */
+static void a_short_file_may_be_whole(void **state)
+{
+    static char value[60000];
+    size_t shorter = 0;
+    (void)state;
+    for (unsigned long seed = 1; seed <= 60; seed++) {
+        unsigned long random = seed;
+        place p;
+        place_init(&p);
+        for (int round = 0; round < 6; round++) {
+            kv *k = must_open(&p);
+            for (unsigned long t = 1 + next_random(&random) % 4; t > 0; t--) {
+                kv_txn *x;
+                assert_int_equal(kv_begin(k, true, &x, NULL), OG_OK);
+                for (unsigned long i = 1 + next_random(&random) % 6; i > 0; i--) {
+                    char key[16];
+                    int n = snprintf(key, sizeof key, "k%lu", next_random(&random) % 5);
+                    size_t size = next_random(&random) % 3 == 0
+                                      ? 10
+                                      : (size_t)(next_random(&random) % sizeof value);
+                    og_str name = {key, (size_t)n};
+                    if (next_random(&random) % 5 == 0)
+                        assert_int_equal(kv_delete(x, 0, name, NULL), OG_OK);
+                    else
+                        assert_int_equal(kv_put(x, 0, name, (og_str){value, size}, NULL), OG_OK);
+                }
+                assert_int_equal(kv_commit(x, NULL), OG_OK);
+            }
+            struct stat before, after;
+            char file[160];
+            if (next_random(&random) % 2 == 0)
+                kv_close(k);
+            else
+                kv_abandon(k);
+            snprintf(file, sizeof file, "%s/data.mdb", p.path);
+            assert_int_equal(stat(file, &before), 0);
+            kv_close(must_open(&p));
+            assert_int_equal(stat(file, &after), 0);
+            shorter += after.st_size > before.st_size;
+        }
+        place_done(&p);
+    }
+    assert_true(shorter > 0); /* or this has tested nothing */
+}
+
+static void a_torn_file_is_not_believed(void **state)
+{
+    place p;
+    char file[160];
+    struct stat st;
+    kv *k;
+    og_error err;
+    (void)state;
+    place_init(&p);
+    k = must_open(&p);
+    put(k, "small", 10);
+    put(k, "large", 500000);
+    kv_close(k);
+    snprintf(file, sizeof file, "%s/data.mdb", p.path);
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(truncate(file, st.st_size - 100000), 0);
+    assert_int_equal(open_at(&p, NULL, &k, &err), OG_CORRUPT);
+    assert_non_null(strstr(err.text, "shorter"));
+    assert_int_equal(kv_discard(p.path, &err), OG_OK);
+    k = must_open(&p);
+    assert_true(kv_is_new(k));
+    kv_close(k);
+    place_done(&p);
+}
+
+typedef void deed(const place *p);
+
+static int in_a_child(deed *fn, const place *p)
+{
+    int status;
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        fn(p);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void open_and_die(const place *p)
+{
+    kv *k;
+    og_error err;
+    _exit(open_at(p, NULL, &k, &err) == OG_OK ? 7 : 8);
+}
+
+static void kills_after_opening_do_not_count(void **state)
+{
+    place p;
+    og_str value;
+    kv_txn *t;
+    (void)state;
+    place_init(&p);
+    kv *k = must_open(&p);
+    put(k, "alert", 5);
+    kv_close(k);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(WEXITSTATUS(in_a_child(open_and_die, &p)), 7);
+    k = must_open(&p);
+    assert_int_equal(kv_begin(k, false, &t, NULL), OG_OK);
+    assert_int_equal(kv_get(t, 0, OG_STR("alert"), &value, NULL), OG_OK);
+    kv_abort(t);
+    kv_close(k);
+    place_done(&p);
+}
+
+/* The file `opening` stands for processes that died while they opened it. */
+static void deaths_while_opening_count(void **state)
+{
+    place p;
+    char file[160];
+    kv *k;
+    og_error err;
+    (void)state;
+    place_init(&p);
+    kv_close(must_open(&p));
+    snprintf(file, sizeof file, "%s/opening", p.path);
+    assert_false(file_exists(file));
+    assert_int_equal(file_write(file, OG_STR("1"), NULL), OG_OK);
+    kv_close(must_open(&p));
+    assert_false(file_exists(file));
+    assert_int_equal(file_write(file, OG_STR("2"), NULL), OG_OK);
+    assert_int_equal(open_at(&p, NULL, &k, &err), OG_CORRUPT);
+    place_done(&p);
+}
+
+/* The file is cut while it is open, and a row behind its end is read. */
+static void read_behind_the_end(const place *p)
+{
+    char file[160];
+    kv_txn *t;
+    og_str value;
+    kv_on_bus_error();
+    kv *k = must_open(p);
+    snprintf(file, sizeof file, "%s/data.mdb", p->path);
+    if (truncate(file, 8192) != 0 || kv_begin(k, false, &t, NULL) != OG_OK)
+        _exit(1);
+    _exit(kv_get(t, 0, OG_STR("large"), &value, NULL) == OG_OK ? 2 : 3);
+}
+
+static void a_bus_error_is_remembered(void **state)
+{
+    place p;
+    kv *k;
+    og_error err;
+    (void)state;
+    place_init(&p);
+    k = must_open(&p);
+    put(k, "large", 500000);
+    kv_close(k);
+    int status = in_a_child(read_behind_the_end, &p);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(open_at(&p, NULL, &k, &err), OG_CORRUPT);
+    assert_non_null(strstr(err.text, "SIGBUS"));
+    place_done(&p);
+}
+
+static void a_stopped_machine_is_not_believed(void **state)
+{
+    place p;
+    kv *k;
+    og_error err;
+    (void)state;
+    place_init(&p);
+    assert_int_equal(open_at(&p, "boot-1", &k, &err), OG_OK);
+    put(k, "x", 5);
+    kv_abandon(k);
+    assert_int_equal(open_at(&p, "boot-1", &k, &err), OG_OK); /* only the process died */
+    kv_abandon(k);
+    assert_int_equal(open_at(&p, "boot-2", &k, &err), OG_CORRUPT);
+    place_done(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_short_file_may_be_whole),
+        cmocka_unit_test(a_torn_file_is_not_believed),
+        cmocka_unit_test(kills_after_opening_do_not_count),
+        cmocka_unit_test(deaths_while_opening_count),
+        cmocka_unit_test(a_bus_error_is_remembered),
+        cmocka_unit_test(a_stopped_machine_is_not_believed),
+    };
+    return cmocka_run_group_tests_name("daemon/kv", tests, NULL, NULL);
+}
