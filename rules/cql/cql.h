@@ -1,8 +1,9 @@
-/* The CQL engine: ELM libraries in, values out. CQL 1.5 / ELM. No files, clocks, logs or network: bytes,
- * time, data and terminology come in as parameters.
+/* The CQL engine: ELM libraries in, values out. CQL 1.5 / ELM. No files, clocks, logs or network:
+ * bytes, time, data and terminology come in as parameters.
  *
- * A cql_set is compiled knowledge: libraries added, then linked once, then immutable and shared by any
- * number of evaluations (threads too). A cql_run is one evaluation of one patient in an arena. */
+ * A cql_set is compiled knowledge: libraries added, then linked once, then immutable and shared by
+ * any number of evaluations (threads too). A cql_run is one evaluation of one patient in an arena.
+ */
 #ifndef OG_CQL_CQL_H
 #define OG_CQL_CQL_H
 
@@ -16,50 +17,55 @@ typedef struct cql_run cql_run;
 
 cql_set *cql_set_new(void);      /* caller owns */
 void cql_set_free(cql_set *set); /* accepts NULL */
-/* Adds one library: ELM JSON ({"library":{...}}) or a FHIR Library resource with application/elm+json
- * content. origin is the file's name for messages. All errors go to report with JSON path; returns the first
- * status. The text is copied where needed. */
+/* Adds one library: ELM JSON ({"library":{...}}) or a FHIR Library resource with
+ * application/elm+json content. origin is the file's name for messages. All errors go to report
+ * with JSON path; returns the first status. The text is copied where needed. */
 og_status cql_set_add(cql_set *set, og_str text, const char *origin, og_report *report);
-/* Resolves includes, references, functions, overloads, value sets, FHIR types. terms is borrowed for the
- * set's life; may be NULL when no library uses a value set. */
+/* Resolves includes, references, functions, overloads, value sets, FHIR types. terms is borrowed
+ * for the set's life; may be NULL when no library uses a value set. */
 og_status cql_set_link(cql_set *set, const fhir_terminology *terms, og_report *report);
-/* A value set that terms does not have is an error when linking. When missing ones are allowed (to be called
- * before linking), it is an error of the expressions that ask for it. */
+/* A value set that terms does not have is an error when linking. When missing ones are allowed (to
+ * be called before linking), it is an error of the expressions that ask for it. */
 void cql_set_allow_missing_valuesets(cql_set *set, bool allow);
 
-/* By name (`Name` or namespace-qualified) and version (empty: the only or highest one). NULL when absent. */
+/* By name (`Name` or namespace-qualified) and version (empty: the only or highest one). NULL when
+ * absent. */
 const cql_library *cql_set_find(const cql_set *set, og_str name, og_str version);
 size_t cql_set_count(const cql_set *set);
 const cql_library *cql_set_at(const cql_set *set, size_t i);
 og_str cql_library_name(const cql_library *lib);
 og_str cql_library_version(const cql_library *lib);
 size_t cql_library_define_count(const cql_library *lib);
-const cql_define *cql_library_define_at(const cql_library *lib, size_t i); /* source order, no functions */
+const cql_define *cql_library_define_at(const cql_library *lib,
+                                        size_t i); /* source order, no functions */
 const cql_define *cql_library_define(const cql_library *lib, og_str name);
-/* What a library includes: path (its name, perhaps behind a namespace) and version (may be empty). */
+/* What a library includes: path (its name, perhaps behind a namespace) and version (may be empty).
+ */
 size_t cql_library_include_count(const cql_library *lib);
-void cql_library_include_at(const cql_library *lib, size_t i, og_str *ret_path, og_str *ret_version);
+void cql_library_include_at(const cql_library *lib, size_t i, og_str *ret_path,
+                            og_str *ret_version);
 og_str cql_define_name(const cql_define *d);
 const cql_library *cql_define_library(const cql_define *d);
 /* A parameter of a library: its name, and default as literal text through cql_run. */
 size_t cql_library_parameter_count(const cql_library *lib);
 og_str cql_library_parameter_at(const cql_library *lib, size_t i);
 
-/* Data requirements of a define (or of a whole library when d is NULL), from the trees (DESIGN 5.4). */
+/* Data requirements of a define (or of a whole library when d is NULL), from the trees
+ * (DESIGN 5.4). */
 typedef struct cql_requirement {
     og_str type;                   /* FHIR resource type */
     og_str code_path;              /* element of the code filter, empty when none */
     const fhir_valueset *valueset; /* code filter by value set, or NULL */
-    og_str valueset_url;           /* what the library calls it, also when the terminology has no such set */
-    const cql_code *codes;         /* code filter by direct codes */
+    og_str valueset_url; /* what the library calls it, also when the terminology has no such set */
+    const cql_code *codes; /* code filter by direct codes */
     size_t code_count;
 } cql_requirement;
 size_t cql_requirements(const cql_library *lib, const cql_define *d, const cql_requirement **ret);
 
 typedef struct cql_limits {
-    uint32_t max_depth; /* of calls and nested expressions; 0: default 200 */
-    uint32_t max_list;  /* elements that expand and friends may make; 0: default 100000 */
-    uint64_t max_steps; /* nodes evaluated per run; 0: default 10 million */
+    uint32_t max_depth;   /* of calls and nested expressions; 0: default 200 */
+    uint32_t max_list;    /* elements that expand and friends may make; 0: default 100000 */
+    uint64_t max_steps;   /* nodes evaluated per run; 0: default 10 million */
     uint32_t match_limit; /* PCRE2; 0: default 100000 */
 } cql_limits;
 
@@ -69,22 +75,28 @@ typedef struct cql_parameter {
 } cql_parameter;
 
 typedef struct cql_request {
-    const fhir_resource *resources; /* the patient's view: the Patient, its records, shared resources they refer to */
+    const fhir_resource *resources; /* the patient's view: the Patient, its records, shared
+                                       resources they refer to */
     size_t resource_count;
-    int64_t as_of_ms;               /* evaluation time, ms since 1970-01-01T00:00Z */
-    int offset_min;                 /* of the site's time zone at as_of */
+    int64_t as_of_ms; /* evaluation time, ms since 1970-01-01T00:00Z */
+    int offset_min;   /* of the site's time zone at as_of */
     const cql_parameter *parameters;
     size_t parameter_count;
     cql_limits limits;
-    bool by_profile; /* a retrieve that names a profile (ELM templateId) takes only resources that declare it in
-                        meta.profile; else the type decides, for most data declare none */
+    bool by_profile; /* a retrieve that names a profile (ELM templateId) takes only resources that
+                        declare it in meta.profile; else the type decides, for most data declare
+                        none */
 } cql_request;
 
-/* Begins an evaluation in arena a; request and its data are borrowed until the arena is reset. NULL: memory. */
+/* Begins an evaluation in arena a; request and its data are borrowed until the arena is reset.
+ * NULL: memory. */
 cql_run *cql_run_begin(og_arena *a, const cql_set *set, const cql_request *request);
-/* Value of a define (memoised within the run). OG_EVAL with library, define and CQL place in err. */
-OG_MUSTCHECK og_status cql_run_define(cql_run *run, const cql_define *d, cql_value *ret, og_error *err);
-/* Parses a CQL literal (a configured parameter: 28, 35.5, 28 days, 'x', @2012-01-01, true) into arena a. */
+/* Value of a define (memoised within the run). OG_EVAL with library, define and CQL place in err.
+ */
+OG_MUSTCHECK og_status cql_run_define(cql_run *run, const cql_define *d, cql_value *ret,
+                                      og_error *err);
+/* Parses a CQL literal (a configured parameter: 28, 35.5, 28 days, 'x', @2012-01-01, true) into
+ * arena a. */
 OG_MUSTCHECK og_status cql_literal(og_arena *a, og_str text, cql_value *ret, og_error *err);
 /* The resources that the value of d rests on, without duplicates, in order of first use; needs an
  * earlier cql_run_define of d. */
@@ -92,9 +104,10 @@ size_t cql_run_sources(cql_run *run, const cql_define *d, const fhir_resource *c
 /* Why a define has its value, as one JSON object appended to out:
  *   {"name","library","place":"12:1-14:9","value" or "error","sources":["Observation/1"],
  *    "parts":[{"place":"12:5-12:30","name","times","value"}]}
- * parts are the sub-expressions with their places in the CQL source (as far as the ELM has locators) in source
- * order; `times` when one was evaluated for several elements, value is then the last. Values are literal
- * text, resources their references, cut after 300 bytes. They are patient data. */
+ * parts are the sub-expressions with their places in the CQL source (as far as the ELM has
+ * locators) in source order; `times` when one was evaluated for several elements, value is then the
+ * last. Values are literal text, resources their references, cut after 300 bytes. They are patient
+ * data. */
 OG_MUSTCHECK og_status cql_explain(cql_run *run, const cql_define *d, og_buf *out, og_error *err);
 /* Steps taken so far. */
 uint64_t cql_run_steps(const cql_run *run);

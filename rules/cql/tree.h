@@ -197,7 +197,8 @@ struct cql__retrieve {
     uint16_t type;  /* FHIR model number */
     uint32_t index; /* number of this kind of retrieve in the set: equal ones share their result */
     bool constant;  /* depends on nothing but the patient: its result is kept for the run */
-    og_str profile; /* that resources must declare where the request says so; empty: the type itself */
+    og_str
+        profile; /* that resources must declare where the request says so; empty: the type itself */
     const cql__node *id;
     cql__filter *filters;
     uint32_t filter_count;
@@ -219,10 +220,10 @@ struct cql_define {
     og_str name, context;
     cql__place place;
     const cql__node *body; /* NULL: external function, parameter without default */
-    cql_op native;         /* carries the function out for FHIR elements in place of the body, or NULL */
-    uint32_t slots;        /* values that one activation needs */
-    uint32_t index;        /* in the run's memory; expressions and parameters only */
-    uint32_t mark;         /* scratch of require.c */
+    cql_op native;  /* carries the function out for FHIR elements in place of the body, or NULL */
+    uint32_t slots; /* values that one activation needs */
+    uint32_t index; /* in the run's memory; expressions and parameters only */
+    uint32_t mark;  /* scratch of require.c */
     const og_str *operand_names;
     const cql__type *const *operand_types;
     uint32_t operand_count;
@@ -334,7 +335,8 @@ cql__node *cql__read_node(cql__reader *r, fhir_elem e, const cql__path *at);
 /* The expression at object.name, NULL when it is absent (an error when it is required). */
 cql__node *cql__read_member(cql__reader *r, fhir_elem object, const char *name, bool required,
                             const cql__path *at);
-/* The native function that does what this body of the library's function does, or NULL (known.c). */
+/* The native function that does what this body of the library's function does, or NULL (known.c).
+ */
 cql_op cql__known_native(const cql_library *lib, og_str name, fhir_elem body);
 /* A type specifier (type.c); NULL after an error that was recorded. */
 const cql__type *cql__read_type(cql__reader *r, fhir_elem e, const cql__path *at);

@@ -167,9 +167,10 @@ int main(int argc, char **argv)
         c.total.wrong++;
     }
     print_tally("all", &c.total);
-    /* A disputed test counts as passed: it gives what the listed section of the specification says. */
-    printf("%u passed, %u failed, %u skipped\n", c.total.passed + c.total.disputed,
-           c.total.wrong, c.total.skipped + c.total.open);
+    /* A disputed test counts as passed: it gives what the listed section of the specification says.
+     */
+    printf("%u passed, %u failed, %u skipped\n", c.total.passed + c.total.disputed, c.total.wrong,
+           c.total.skipped + c.total.open);
     free(c.known);
     return c.total.wrong != 0;
 }

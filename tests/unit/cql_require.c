@@ -25,211 +25,69 @@ static const char *requirements(fixture *f, const char *define)
     return f->text;
 }
 
+#define RETRIEVE(type, filter) "{'type':'Retrieve','dataType':$F(" type ")" filter "}"
+#define CODES(codes)           ",'codeProperty':'code','codes':" codes
+#define DEFINE(name, body)     "{'name':'" name "','context':'Patient','expression':" body "}"
+#define IN_SET                 CODES("{'type':'ValueSetRef','name':'V','preserve':true}")
+#define CODE                   "{'type':'CodeRef','name':'C'}"
+#define CHOSEN                 "{'type':'If','condition':$B(true),'then':" CODE ",'else':{'type':'Null'}}"
+#define CALL_F                 "{'type':'FunctionRef','name':'f','libraryName':'L','operand':[]}"
+
+/* Of the define Plain, through a relationship, a condition and a sort key. */
+#define QUERY(related, exists, counted)                                                            \
+    "{'type':'Query','source':[{'alias':'A','expression':$R(Plain)}],'relationship':[{"            \
+    "'type':'With','alias':'B','suchThat':$B(true),'expression':" related                          \
+    "}],'where':{'type':'Exists','operand':" exists                                                \
+    "},'sort':{'by':[{'type':'ByExpression','direction':'asc','expression':{"                      \
+    "'type':'Count','source':" counted "}}]}}"
+
+static const char terms[] = "'includes':{'def':[{'localIdentifier':'L','path':'Lib'}]},"
+                            "'codeSystems':{'def':[{'name':'S','id':'urn:s'}]},"
+                            "'valueSets':{'def':[{'name':'V','id':'urn:v'}]},"
+                            "'codes':{'def':[{'name':'C','id':'c','codeSystem':{'name':'S'}}]},";
+
+static const char *const defines[] = {
+    DEFINE("Plain", RETRIEVE("Condition", "")),
+    DEFINE("Set", RETRIEVE("Observation", IN_SET)),
+    DEFINE("Again", "{'type':'Union','operand':[$R(Set)," RETRIEVE("Observation", IN_SET) "]}"),
+    DEFINE("Code", RETRIEVE("Procedure", CODES("{'type':'ToList','operand':" CODE "}"))),
+    DEFINE("Dynamic", RETRIEVE("Procedure", CODES("{'type':'List','element':[" CHOSEN "]}"))),
+    DEFINE("Query", QUERY(RETRIEVE("Encounter", ""), CALL_F, RETRIEVE("Goal", ""))),
+    DEFINE("Nothing", "$I(1)"),
+};
+
+static void add_main(fixture *f, problems *p)
+{
+    og_buf b;
+    og_buf_init(&b, (size_t)1 << 20);
+    og_buf_addz(&b, terms);
+    og_buf_addz(&b, "'statements':{'def':[");
+    for (size_t i = 0; i < sizeof defines / sizeof defines[0]; i++) {
+        og_buf_addz(&b, i != 0 ? "," : "");
+        og_buf_addz(&b, defines[i]);
+    }
+    og_buf_addz(&b, "]}");
+    og_buf_addc(&b, '\0');
+    if (add_library(f->set, b.p, p) != OG_OK)
+        fail_msg("%s (at %s)", p->first.text, p->first.path);
+    og_buf_done(&b);
+}
+
 static void requirements_follow_from_the_tree(void **state)
 {
     (void)state;
     fixture *f = fixture_new();
     problems p = {0};
-#define RETRIEVE(type, filter) "{'type':'Retrieve','dataType':$F(" type ")" filter "}"
+    add_main(f, &p);
     assert_int_equal(
-        add_library(
+        add_elm(
             f->set,
-            "'includes':{'def':[{'localIdentifier':'L','path':'Lib'}]},"
-            "'codeSystems':{'def':[{'name':'S','id':'urn:s'}]},"
-            "'valueSets':{'def':[{'name':'V','id':'urn:v'}]},"
-            "'codes':{'def':[{'name':'C','id':'c','codeSystem':{'name':'S'}}]},"
-            "'statements':{'def':["
-            "{'name':'Plain','context':'Patient','expression':" RETRIEVE(
-                "Condition",
-                "") "},"
-                    "{'name':'Set','context':'Patient','expression':" RETRIEVE("Observation", ",'"
-                                                                                              "code"
-                                                                                              "Prop"
-                                                                                              "erty"
-                                                                                              "':'"
-                                                                                              "code"
-                                                                                              "','"
-                                                                                              "code"
-                                                                                              "s':{"
-                                                                                              "'typ"
-                                                                                              "e':'"
-                                                                                              "Valu"
-                                                                                              "eSet"
-                                                                                              "Ref'"
-                                                                                              ",'"
-                                                                                              "name"
-                                                                                              "':'"
-                                                                                              "V','"
-                                                                                              "pres"
-                                                                                              "erve"
-                                                                                              "':"
-                                                                                              "true"
-                                                                                              "}") "},{'name':'Again','context':'Patient','expression':{'type':'Union','operand':[$R(Set)," RETRIEVE("Observation", ",'codeProperty':'code','codes':{'type':'ValueSetRef','name':'V','preserve':true}") "]}},{'name':'Code','context':'Patient','expression':" RETRIEVE(
-                        "Procedure",
-                        ",'codeProperty':'code','codeComparator':'~','codes':{'type':'ToList','"
-                        "operand':"
-                        "{'type':'CodeRef','name':'C'}}") "},{'name':'Dynamic','context':'Patient',"
-                                                          "'expression':" RETRIEVE("Procedure",
-                                                                                   ",'codeProperty'"
-                                                                                   ":'code','codes'"
-                                                                                   ":{'type':'List'"
-                                                                                   ",'element':[{'"
-                                                                                   "type':'If','"
-                                                                                   "condition':"
-                                                                                   "$B(true),'then'"
-                                                                                   ":{'type':'"
-                                                                                   "CodeRef','name'"
-                                                                                   ":'C'},'else':{'"
-                                                                                   "type':'Null'}}]"
-                                                                                   "}") "},{'name':"
-                                                                                        "'Query','"
-                                                                                        "context':'"
-                                                                                        "Patient','"
-                                                                                        "expression"
-                                                                                        "':{'type':"
-                                                                                        "'Query','"
-                                                                                        "source':[{"
-                                                                                        "'alias':'"
-                                                                                        "A','"
-                                                                                        "expression"
-                                                                                        "':"
-                                                                                        "$R(Plain)}"
-                                                                                        "],'"
-                                                                                        "relationsh"
-                                                                                        "ip':[{'"
-                                                                                        "type':'"
-                                                                                        "With','"
-                                                                                        "alias':'B'"
-                                                                                        ",'"
-                                                                                        "expression"
-                                                                                        "'"
-                                                                                        ":" RETRIEVE(
-                                                                                            "Encoun"
-                                                                                            "ter",
-                                                                                            "") ",'"
-                                                                                                "su"
-                                                                                                "ch"
-                                                                                                "Th"
-                                                                                                "at"
-                                                                                                "':"
-                                                                                                "$B"
-                                                                                                "(t"
-                                                                                                "ru"
-                                                                                                "e)"
-                                                                                                "}]"
-                                                                                                ",'"
-                                                                                                "wh"
-                                                                                                "er"
-                                                                                                "e'"
-                                                                                                ":{"
-                                                                                                "'t"
-                                                                                                "yp"
-                                                                                                "e'"
-                                                                                                ":'"
-                                                                                                "Ex"
-                                                                                                "is"
-                                                                                                "ts"
-                                                                                                "',"
-                                                                                                "'o"
-                                                                                                "pe"
-                                                                                                "ra"
-                                                                                                "nd"
-                                                                                                "':"
-                                                                                                "{'"
-                                                                                                "ty"
-                                                                                                "pe"
-                                                                                                "':"
-                                                                                                "'F"
-                                                                                                "un"
-                                                                                                "ct"
-                                                                                                "io"
-                                                                                                "nR"
-                                                                                                "ef"
-                                                                                                "',"
-                                                                                                "'n"
-                                                                                                "am"
-                                                                                                "e'"
-                                                                                                ":'"
-                                                                                                "f'"
-                                                                                                ",'"
-                                                                                                "li"
-                                                                                                "br"
-                                                                                                "ar"
-                                                                                                "yN"
-                                                                                                "am"
-                                                                                                "e'"
-                                                                                                ":"
-                                                                                                "'L"
-                                                                                                "',"
-                                                                                                "'o"
-                                                                                                "pe"
-                                                                                                "ra"
-                                                                                                "nd"
-                                                                                                "':"
-                                                                                                "[]"
-                                                                                                "}}"
-                                                                                                ",'"
-                                                                                                "so"
-                                                                                                "rt"
-                                                                                                "':"
-                                                                                                "{'"
-                                                                                                "by"
-                                                                                                "':"
-                                                                                                "[{"
-                                                                                                "'t"
-                                                                                                "yp"
-                                                                                                "e'"
-                                                                                                ":'"
-                                                                                                "By"
-                                                                                                "Ex"
-                                                                                                "pr"
-                                                                                                "es"
-                                                                                                "si"
-                                                                                                "on"
-                                                                                                "',"
-                                                                                                "'d"
-                                                                                                "ir"
-                                                                                                "ec"
-                                                                                                "ti"
-                                                                                                "on"
-                                                                                                "':"
-                                                                                                "'a"
-                                                                                                "sc"
-                                                                                                "',"
-                                                                                                "'e"
-                                                                                                "xp"
-                                                                                                "re"
-                                                                                                "ss"
-                                                                                                "io"
-                                                                                                "n'"
-                                                                                                ":{"
-                                                                                                "'t"
-                                                                                                "yp"
-                                                                                                "e'"
-                                                                                                ":'"
-                                                                                                "Co"
-                                                                                                "un"
-                                                                                                "t'"
-                                                                                                ","
-                                                                                                "'s"
-                                                                                                "ou"
-                                                                                                "rc"
-                                                                                                "e'"
-                                                                                                ":" RETRIEVE(
-                                                                                                    "Goal",
-                                                                                                    "") "}}]}}},"
-                                                                                                        "{'name':'Nothing','context':'Patient','expression':$I(1)}]}",
+            "{'library':{'identifier':{'id':'Lib'},'statements':{'def':[{'name':'f',"
+            "'type':'FunctionDef','operand':[],'expression':" RETRIEVE("Immunization", "") "}]}}}",
             &p),
         OG_OK);
-    assert_int_equal(
-        add_elm(f->set,
-                "{'library':{'identifier':{'id':'Lib'},'statements':{'def':[{'name':'f','type':"
-                "'FunctionDef','operand':[],'expression':" RETRIEVE("Immunization", "") "}]}}}",
-                &p),
-        OG_OK);
-    put_terms(f, "{'resourceType':'ValueSet','url':'urn:v','compose':{'include':[{'system':'urn:s',"
-                 "'concept':"
-                 "[{'code':'a'}]}]}}");
+    put_terms(f, "{'resourceType':'ValueSet','url':'urn:v','compose':{'include':[{"
+                 "'system':'urn:s','concept':[{'code':'a'}]}]}}");
     start(f);
     assert_string_equal(requirements(f, "Plain"), "Condition");
     assert_string_equal(requirements(f, "Set"), "Observation code in urn:v");
@@ -238,10 +96,9 @@ static void requirements_follow_from_the_tree(void **state)
     assert_string_equal(requirements(f, "Dynamic"), "Procedure");
     assert_string_equal(requirements(f, "Query"), "Condition, Encounter, Immunization, Goal");
     assert_string_equal(requirements(f, "Nothing"), "");
-    assert_string_equal(
-        requirements(f, NULL),
-        "Condition, Observation code in urn:v, Procedure code ~ c, Procedure, Encounter, "
-        "Immunization, Goal");
+    assert_string_equal(requirements(f, NULL),
+                        "Condition, Observation code in urn:v, Procedure code ~ c, Procedure, "
+                        "Encounter, Immunization, Goal");
     fixture_free(f);
 }
 
