@@ -101,6 +101,21 @@ static bool codes_match(cql_run *run, const wanted *w, cql_value v)
     return fhir_kind_of(at) == FHIR_STRING && bare_code_wanted(w, fhir_string(run->arena, at));
 }
 
+/* The same below a path, through lists: component.code. */
+static bool codes_match_at(cql_run *run, const wanted *w, cql_value v, const cql__step *steps,
+                           uint32_t count)
+{
+    if (v.kind == CQL_LIST) {
+        for (size_t i = 0; i < v.list->count; i++)
+            if (codes_match_at(run, w, v.list->items[i], steps, count))
+                return true;
+        return false;
+    }
+    if (count == 0)
+        return codes_match(run, w, v);
+    return codes_match_at(run, w, cql__property(run, v, steps, 1), steps + 1, count - 1);
+}
+
 /* ---- dates ---- */
 
 /* dateTime, date, instant as a point; Period as an interval. */
@@ -175,12 +190,14 @@ static cql_value low_to_high(cql_run *run, const cql__filter *f, cql_value root)
 
 static bool filter_accepts(cql_run *run, const cql__filter *f, const wanted *w, cql_value root)
 {
+    if (f->kind == CQL__FILTER_CODE)
+        return codes_match_at(run, w, root, f->path, f->path_count);
     cql_value v = f->path_count != 0 ? cql__property(run, root, f->path, f->path_count)
                                      : low_to_high(run, f, root);
     switch (f->kind) {
-    case CQL__FILTER_CODE: return codes_match(run, w, v);
     case CQL__FILTER_DATE: return date_matches(run, w, v);
     case CQL__FILTER_OTHER: return other_matches(run, f, v, w->range);
+    case CQL__FILTER_CODE: break; /* above: its path may lead through lists */
     }
     return false;
 }

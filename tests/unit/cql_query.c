@@ -578,6 +578,21 @@ static void retrieves_filter_by_date_and_id(void **state)
     fixture_free(f);
 }
 
+/* ELM paths lead through repeating elements: component.code is each component's code. */
+static void a_code_path_leads_through_lists(void **state)
+{
+    (void)state;
+    fixture *f = patient_fixture("{'name':'Part','context':'Patient','expression':" IDS(
+        OBSERVATIONS(",'codeProperty':'component.code','codes':{'type':'ValueSetRef','name':'"
+                     "Creatinine','preserve':true}")) "}");
+    put(f,
+        "{'resourceType':'Observation','id':'panel','code':{'text':'panel'},'component':[{'code':{"
+        "'text':'x'}},{'code':{'coding':[{'system':'http://loinc.org','code':'2160-0'}]}}]}");
+    f->run = cql_run_begin(f->arena, f->set, &f->request);
+    assert_string_equal(value_of(f, "Part"), "{ 'panel' }");
+    fixture_free(f);
+}
+
 /* Most data declare no profile; a caller whose data do can ask for it. */
 static void profiles_count_where_the_request_says_so(void **state)
 {
@@ -718,6 +733,7 @@ int main(void)
         cmocka_unit_test(long_lists_are_sorted),
         cmocka_unit_test(retrieves_filter_by_code),
         cmocka_unit_test(retrieves_filter_by_date_and_id),
+        cmocka_unit_test(a_code_path_leads_through_lists),
         cmocka_unit_test(profiles_count_where_the_request_says_so),
         cmocka_unit_test(a_property_without_scope_is_of_the_nearest_alias),
         cmocka_unit_test(fhir_data_are_read_where_they_stand),
