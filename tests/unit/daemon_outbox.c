@@ -1,0 +1,619 @@
+/* Deliveries and the outbox: one at a time and in order for each patient, back-off, Retry-After,
+ * giving up, and what a receiver hears of an alert's life. Time and answers are the test's. */
+#include "daemon_world.h"
+
+/* ---- the queue alone: prepared at once, sent when the test looks ---- */
+
+typedef struct rig {
+    outbox *ob;
+    outbox_item sent[256];
+    char patients[256][16];
+    size_t sent_count;
+    delivery_outcome settled[256];
+    size_t settled_count;
+    bool prepare_later;
+    uint64_t asked[256];
+    size_t asked_count;
+} rig;
+
+static delivery row_of(const char *patient, int alert, uint32_t revision, int64_t sequence)
+{
+    delivery d = {.patient = og_str_of(patient), .revision = revision, .sequence = sequence};
+    snprintf(d.alert_id, sizeof d.alert_id, "alert-%d", alert);
+    return d;
+}
+
+static void prepare(void *ctx, const outbox_item *item)
+{
+    rig *r = ctx;
+    delivery d = {
+        .revision = item->revision, .resolved = item->resolved, .attempts = item->attempts + 1};
+    if (r->prepare_later)
+        r->asked[r->asked_count++] = item->ticket;
+    else
+        outbox_prepared(r->ob, item->ticket, &d, OG_STR("body"), OG_STR("key"));
+}
+
+static void keep_sent(void *ctx, const outbox_item *item, og_str body, og_str key)
+{
+    rig *r = ctx;
+    assert_true(og_str_is(body, "body") && og_str_is(key, "key"));
+    assert_true(r->sent_count < 256);
+    snprintf(r->patients[r->sent_count], 16, "%.*s", OG_STR_ARG(item->patient));
+    r->sent[r->sent_count++] = *item;
+}
+
+static void keep_settled(void *ctx, const outbox_item *item, const delivery_outcome *outcome)
+{
+    rig *r = ctx;
+    (void)item;
+    r->settled[r->settled_count++] = *outcome;
+}
+
+static rig *rig_new(int max_in_flight)
+{
+    static outbox_endpoint endpoints[2];
+    rig *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    endpoints[0] = (outbox_endpoint){"one", max_in_flight};
+    endpoints[1] = (outbox_endpoint){"two", max_in_flight};
+    outbox_options o = {.endpoints = endpoints,
+                        .endpoint_count = 2,
+                        .backoff_min_ms = 1000,
+                        .backoff_max_ms = 60000,
+                        .seed = 1,
+                        .ctx = r,
+                        .prepare = prepare,
+                        .send = keep_sent,
+                        .settle = keep_settled};
+    r->ob = outbox_new(&o);
+    assert_non_null(r->ob);
+    return r;
+}
+
+static void rig_free(rig *r)
+{
+    outbox_free(r->ob);
+    free(r);
+}
+
+static void add(rig *r, size_t endpoint, const char *patient, int alert, uint32_t revision,
+                int64_t sequence)
+{
+    delivery d = row_of(patient, alert, revision, sequence);
+    assert_true(outbox_add(r->ob, endpoint, 0, &d));
+}
+
+static void answer(rig *r, size_t i, conn_verdict verdict, int64_t retry_after_ms, bool down,
+                   int64_t now_ms)
+{
+    outbox_answer a = {.verdict = verdict, .retry_after_ms = retry_after_ms, .endpoint_down = down};
+    outbox_answered(r->ob, r->sent[i].ticket, &a, now_ms);
+}
+
+static void one_at_a_time_and_in_order_for_each_patient(void **state)
+{
+    rig *r = rig_new(10);
+    (void)state;
+    add(r, 0, "a", 2, 1, 2); /* out of order */
+    add(r, 0, "a", 1, 1, 1);
+    add(r, 0, "b", 3, 1, 1);
+    add(r, 1, "a", 1, 1, 1); /* another endpoint is another queue */
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 3);
+    assert_int_equal(outbox_pending(r->ob, 0), 3);
+    size_t first = SIZE_MAX;
+    for (size_t i = 0; i < 3; i++)
+        if (r->sent[i].endpoint == 0 && strcmp(r->patients[i], "a") == 0)
+            first = i;
+    assert_true(first != SIZE_MAX);
+    assert_int_equal(r->sent[first].sequence, 1);
+    outbox_deliver(r->ob, 100000);
+    assert_int_equal(r->sent_count, 3);
+    answer(r, first, CONN_DONE, -1, false, 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 4);
+    assert_int_equal(r->sent[3].sequence, 2);
+    answer(r, 3, CONN_DONE, -1, false, 0);
+    assert_int_equal(outbox_pending(r->ob, 0), 1);
+    rig_free(r);
+}
+
+static void no_more_than_the_endpoint_allows(void **state)
+{
+    rig *r = rig_new(3);
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        char patient[8];
+        snprintf(patient, sizeof patient, "p%d", i);
+        add(r, 0, patient, i, 1, 1);
+    }
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 3);
+    assert_int_equal(outbox_sending(r->ob), 3);
+    assert_true(outbox_next_ms(r->ob) == INT64_MAX);
+    answer(r, 1, CONN_DONE, -1, false, 0);
+    assert_true(outbox_next_ms(r->ob) <= 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 4);
+    rig_free(r);
+}
+
+/* Full jitter: between nothing and a ceiling that doubles up to the maximum; never before
+ * Retry-After. */
+static void failures_wait_longer_and_longer(void **state)
+{
+    rig *r = rig_new(3);
+    int64_t now = 0, ceiling = 1000;
+    bool below_half = false, above_half = false;
+    (void)state;
+    add(r, 0, "a", 1, 1, 1);
+    for (int attempt = 1; attempt <= 12; attempt++) {
+        outbox_deliver(r->ob, now);
+        assert_int_equal(r->sent_count, attempt);
+        answer(r, (size_t)attempt - 1, CONN_AGAIN, -1, false, now);
+        int64_t next = outbox_next_ms(r->ob);
+        assert_true(next >= now && next <= now + ceiling);
+        assert_int_equal(r->settled[attempt - 1].next_ms, next);
+        below_half |= next - now < ceiling / 2;
+        above_half |= next - now > ceiling / 2;
+        if (next > now) {
+            outbox_deliver(r->ob, next - 1);
+            assert_int_equal(r->sent_count, attempt);
+        }
+        now = next;
+        ceiling = ceiling * 2 > 60000 ? 60000 : ceiling * 2;
+    }
+    assert_true(below_half && above_half);
+    outbox_deliver(r->ob, now);
+    answer(r, r->sent_count - 1, CONN_AGAIN, 3600000, false, now);
+    assert_int_equal(outbox_next_ms(r->ob), now + 3600000);
+    rig_free(r);
+}
+
+/* While the endpoint itself is down, one delivery tries for all. */
+static void a_dead_endpoint_is_probed_by_one(void **state)
+{
+    rig *r = rig_new(4);
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        char patient[8];
+        snprintf(patient, sizeof patient, "p%d", i);
+        add(r, 0, patient, i, 1, 1);
+        add(r, 1, patient, i, 1, 1);
+    }
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 8);
+    for (size_t i = 0; i < 8; i++)
+        if (r->sent[i].endpoint == 0)
+            answer(r, i, CONN_AGAIN, 5000, true, 0);
+        else
+            answer(r, i, CONN_DONE, -1, false, 0);
+    outbox_deliver(r->ob, 4999); /* the other endpoint goes on */
+    assert_int_equal(r->sent_count, 12);
+    for (size_t i = 8; i < 12; i++)
+        assert_int_equal(r->sent[i].endpoint, 1);
+    outbox_deliver(r->ob, 100000);
+    assert_int_equal(r->sent_count, 13);
+    answer(r, 12, CONN_DONE, -1, false, 100000);
+    outbox_deliver(r->ob, 200000);
+    assert_int_equal(r->sent_count, 17); /* it lives: all four places */
+    rig_free(r);
+}
+
+static void a_final_refusal_is_given_up(void **state)
+{
+    rig *r = rig_new(1);
+    (void)state;
+    add(r, 0, "a", 1, 1, 1);
+    outbox_deliver(r->ob, 0);
+    answer(r, 0, CONN_NEVER, -1, false, 0);
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    assert_int_equal(r->settled_count, 1);
+    assert_int_equal(r->settled[0].verdict, CONN_NEVER);
+    assert_true(outbox_next_ms(r->ob) == INT64_MAX);
+    rig_free(r);
+}
+
+/* Only the latest revision is sent; what is under way finishes first. */
+static void a_newer_revision_replaces_what_waits(void **state)
+{
+    rig *r = rig_new(2);
+    (void)state;
+    add(r, 0, "a", 1, 1, 1);
+    add(r, 0, "a", 1, 2, 2);
+    assert_int_equal(outbox_pending(r->ob, 0), 1);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 1);
+    assert_int_equal(r->sent[0].revision, 2);
+    add(r, 0, "a", 1, 3, 3);
+    add(r, 0, "a", 1, 4, 4);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 1);
+    answer(r, 0, CONN_AGAIN, -1, false,
+           0); /* even when the old one failed, the new one takes its place */
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 2);
+    assert_int_equal(r->sent[1].revision, 4);
+    answer(r, 1, CONN_DONE, -1, false, 0);
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    rig_free(r);
+}
+
+static void what_is_dropped_is_not_sent(void **state)
+{
+    rig *r = rig_new(2);
+    (void)state;
+    add(r, 0, "a", 1, 1, 1);
+    outbox_drop(r->ob, 0, OG_STR("a"), "alert-1");
+    outbox_drop(r->ob, 0, OG_STR("a"), "alert-1");
+    outbox_drop(r->ob, 0, OG_STR("nobody"), "alert-1");
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 0);
+    /* while it is being prepared */
+    r->prepare_later = true;
+    add(r, 0, "a", 1, 1, 1);
+    outbox_deliver(r->ob, 0);
+    outbox_drop(r->ob, 0, OG_STR("a"), "alert-1");
+    delivery d = row_of("a", 1, 1, 1);
+    outbox_prepared(r->ob, r->asked[0], &d, OG_STR("body"), OG_STR("key"));
+    assert_int_equal(r->sent_count, 0);
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    /* the row was gone */
+    add(r, 0, "a", 1, 1, 1);
+    outbox_deliver(r->ob, 0);
+    outbox_prepared(r->ob, r->asked[1], NULL, OG_STR(""), OG_STR(""));
+    outbox_prepared(r->ob, 999, &d, OG_STR("body"), OG_STR("key")); /* nobody's ticket */
+    assert_int_equal(r->sent_count, 0);
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    rig_free(r);
+}
+
+static void a_partition_that_goes_takes_its_deliveries_along(void **state)
+{
+    rig *r = rig_new(1);
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        char patient[8];
+        delivery d;
+        snprintf(patient, sizeof patient, "p%d", i);
+        d = row_of(patient, i, 1, 1);
+        assert_true(outbox_add(r->ob, 0, i % 2, &d));
+    }
+    outbox_deliver(r->ob, 0);
+    outbox_forget_partition(r->ob, 0);
+    answer(r, 0, CONN_DONE, -1, false, 0);
+    assert_int_equal(outbox_pending(r->ob, 0), 50);
+    while (outbox_pending(r->ob, 0) > 0) {
+        outbox_deliver(r->ob, 0);
+        assert_int_equal(r->sent[r->sent_count - 1].partition, 1);
+        answer(r, r->sent_count - 1, CONN_DONE, -1, false, 0);
+    }
+    outbox_stop(r->ob);
+    add(r, 0, "late", 1, 1, 1);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(outbox_sending(r->ob), 0);
+    rig_free(r);
+}
+
+/* ---- the heap under load: a thousand patients with times in disorder ---- */
+
+static void deliveries_begin_in_order_of_time(void **state)
+{
+    rig *r = rig_new(1);
+    int64_t last = -1;
+    uint32_t random = 12345;
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        char patient[8];
+        snprintf(patient, sizeof patient, "p%d", i);
+        delivery d = row_of(patient, i, 1, 1);
+        random = random * 1664525u + 1013904223u;
+        d.next_ms = random % 100000;
+        assert_true(outbox_add(r->ob, 0, 0, &d));
+    }
+    for (int i = 0; i < 200; i++) {
+        int64_t at = outbox_next_ms(r->ob);
+        assert_true(at >= last);
+        last = at;
+        outbox_deliver(r->ob, at);
+        assert_int_equal(r->sent_count, i + 1);
+        assert_int_equal(r->sent[i].not_before_ms, at);
+        answer(r, (size_t)i, CONN_DONE, -1, false, at);
+    }
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    rig_free(r);
+}
+
+/* ---- rows: what a receiver is told ---- */
+
+typedef struct rows {
+    world *w;
+    store_txn *t;
+    plan_alert alert;
+} rows;
+
+static void rows_begin(rows *r)
+{
+    r->w = world_new();
+    assert_int_equal(store_begin(r->w->stores[0], true, &r->t, NULL), OG_OK);
+    r->alert = (plan_alert){.id = "11111111-1111-5111-8111-111111111111",
+                            .rule = OG_STR("D3"),
+                            .slot = OG_STR("s"),
+                            .state = PLAN_ALERT_ACTIVE,
+                            .revision = 1,
+                            .card_uuid = "aaaaaaaa-0000-5000-8000-000000000001",
+                            .card = OG_STR("{\"uuid\":\"aaaaaaaa-0000-5000-8000-000000000001\"}"),
+                            .digest = OG_STR("d")};
+}
+
+static void rows_end(rows *r)
+{
+    store_abort(r->t);
+    world_free(r->w);
+}
+
+static delivery_wanted want(rows *r, size_t endpoint, delivery *row)
+{
+    delivery_wanted wanted;
+    delivery_state was;
+    assert_int_equal(store_put_alert(r->t, r->w->arena, OG_STR("p"), &r->alert, NULL), OG_OK);
+    assert_int_equal(delivery_want(r->t, r->w->arena, &r->w->endpoints[endpoint], OG_STR("p"),
+                                   &r->alert, 5, &wanted, row, &was, NULL),
+                     OG_OK);
+    return wanted;
+}
+
+static og_str body_of(rows *r, size_t endpoint, og_str *ret_key)
+{
+    delivery row;
+    og_str body;
+    assert_int_equal(delivery_prepare(r->t, r->w->arena, &r->w->endpoints[endpoint], OG_STR("t"),
+                                      OG_STR("p"), r->alert.id, &row, &body, ret_key, NULL),
+                     OG_OK);
+    return og_arena_str(r->w->arena, body);
+}
+
+static void settle(rows *r, conn_verdict verdict, bool in_doubt)
+{
+    delivery_outcome o = {.verdict = verdict,
+                          .in_doubt = in_doubt,
+                          .next_ms = 77,
+                          .revision = r->alert.revision,
+                          .resolved = r->alert.state == PLAN_ALERT_RESOLVED,
+                          .reason = "no"};
+    assert_int_equal(
+        delivery_settle(r->t, r->w->arena, &r->w->endpoints[0], OG_STR("p"), r->alert.id, &o, NULL),
+        OG_OK);
+}
+
+static void next_revision(rows *r, const char *uuid)
+{
+    static char card[64];
+    r->alert.revision++;
+    r->alert.state = PLAN_ALERT_ACTIVE;
+    snprintf(r->alert.card_uuid, sizeof r->alert.card_uuid, "%s", uuid);
+    snprintf(card, sizeof card, "{\"uuid\":\"%s\"}", uuid);
+    r->alert.card = og_str_of(card);
+}
+
+static delivery_state state_of(rows *r)
+{
+    delivery row;
+    assert_int_equal(
+        delivery_get(r->t, r->w->arena, OG_STR("ehr"), OG_STR("p"), r->alert.id, &row, NULL),
+        OG_OK);
+    return row.state;
+}
+
+#define UUID1 "aaaaaaaa-0000-5000-8000-000000000001"
+#define UUID2 "aaaaaaaa-0000-5000-8000-000000000002"
+
+static void a_card_lives_and_is_withdrawn(void **state)
+{
+    rows r;
+    delivery row;
+    og_str key1, key2, key3;
+    (void)state;
+    rows_begin(&r);
+    assert_int_equal(want(&r, 0, &row), DELIVERY_SEND);
+    assert_int_equal(row.sequence, 1);
+    og_str body = body_of(&r, 0, &key1);
+    assert_non_null(strstr(body.p, "{\"cards\":[{\"uuid\":\"" UUID1
+                                   "\"}],\"extension\":{\"org.osteoguard.delivery\":{\"id\":"));
+    assert_non_null(strstr(body.p, "\"patientId\":\"p\""));
+    assert_non_null(strstr(body.p, "\"fhirServer\":\"https://fhir.example.org\""));
+    assert_non_null(strstr(body.p, "\"service\":\"osteoguard\""));
+    assert_non_null(strstr(body.p, "\"sequence\":1"));
+    assert_null(strstr(body.p, "retracts"));
+    settle(&r, CONN_DONE, false);
+    assert_int_equal(state_of(&r), DELIVERY_DELIVERED);
+    /* changed: the new card, and the old one withdrawn */
+    next_revision(&r, UUID2);
+    assert_int_equal(want(&r, 0, &row), DELIVERY_SEND);
+    body = body_of(&r, 0, &key2);
+    assert_non_null(strstr(body.p, "\"cards\":[{\"uuid\":\"" UUID2 "\"}]"));
+    assert_non_null(
+        strstr(body.p, "\"retracts\":[{\"uuid\":\"" UUID1 "\",\"reason\":\"superseded\"}]"));
+    settle(&r, CONN_DONE, false);
+    /* resolved: no card, the last one withdrawn, the row gone */
+    r.alert.state = PLAN_ALERT_RESOLVED;
+    assert_int_equal(want(&r, 0, &row), DELIVERY_SEND);
+    assert_int_equal(row.sequence, 3);
+    body = body_of(&r, 0, &key3);
+    assert_non_null(strstr(body.p, "{\"cards\":[],"));
+    assert_non_null(
+        strstr(body.p, "\"retracts\":[{\"uuid\":\"" UUID2 "\",\"reason\":\"resolved\"}]"));
+    assert_null(strstr(body.p, UUID1));
+    assert_false(og_str_eq(key1, key2));
+    assert_false(og_str_eq(key2, key3));
+    settle(&r, CONN_DONE, false);
+    assert_int_equal(
+        delivery_get(r.t, r.w->arena, OG_STR("ehr"), OG_STR("p"), r.alert.id, &row, NULL),
+        OG_NOTFOUND);
+    rows_end(&r);
+}
+
+static void the_same_attempt_has_the_same_bytes(void **state)
+{
+    rows r;
+    delivery row;
+    og_str key1, key2;
+    (void)state;
+    rows_begin(&r);
+    assert_int_equal(want(&r, 0, &row), DELIVERY_SEND);
+    og_str body1 = body_of(&r, 0, &key1);
+    settle(&r, CONN_AGAIN, true);
+    assert_int_equal(state_of(&r), DELIVERY_PENDING);
+    og_str body2 = body_of(&r, 0, &key2);
+    assert_true(og_str_eq(body1, body2));
+    assert_true(og_str_eq(key1, key2));
+    assert_int_equal(key1.n, 36);
+    rows_end(&r);
+}
+
+/* Resolved before anything was sent: nothing to say. */
+static void what_was_never_sent_is_not_withdrawn(void **state)
+{
+    rows r;
+    delivery row;
+    og_str key;
+    (void)state;
+    rows_begin(&r);
+    (void)want(&r, 0, &row);
+    r.alert.state = PLAN_ALERT_RESOLVED;
+    assert_int_equal(want(&r, 0, &row), DELIVERY_DROPPED);
+    /* an attempt that certainly did not arrive is as good as none, however often */
+    next_revision(&r, UUID2);
+    (void)want(&r, 0, &row);
+    for (int i = 0; i < 3; i++) {
+        (void)body_of(&r, 0, &key);
+        settle(&r, CONN_AGAIN, false);
+    }
+    r.alert.state = PLAN_ALERT_RESOLVED;
+    assert_int_equal(want(&r, 0, &row), DELIVERY_DROPPED);
+    rows_end(&r);
+}
+
+/* An attempt of which nobody knows whether it arrived: its card is withdrawn to be sure. */
+static void a_doubtful_card_is_withdrawn(void **state)
+{
+    rows r;
+    delivery row;
+    og_str key;
+    (void)state;
+    rows_begin(&r);
+    (void)want(&r, 0, &row);
+    (void)body_of(&r, 0, &key);
+    settle(&r, CONN_AGAIN, true);
+    (void)body_of(&r, 0, &key);
+    settle(&r, CONN_AGAIN, false); /* this one did not arrive, but the one before may have */
+    r.alert.state = PLAN_ALERT_RESOLVED;
+    assert_int_equal(want(&r, 0, &row), DELIVERY_SEND);
+    og_str body = body_of(&r, 0, &key);
+    assert_non_null(strstr(body.p, "\"retracts\":[{\"uuid\":\"" UUID1 "\""));
+    rows_end(&r);
+}
+
+/* The process died between the intent and the answer. */
+static void an_intent_counts_as_doubt_after_a_crash(void **state)
+{
+    rows r;
+    delivery row;
+    og_str key;
+    (void)state;
+    rows_begin(&r);
+    (void)want(&r, 0, &row);
+    (void)body_of(&r, 0, &key); /* and no answer */
+    next_revision(&r, UUID2);
+    (void)want(&r, 0, &row);
+    og_str body = body_of(&r, 0, &key);
+    assert_non_null(strstr(body.p, "\"retracts\":[{\"uuid\":\"" UUID1 "\""));
+    rows_end(&r);
+}
+
+static void a_refused_card_is_parked_until_something_changes(void **state)
+{
+    rows r;
+    delivery row;
+    og_str key, body;
+    (void)state;
+    rows_begin(&r);
+    (void)want(&r, 0, &row);
+    (void)body_of(&r, 0, &key);
+    settle(&r, CONN_NEVER, false);
+    assert_int_equal(state_of(&r), DELIVERY_PARKED);
+    assert_int_equal(delivery_prepare(r.t, r.w->arena, &r.w->endpoints[0], OG_STR("t"), OG_STR("p"),
+                                      r.alert.id, &row, &body, &key, NULL),
+                     OG_NOTFOUND);
+    next_revision(&r, UUID2);
+    assert_int_equal(want(&r, 0, &row), DELIVERY_SEND);
+    body = body_of(&r, 0, &key);
+    assert_null(strstr(body.p, "retracts")); /* the receiver refused it: it does not have it */
+    rows_end(&r);
+}
+
+/* The answer of an old revision comes when a new one is wanted already. */
+static void a_late_answer_does_not_settle_the_new_revision(void **state)
+{
+    rows r;
+    delivery row;
+    og_str key;
+    (void)state;
+    rows_begin(&r);
+    (void)want(&r, 0, &row);
+    (void)body_of(&r, 0, &key);
+    next_revision(&r, UUID2);
+    (void)want(&r, 0, &row);
+    delivery_outcome late = {.verdict = CONN_DONE, .revision = 1, .resolved = false, .reason = ""};
+    assert_int_equal(
+        delivery_settle(r.t, r.w->arena, &r.w->endpoints[0], OG_STR("p"), r.alert.id, &late, NULL),
+        OG_OK);
+    assert_int_equal(state_of(&r), DELIVERY_PENDING);
+    og_str body = body_of(&r, 0, &key);
+    assert_non_null(strstr(body.p, UUID2));
+    assert_non_null(strstr(body.p, "\"retracts\":[{\"uuid\":\"" UUID1 "\""));
+    rows_end(&r);
+}
+
+static void the_alerts_topic_hears_every_state(void **state)
+{
+    rows r;
+    delivery row;
+    og_str key;
+    (void)state;
+    rows_begin(&r);
+    (void)want(&r, 1, &row);
+    r.alert.state = PLAN_ALERT_RESOLVED;
+    assert_int_equal(want(&r, 1, &row), DELIVERY_SEND);
+    og_str body = body_of(&r, 1, &key);
+    assert_true(og_str_is(key, "t|p|11111111-1111-5111-8111-111111111111"));
+    plan_alert read;
+    assert_int_equal(plan_alert_read(r.w->arena, body, &read, NULL), OG_OK);
+    assert_int_equal(read.state, PLAN_ALERT_RESOLVED);
+    rows_end(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_at_a_time_and_in_order_for_each_patient),
+        cmocka_unit_test(no_more_than_the_endpoint_allows),
+        cmocka_unit_test(failures_wait_longer_and_longer),
+        cmocka_unit_test(a_dead_endpoint_is_probed_by_one),
+        cmocka_unit_test(a_final_refusal_is_given_up),
+        cmocka_unit_test(a_newer_revision_replaces_what_waits),
+        cmocka_unit_test(what_is_dropped_is_not_sent),
+        cmocka_unit_test(a_partition_that_goes_takes_its_deliveries_along),
+        cmocka_unit_test(deliveries_begin_in_order_of_time),
+        cmocka_unit_test(a_card_lives_and_is_withdrawn),
+        cmocka_unit_test(the_same_attempt_has_the_same_bytes),
+        cmocka_unit_test(what_was_never_sent_is_not_withdrawn),
+        cmocka_unit_test(a_doubtful_card_is_withdrawn),
+        cmocka_unit_test(an_intent_counts_as_doubt_after_a_crash),
+        cmocka_unit_test(a_refused_card_is_parked_until_something_changes),
+        cmocka_unit_test(a_late_answer_does_not_settle_the_new_revision),
+        cmocka_unit_test(the_alerts_topic_hears_every_state),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
