@@ -14,6 +14,8 @@
 #include "fhir/model.h"
 
 #define FUTURE_US   ((int64_t)5 * 60 * 1000000)
+#define DAY_MS      ((int64_t)86400000)
+#define LATEST_MS   ((int64_t)253402300799000) /* the end of 9999 */
 #define KEEP_BUFFER ((size_t)1 << 20)
 #define MAX_HEADERS 12
 #define HEADER_ROOM 1024
@@ -29,6 +31,8 @@ typedef struct input {
     bool hopeless;     /* its own dead letter was refused */
     uint32_t recorded, irrelevant, no_version, future_version;
     uint32_t dead[GATHER_REASONS];
+    uint32_t letters, unsaid;    /* dead letters; dead inputs that were too many to have one */
+    gather_reason unsaid_reason; /* of the first of these */
 } input;
 
 typedef enum outgoing_kind {
@@ -47,7 +51,7 @@ typedef struct outgoing {
     const char *topic;
     int32_t partition;
     og_str key, value;
-    conn_header headers[MAX_HEADERS];
+    conn_header *headers;
     size_t header_count;
     og_buf copy; /* owns key, value and header values */
 } outgoing;
@@ -58,6 +62,7 @@ typedef struct place {
     const fhir_bundle *bundle; /* NULL: a bare resource */
     uint32_t entry, of, order;
     int64_t default_us; /* time of what has no version of its own */
+    bool timed;         /* a delete says when it was */
     og_str original;    /* bytes for the dead letter */
 } place;
 
@@ -114,11 +119,20 @@ static void set_pause(gather *g)
     }
 }
 
+static void sum_up(gather *g, input *in, og_str original);
+
 static void finish_if_complete(input *in)
 {
     gather *g = in->g;
     if (!in->sealed || in->unreported > 0)
         return;
+    if (in->unsaid > 0 && !in->failed && !in->hopeless) { /* refused after it was summed up */
+        in->sealed = false;
+        sum_up(g, in, (og_str){NULL, 0});
+        in->sealed = true;
+        finish_if_complete(in);
+        return;
+    }
     if (in->failed) {
         g->options.reread(g->options.ctx);
     } else {
@@ -138,6 +152,7 @@ static void send_dead_letter(gather *g, place *at, gather_reason reason, const o
 static void free_outgoing(outgoing *o)
 {
     og_buf_done(&o->copy);
+    free(o->headers);
     free(o);
 }
 
@@ -152,6 +167,8 @@ static void on_report(void *ctx, conn_verdict verdict, int32_t partition, int64_
     free_outgoing(o);
     if (verdict == CONN_AGAIN) {
         in->failed = true;
+    } else if (verdict == CONN_NEVER && kind == OUT_DEAD_LETTER && in->hopeless) {
+        /* said once */
     } else if (verdict == CONN_NEVER && kind == OUT_DEAD_LETTER) {
         in->hopeless = true;
         log_error("the brokers refuse a dead letter of %s[%d]@%lld: %s", in->topic, in->partition,
@@ -192,13 +209,16 @@ static void enqueue(gather *g, outgoing *o, const kafka_record *r)
     og_buf_init(&o->copy, (size_t)1 << 30);
     o->topic = r->topic; /* ours: lives as long as the options */
     o->partition = r->partition;
-    o->header_count = r->header_count;
+    o->headers = r->header_count > 0 ? calloc(r->header_count, sizeof *o->headers) : NULL;
+    o->header_count = o->headers != NULL ? r->header_count : 0;
     og_str key = keep(&o->copy, r->key), value = keep(&o->copy, r->value);
-    for (size_t i = 0; i < r->header_count; i++) {
+    for (size_t i = 0; i < o->header_count; i++) {
         o->headers[i].name = r->headers[i].name;
         o->headers[i].value = keep(&o->copy, r->headers[i].value);
     }
-    if (og_buf_failed(&o->copy)) { /* no memory for it now: let the source have it read again */
+    if (og_buf_failed(&o->copy) ||
+        o->header_count <
+            r->header_count) { /* no memory for it now: let the source have it read again */
         input *in = o->in;
         in->failed = true;
         in->unreported--;
@@ -328,20 +348,21 @@ static void log_dead_letter(const place *at, gather_reason reason, const og_erro
     log_line(LOG_LEVEL_WARN, "dead letter", fields, 4);
 }
 
-static void send_dead_letter(gather *g, place *at, gather_reason reason, const og_error *err)
+static void write_letter(gather *g, const place *at, gather_reason reason, const og_error *err,
+                         uint32_t more)
 {
     headers h;
-    char key[400];
+    char key[400], last[16] = "more";
     input *in = at->in;
     size_t n = at->original.n < g->options.dead_letter_bytes ? at->original.n
                                                              : g->options.dead_letter_bytes;
-    in->dead[reason]++;
-    if (in->hopeless)
-        return;
-    log_dead_letter(at, reason, err);
     fill_headers(&h, at, reason, err, n);
-    int key_n = snprintf(key, sizeof key, "%s/%" PRId32 "/%" PRId64 "/%" PRIu32, in->topic,
-                         in->partition, in->offset, at->entry);
+    if (more > 0)
+        add_header(&h, "more", "%" PRIu32, more);
+    else
+        snprintf(last, sizeof last, "%" PRIu32, at->entry);
+    int key_n = snprintf(key, sizeof key, "%s/%" PRId32 "/%" PRId64 "/%s", in->topic, in->partition,
+                         in->offset, last);
     kafka_record r = {.topic = g->options.dead_letters_topic,
                       .partition = KAFKA_PARTITION_BY_KEY,
                       .key = {key, (size_t)key_n < sizeof key ? (size_t)key_n : sizeof key - 1},
@@ -349,6 +370,38 @@ static void send_dead_letter(gather *g, place *at, gather_reason reason, const o
                       .headers = h.at,
                       .header_count = h.count};
     send_out(g, in, OUT_DEAD_LETTER, &r);
+}
+
+static void send_dead_letter(gather *g, place *at, gather_reason reason, const og_error *err)
+{
+    input *in = at->in;
+    in->dead[reason]++;
+    if (in->hopeless)
+        return;
+    if (in->letters == GATHER_MAX_LETTERS) {
+        if (in->unsaid++ == 0)
+            in->unsaid_reason = reason;
+        return;
+    }
+    if (in->letters++ == 0) /* one line per message: a Bundle can have millions of entries */
+        log_dead_letter(at, reason, err);
+    write_letter(g, at, reason, err, 0);
+}
+
+/* One letter for all that were too many. */
+static void sum_up(gather *g, input *in, og_str original)
+{
+    place at = {.in = in, .of = 1, .original = original};
+    uint32_t more = in->unsaid;
+    og_error err;
+    if (more == 0 || in->hopeless)
+        return;
+    og_error_init(&err);
+    (void)og_fail(&err, OG_LIMIT, "%" PRIu32 " more inputs of this message cannot be used", more);
+    in->unsaid = 0;
+    log_warn("a message gave more than %d dead letters; one more stands for the other %" PRIu32,
+             GATHER_MAX_LETTERS, more);
+    write_letter(g, &at, in->unsaid_reason, &err, more);
 }
 
 static void dead(gather *g, place *at, gather_reason reason, og_status status, const char *fmt, ...)
@@ -380,8 +433,17 @@ static record_order order_of(const gather *g, const place *at, int64_t time_us)
                           .entry = at->order};
 }
 
-/* meta.lastUpdated, or the time of arrival. A sender's clock that runs ahead must not lock out all
- * later versions: its times are set back to the broker's. */
+/* A sender's clock that runs ahead must not lock out all later versions: its times are set back to
+ * the broker's. */
+static int64_t not_in_future(input *in, int64_t us)
+{
+    if (in->timestamp_ms < 0 || us <= in->timestamp_ms * 1000 + FUTURE_US)
+        return us;
+    in->future_version++;
+    return in->timestamp_ms * 1000;
+}
+
+/* meta.lastUpdated, or the time of arrival. */
 static int64_t version_time(place *at, og_str last_updated)
 {
     int64_t us;
@@ -390,11 +452,7 @@ static int64_t version_time(place *at, og_str last_updated)
         in->no_version++;
         return at->default_us;
     }
-    if (in->timestamp_ms >= 0 && us > in->timestamp_ms * 1000 + FUTURE_US) {
-        in->future_version++;
-        return in->timestamp_ms * 1000;
-    }
-    return us;
+    return not_in_future(in, us);
 }
 
 static void produce(gather *g, place *at, const record *r, outgoing_kind kind)
@@ -434,16 +492,19 @@ static record record_of(const gather *g, const place *at, og_str type, og_str id
 }
 
 /* An error of the locator is one of our disk: the message is not lost, it is read again. */
-static og_status locate(gather *g, place *at, og_str type, og_str id, og_str *ret_patient)
+static og_status locate(gather *g, place *at, og_str type, og_str id, locator_entry *ret)
 {
     og_error err;
     og_error_init(&err);
     og_str type_id = og_arena_printf(g->arena, "%.*s/%.*s", OG_STR_ARG(type), OG_STR_ARG(id));
-    if (type_id.p == NULL)
-        return OG_NOTFOUND;
-    og_status status = locator_get(g->locator, g->arena, type_id, ret_patient, &err);
+    if (type_id.p == NULL) {
+        at->in->failed = true;
+        return OG_NOMEM;
+    }
+    og_status status = locator_get(g->locator, g->arena, type_id, ret, &err);
     if (status != OG_OK && status != OG_NOTFOUND) {
-        log_failure(LOG_LEVEL_ERROR, "cannot read the locator", &err);
+        log_failure(LOG_LEVEL_ERROR, "cannot read the locator; the message will be read again",
+                    &err);
         at->in->failed = true;
     }
     return status;
@@ -453,21 +514,35 @@ static void note_place(gather *g, place *at, const record *r)
 {
     og_error err;
     og_error_init(&err);
-    og_str type_id = og_arena_printf(g->arena, "%.*s/%.*s", OG_STR_ARG(r->type), OG_STR_ARG(r->id));
-    if (locator_put(g->locator, type_id, r->patient, &r->order, &err) != OG_OK) {
-        log_failure(LOG_LEVEL_ERROR, "cannot write the locator", &err);
+    locator_entry e = {
+        .type_id = og_arena_printf(g->arena, "%.*s/%.*s", OG_STR_ARG(r->type), OG_STR_ARG(r->id)),
+        .patient = r->patient,
+        .order = r->order,
+        .arrived_ms = r->timestamp_ms};
+    if (locator_put(g->locator, &e, &err) != OG_OK) {
+        log_failure(LOG_LEVEL_ERROR, "cannot write the locator; the message will be read again",
+                    &err);
         at->in->failed = true;
     }
 }
 
-/* The resource names another patient than before: it must not stay with the old one. */
-static void correct_subject(gather *g, place *at, const record *r)
+/* The resource names another patient than before. The older version must not stay with its
+ * patient, whichever of the two comes later. */
+static void correct_subject(gather *g, place *at, record *r)
 {
-    og_str before;
-    if (locate(g, at, r->type, r->id, &before) != OG_OK || og_str_eq(before, r->patient))
+    locator_entry before;
+    if (r->patient.n == 0 || locate(g, at, r->type, r->id, &before) != OG_OK ||
+        og_str_eq(before.patient, r->patient))
         return;
+    if (record_order_cmp_version(&before.order, &r->order) > 0) { /* r is late */
+        r->order.epoch = before.order.epoch;
+        r->order.time_us = before.order.time_us;
+        r->deleted = true;
+        r->body = (og_str){NULL, 0};
+        return;
+    }
     record gone = *r;
-    gone.patient = before;
+    gone.patient = before.patient;
     gone.deleted = true;
     gone.body = (og_str){NULL, 0};
     produce(g, at, &gone, OUT_CORRECTION);
@@ -479,10 +554,9 @@ static void record_resource(gather *g, place *at, const fhir_resource *res, og_s
     record r = record_of(g, at, res->type, res->id, version_time(at, fhir_meta_last_updated(res)));
     r.patient = patient;
     r.body = body;
-    if (patient.n > 0 && !og_str_is(res->type, "Patient")) {
-        correct_subject(g, at, &r);
+    correct_subject(g, at, &r);
+    if (!r.deleted)
         note_place(g, at, &r);
-    }
     at->in->recorded++;
     produce(g, at, &r, OUT_RECORD);
 }
@@ -492,8 +566,8 @@ static void record_resource(gather *g, place *at, const fhir_resource *res, og_s
 /* Not wanted by its codes; but an older version may have been, and must not stay. */
 static bool was_wanted(gather *g, place *at, const fhir_resource *res)
 {
-    og_str patient;
-    return res->id.n > 0 && locate(g, at, res->type, res->id, &patient) == OG_OK;
+    locator_entry known;
+    return res->id.n > 0 && locate(g, at, res->type, res->id, &known) == OG_OK;
 }
 
 /* The bytes that are recorded: as they came, or out of their Bundle with its references resolved.
@@ -576,24 +650,47 @@ static void take_resource(gather *g, place *at, const fhir_entry *entry)
 
 /* ---- deletes ---- */
 
+/* Did what is known of the resource come before this message? Offsets tell within a partition,
+ * the brokers' timestamps between them; a message that is read again must not take away what came
+ * after it. */
+static bool came_before(const locator_entry *known, const record *r, int64_t arrived_ms)
+{
+    if (known->order.topic == r->order.topic && known->order.partition == r->order.partition)
+        return known->order.offset < r->order.offset ||
+               (known->order.offset == r->order.offset && known->order.entry < r->order.entry);
+    return known->arrived_ms >= 0 && known->arrived_ms < arrived_ms;
+}
+
+/* A delete that does not say when it was is newer than what came before it, also when the sender's
+ * clock was ahead of the broker's then. */
+static void outdo(record *r, const locator_entry *known, const input *in)
+{
+    if (known->order.epoch == r->order.epoch && known->order.time_us >= r->order.time_us &&
+        known->order.time_us < INT64_MAX && came_before(known, r, in->timestamp_ms))
+        r->order.time_us = known->order.time_us + 1;
+}
+
 static void take_delete(gather *g, place *at, og_str type, og_str id)
 {
-    og_str patient = {NULL, 0};
+    locator_entry known;
     if (!plan_content_wants_type(g->content, type)) {
         at->in->irrelevant++;
         return;
     }
-    if (og_str_is(type, "Patient")) {
-        patient = id;
-    } else if (!store_is_shared_type(type) && locate(g, at, type, id, &patient) != OG_OK) {
-        if (!at->in->failed)
-            dead(g, at, GATHER_UNLOCATED_DELETE, OG_NOTFOUND,
-                 "a delete of %.*s, which was never recorded", OG_STR_ARG(type));
+    bool own_patient = og_str_is(type, "Patient"), shared = store_is_shared_type(type);
+    og_status status = locate(g, at, type, id, &known);
+    if (at->in->failed)
+        return;
+    if (status != OG_OK && !own_patient && !shared) {
+        dead(g, at, GATHER_UNLOCATED_DELETE, OG_NOTFOUND,
+             "a delete of %.*s, which was never recorded", OG_STR_ARG(type));
         return;
     }
     record r = record_of(g, at, type, id, at->default_us);
-    r.patient = patient;
+    r.patient = own_patient ? id : shared ? (og_str){NULL, 0} : known.patient;
     r.deleted = true;
+    if (status == OG_OK && !at->timed)
+        outdo(&r, &known, at->in);
     at->in->recorded++;
     produce(g, at, &r, OUT_RECORD);
 }
@@ -613,16 +710,22 @@ static void take_null(gather *g, place *at, og_str key)
 
 /* ---- Bundles ---- */
 
+static bool read_time(fhir_elem e, int64_t *ret)
+{
+    return fhir_kind_of(e) == FHIR_STRING && record_instant_us(fhir_raw(e), ret);
+}
+
 static int64_t time_of(fhir_elem e, int64_t otherwise)
 {
     int64_t us;
-    return fhir_kind_of(e) == FHIR_STRING && record_instant_us(fhir_raw(e), &us) ? us : otherwise;
+    return read_time(e, &us) ? us : otherwise;
 }
 
 static void take_entry(gather *g, place *at, fhir_elem raw)
 {
     fhir_entry entry;
     og_error err;
+    int64_t modified;
     og_error_init(&err);
     og_status status = fhir_bundle_entry(at->bundle, at->entry, &entry, &err);
     if (status != OG_OK) {
@@ -638,7 +741,9 @@ static void take_entry(gather *g, place *at, fhir_elem raw)
         return;
     case FHIR_DELETE:
         at->original = fhir_raw(raw);
-        at->default_us = time_of(fhir_path(raw, "response.lastModified"), at->default_us);
+        at->timed = read_time(fhir_path(raw, "response.lastModified"), &modified);
+        if (at->timed)
+            at->default_us = not_in_future(at->in, modified);
         take_delete(g, at, entry.type, entry.id);
         return;
     }
@@ -712,6 +817,14 @@ static void take_value(gather *g, place *at, og_str value)
         take_resource(g, at, &entry);
 }
 
+/* The producer's clock may be in nanoseconds, or anything. */
+static int64_t plausible_ms(const gather *g, int64_t ms)
+{
+    int64_t latest =
+        g->options.now_ms != NULL ? g->options.now_ms(g->options.ctx) + DAY_MS : LATEST_MS;
+    return ms < 0 ? -1 : ms > latest ? latest : ms;
+}
+
 static input *input_new(gather *g, const conn_origin *origin)
 {
     input *in = calloc(1, sizeof *in);
@@ -725,7 +838,7 @@ static input *input_new(gather *g, const conn_origin *origin)
     in->g = g;
     in->partition = origin->partition;
     in->offset = origin->offset;
-    in->timestamp_ms = origin->timestamp_ms;
+    in->timestamp_ms = plausible_ms(g, origin->timestamp_ms);
     return in;
 }
 
@@ -753,6 +866,7 @@ void gather_message(gather *g, const conn_message *m)
         take_null(g, &at, m->key);
     else
         take_value(g, &at, m->value);
+    sum_up(g, in, m->value);
     if (og_arena_failed(g->arena))
         og_arena_reset(g->arena);
     shrink(&g->value, g->options.max_record_bytes + 4096);

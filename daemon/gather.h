@@ -5,6 +5,9 @@
  *   message ─► decode ─► resource, or each entry of a Bundle ─► wanted by any rule? ─► patient ─►
  * record └────────────── cannot be used ──────────────────────────────────────────► dead letter
  *
+ * One message makes at most GATHER_MAX_LETTERS dead letters, and one more that says how many inputs
+ * were left unsaid.
+ *
  * A message is done (its offset may be committed) when every record and dead letter that came from
  * it has been acknowledged. When the producer had to be replaced meanwhile, it is not done, not
  * counted, and has to be read again.
@@ -18,6 +21,8 @@
 #include "rules/plan/plan.h"
 
 typedef struct gather gather;
+
+#define GATHER_MAX_LETTERS 1000
 
 /* Why an input is dead: the header `reason` and the label of the metric. */
 #define GATHER_REASON_MAP(X)                                                                       \
@@ -54,6 +59,8 @@ typedef struct gather_options {
     uint32_t max_depth;
     size_t max_in_flight; /* messages not done before the sources are paused */
     void *ctx;
+    /* The clock: nothing has arrived later than a day from now. NULL: there is none. */
+    int64_t (*now_ms)(void *ctx);
     conn_verdict (*send)(void *ctx, const kafka_record *record, kafka_report_fn *report,
                          void *report_ctx, og_error *err);
     void (*done)(void *ctx, const char *topic, int32_t partition, int64_t offset);

@@ -1,11 +1,11 @@
-/* One table: Type/id → epoch, time, patient. The write transaction of the loop thread stays open
- * between puts and flush, within one turn of the loop; another thread that writes waits for it that
- * long. */
+/* One table: Type/id → version, place of its message, patient. The write transaction of the loop
+ * thread stays open between puts and flush, within one turn of the loop; another thread that writes
+ * waits for it that long. */
 #include "daemon/locator.h"
 
 #include <stdlib.h>
 
-#define SCHEMA "osteoguard-locator-1"
+#define SCHEMA "osteoguard-locator-2"
 
 struct locator {
     kv *kv;
@@ -13,8 +13,9 @@ struct locator {
 };
 
 typedef struct row_head {
-    uint32_t epoch, unused;
-    int64_t time_us;
+    uint32_t epoch, topic, entry;
+    int32_t partition;
+    int64_t time_us, offset, arrived_ms;
 } row_head;
 
 static const char *const tables[] = {"patient"};
@@ -70,75 +71,86 @@ void locator_abandon(locator *l)
     free(l);
 }
 
-static og_status get_row(kv_txn *t, og_str type_id, row_head *ret_head, og_str *ret_patient,
-                         og_error *err)
+static og_status get_row(kv_txn *t, og_str type_id, locator_entry *ret, og_error *err)
 {
     og_str value;
+    row_head h;
     og_status status = kv_get(t, 0, type_id, &value, err);
     if (status != OG_OK)
         return status;
-    if (value.n <= sizeof *ret_head)
+    if (value.n < sizeof h)
         return og_fail(err, OG_CORRUPT, "a row of the locator is too short");
-    memcpy(ret_head, value.p, sizeof *ret_head);
-    *ret_patient = og_str_from(value, sizeof *ret_head);
+    memcpy(&h, value.p, sizeof h);
+    *ret = (locator_entry){.type_id = type_id,
+                           .patient = og_str_from(value, sizeof h),
+                           .order = {.epoch = h.epoch,
+                                     .time_us = h.time_us,
+                                     .topic = h.topic,
+                                     .partition = h.partition,
+                                     .offset = h.offset,
+                                     .entry = h.entry},
+                           .arrived_ms = h.arrived_ms};
     return OG_OK;
 }
 
-/* OG_NOTFOUND: it is missing, or there with an older version and another patient. */
-static og_status stands(kv_txn *t, og_str type_id, og_str patient, const record_order *order,
-                        og_error *err)
+/* OG_OK: what is noted stands. OG_NOTFOUND: e is to be written. */
+static og_status stands(kv_txn *t, const locator_entry *e, og_error *err)
 {
-    row_head head;
-    og_str known;
-    og_status status = get_row(t, type_id, &head, &known, err);
+    locator_entry had;
+    og_status status = get_row(t, e->type_id, &had, err);
     if (status != OG_OK)
         return status;
-    record_order had = {.epoch = head.epoch, .time_us = head.time_us};
-    bool older = record_order_cmp_version(&had, order) <= 0;
-    return older && !og_str_eq(known, patient) ? OG_NOTFOUND : OG_OK;
+    int cmp = record_order_cmp_version(&had.order, &e->order);
+    if (cmp == 0 && !e->deleted && !og_str_eq(had.patient, e->patient))
+        return OG_NOTFOUND;
+    return cmp < 0 ? OG_NOTFOUND : OG_OK;
 }
 
-static og_status put_row(kv_txn *t, og_str type_id, og_str patient, const record_order *order,
-                         og_error *err)
+static og_status put_row(kv_txn *t, const locator_entry *e, og_error *err)
 {
     char value[sizeof(row_head) + RECORD_MAX_PATIENT];
-    row_head head = {.epoch = order->epoch, .time_us = order->time_us};
-    if (patient.n > RECORD_MAX_PATIENT)
+    row_head head = {.epoch = e->order.epoch,
+                     .topic = e->order.topic,
+                     .entry = e->order.entry,
+                     .partition = e->order.partition,
+                     .time_us = e->order.time_us,
+                     .offset = e->order.offset,
+                     .arrived_ms = e->arrived_ms};
+    if (e->patient.n > RECORD_MAX_PATIENT)
         return og_fail(err, OG_LIMIT, "the id of the patient is too long");
     memcpy(value, &head, sizeof head);
-    memcpy(value + sizeof head, patient.p, patient.n);
-    return kv_put(t, 0, type_id, (og_str){value, sizeof head + patient.n}, err);
+    if (e->patient.n > 0)
+        memcpy(value + sizeof head, e->patient.p, e->patient.n);
+    return kv_put(t, 0, e->type_id, (og_str){value, sizeof head + e->patient.n}, err);
 }
 
-og_status locator_get(locator *l, og_arena *a, og_str type_id, og_str *ret_patient, og_error *err)
+og_status locator_get(locator *l, og_arena *a, og_str type_id, locator_entry *ret, og_error *err)
 {
     kv_txn *t = l->writing;
-    row_head head;
-    og_str patient;
+    locator_entry e;
     og_status status = t == NULL ? kv_begin(l->kv, false, &t, err) : OG_OK;
     if (status != OG_OK)
         return status;
-    status = get_row(t, type_id, &head, &patient, err);
+    status = get_row(t, type_id, &e, err);
     if (status == OG_OK) {
-        patient = og_arena_str(a, patient);
-        if (patient.p == NULL)
+        e.patient = og_arena_str(a, e.patient);
+        if (e.patient.p == NULL)
             status = og_fail(err, OG_NOMEM, "no memory for the id of a patient");
     }
     if (l->writing == NULL)
         kv_abort(t);
     if (status == OG_OK)
-        *ret_patient = patient;
+        *ret = e;
     return status;
 }
 
-og_status locator_put(locator *l, og_str type_id, og_str patient, const record_order *order,
-                      og_error *err)
+og_status locator_put(locator *l, const locator_entry *e, og_error *err)
 {
     kv_txn *t = l->writing;
     og_status status = t == NULL ? kv_begin(l->kv, false, &t, err) : OG_OK;
     if (status != OG_OK)
         return status;
-    status = stands(t, type_id, patient, order, err);
+    status = stands(t, e, err);
     if (l->writing == NULL)
         kv_abort(t);
     if (status != OG_NOTFOUND)
@@ -148,7 +160,7 @@ og_status locator_put(locator *l, og_str type_id, og_str patient, const record_o
         if (status != OG_OK)
             return status;
     }
-    return put_row(l->writing, type_id, patient, order, err);
+    return put_row(l->writing, e, err);
 }
 
 og_status locator_flush(locator *l, og_error *err)
@@ -163,15 +175,14 @@ og_status locator_ensure(locator *l, const locator_entry *entries, size_t count,
     kv_txn *reading = NULL, *writing = NULL;
     og_status status = kv_begin(l->kv, false, &reading, err);
     for (size_t i = 0; status == OG_OK && i < count; i++) {
-        const locator_entry *e = &entries[i];
-        status =
-            stands(writing != NULL ? writing : reading, e->type_id, e->patient, &e->order, err);
+        status = stands(writing != NULL ? writing : reading, &entries[i], err);
+        if (status == OG_NOTFOUND && writing == NULL) {
+            status = kv_begin(l->kv, true, &writing, err);
+            if (status == OG_OK) /* gather may have noted something meanwhile */
+                status = stands(writing, &entries[i], err);
+        }
         if (status == OG_NOTFOUND)
-            status = writing == NULL ? kv_begin(l->kv, true, &writing, err) : OG_OK;
-        else
-            continue;
-        if (status == OG_OK)
-            status = put_row(writing, e->type_id, e->patient, &e->order, err);
+            status = put_row(writing, &entries[i], err);
     }
     kv_abort(reading);
     if (status != OG_OK || writing == NULL) {

@@ -19,19 +19,22 @@ void locator_close(locator *l); /* accepts NULL */
 /* As if the process had died; for tests. */
 void locator_abandon(locator *l);
 
-/* The patient of type_id, copied to a; OG_NOTFOUND (err untouched) when it is not known. */
-OG_MUSTCHECK og_status locator_get(locator *l, og_arena *a, og_str type_id, og_str *ret_patient,
-                                   og_error *err);
-/* Notes it, unless a newer version is noted. What gather puts is collected until locator_flush;
- * gets see it at once. */
-OG_MUSTCHECK og_status locator_put(locator *l, og_str type_id, og_str patient,
-                                   const record_order *order, og_error *err);
-OG_MUSTCHECK og_status locator_flush(locator *l, og_error *err);
-
 typedef struct locator_entry {
-    og_str type_id, patient;
+    og_str type_id, patient; /* patient is empty for a shared resource */
     record_order order;
+    int64_t arrived_ms; /* timestamp of the message; -1 unknown */
+    bool deleted;
 } locator_entry;
+
+/* What is known of type_id; patient is copied to a. OG_NOTFOUND (err untouched) when nothing is. */
+OG_MUSTCHECK og_status locator_get(locator *l, og_arena *a, og_str type_id, locator_entry *ret,
+                                   og_error *err);
+/* Notes it, unless the same or a newer version is noted; of two versions that are equally new the
+ * later one counts, unless it is a delete: the tombstone that a corrected subject leaves with the
+ * old patient has the version of the new patient's record. What gather puts is collected until
+ * locator_flush; gets see it at once. */
+OG_MUSTCHECK og_status locator_put(locator *l, const locator_entry *e, og_error *err);
+OG_MUSTCHECK og_status locator_flush(locator *l, og_error *err);
 /* The same from another thread: looks first, writes only what is missing, in one transaction of its
  * own. */
 OG_MUSTCHECK og_status locator_ensure(locator *l, const locator_entry *entries, size_t count,

@@ -77,7 +77,7 @@ static og_status bad_record(run *r, const pipeline_message *m, const og_error *w
 
 static og_status note_located(run *r, const record *rec, og_error *err)
 {
-    if (r->located == NULL || rec->patient.n == 0 || og_str_is(rec->type, "Patient"))
+    if (r->located == NULL || rec->patient.n == 0)
         return OG_OK;
     og_str type_id =
         og_arena_printf(r->b->results, "%.*s/%.*s", OG_STR_ARG(rec->type), OG_STR_ARG(rec->id));
@@ -85,7 +85,8 @@ static og_status note_located(run *r, const record *rec, og_error *err)
     if (type_id.p == NULL || patient.p == NULL)
         return no_memory(err);
     /* a deleted one is located too: a late older version must find the same place */
-    r->located[r->located_count++] = (locator_entry){type_id, patient, rec->order};
+    r->located[r->located_count++] =
+        (locator_entry){type_id, patient, rec->order, rec->timestamp_ms, rec->deleted};
     return OG_OK;
 }
 

@@ -5,6 +5,8 @@
 
 #include "fhir/base/temporal.h"
 
+#define LATEST_MS ((int64_t)253402300799000) /* the end of 9999 */
+
 #define CMP(a, b)                                                                                  \
     do {                                                                                           \
         if ((a) != (b))                                                                            \
@@ -140,6 +142,8 @@ og_status record_read(og_arena *a, og_str key, og_str value, record *ret, og_err
         !read_int(head, "entry", 0, UINT32_MAX, &entry) ||
         !read_int(head, "of", 0, UINT32_MAX, &of))
         return og_fail(err, OG_INVALID, "the head line is not that of a record");
+    if (r.timestamp_ms < 0 || r.timestamp_ms > LATEST_MS)
+        r.timestamp_ms = -1; /* only a note for people and metrics, but they calculate with it */
     r.topic = fhir_string(a, fhir_get(head, "topic"));
     r.order.epoch = (uint32_t)epoch;
     r.order.partition = (int32_t)partition;

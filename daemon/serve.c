@@ -156,6 +156,14 @@ static void on_damaged(void *ctx, int partition, const og_error *err)
     s->partitions[partition == OWNER_SHARED ? s->count : partition].rebuild = true;
 }
 
+/* The brokers live in real time, also when our clock is simulated. */
+static int64_t latest_now(void *ctx)
+{
+    const serve *s = ctx;
+    int64_t ours = clock_now(&s->clock), real = clock_wall_ms();
+    return ours > real ? ours : real;
+}
+
 static conn_verdict gather_send(void *ctx, const kafka_record *record, kafka_report_fn *report,
                                 void *report_ctx, og_error *err)
 {
@@ -308,6 +316,7 @@ static og_status open_gather(serve *s, og_error *err)
                          .max_depth = (uint32_t)c->max_depth,
                          .max_in_flight = (size_t)c->max_in_flight,
                          .ctx = s,
+                         .now_ms = latest_now,
                          .send = gather_send,
                          .done = gather_done,
                          .pause = gather_pause,

@@ -97,17 +97,22 @@ typedef struct fill {
 } fill;
 
 static og_status fill_one(void *ctx, og_str patient, og_str type_id, const record_order *order,
-                          og_error *err)
+                          bool deleted, og_error *err)
 {
     const fill *f = ctx;
-    return patient.n > 0 ? locator_put(f->locator, type_id, patient, order, err) : OG_OK;
+    locator_entry e = {.type_id = type_id,
+                       .patient = patient,
+                       .order = *order,
+                       .arrived_ms = -1,
+                       .deleted = deleted};
+    return locator_put(f->locator, &e, err);
 }
 
 static og_status fill_locator(serve *s, og_error *err)
 {
     fill f = {.locator = s->locator};
     og_status status = OG_OK;
-    for (int i = 0; i < s->count && status == OG_OK; i++) {
+    for (int i = 0; i <= s->count && status == OG_OK; i++) { /* the shared ones too */
         store_txn *t;
         status = store_begin(s->partitions[i].store, false, &t, err);
         if (status != OG_OK)

@@ -485,7 +485,7 @@ static og_status visit_resource(void *ctx, og_str k, og_str value, og_error *err
     if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
     record_order order = order_of(&h);
-    return e->fn(e->ctx, patient, og_str_from(k, patient.n + 1), &order, err);
+    return e->fn(e->ctx, patient, og_str_from(k, patient.n + 1), &order, h.deleted, err);
 }
 
 og_status store_each_resource(store_txn *t, store_visit *fn, void *ctx, og_error *err)

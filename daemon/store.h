@@ -89,7 +89,7 @@ OG_MUSTCHECK og_status store_referrers(store_txn *t, og_arena *a, og_str type_id
 
 /* Visits patient and Type/id of every resource, deleted ones too. */
 typedef og_status store_visit(void *ctx, og_str patient, og_str type_id, const record_order *order,
-                              og_error *err);
+                              bool deleted, og_error *err);
 OG_MUSTCHECK og_status store_each_resource(store_txn *t, store_visit *fn, void *ctx, og_error *err);
 
 /* True for a type that belongs to no patient compartment but that a patient's resources may refer
