@@ -1,0 +1,411 @@
+/* Rows of a partition's store: the order of versions, the patient's view, reviews, who waits, who
+ * refers to whom. */
+#include "daemon_world.h"
+
+typedef struct shelf {
+    char dir[64];
+    store *store, *shared;
+    store_txn *t, *ts;
+    og_arena *a;
+} shelf;
+
+static void shelf_open(shelf *s)
+{
+    char path[96];
+    memset(s, 0, sizeof *s);
+    strcpy(s->dir, "/tmp/og-store-XXXXXX");
+    assert_non_null(mkdtemp(s->dir));
+    snprintf(path, sizeof path, "%s/0", s->dir);
+    assert_int_equal(store_open(path, 64u << 20, false, NULL, &s->store, NULL), OG_OK);
+    snprintf(path, sizeof path, "%s/shared", s->dir);
+    assert_int_equal(store_open(path, 64u << 20, false, NULL, &s->shared, NULL), OG_OK);
+    s->a = og_arena_new((size_t)256 << 20);
+    assert_int_equal(store_begin(s->store, true, &s->t, NULL), OG_OK);
+    assert_int_equal(store_begin(s->shared, true, &s->ts, NULL), OG_OK);
+}
+
+static void shelf_close(shelf *s)
+{
+    store_abort(s->t);
+    store_abort(s->ts);
+    kv_close(s->store);
+    kv_close(s->shared);
+    og_arena_free(s->a);
+    assert_int_equal(file_remove_tree(s->dir, NULL), OG_OK);
+}
+
+typedef struct version {
+    uint32_t epoch;
+    int64_t time_us, offset;
+} version;
+
+static store_applied apply_to(shelf *s, store_txn *t, const char *patient, const char *json,
+                              bool deleted, const char *type, const char *id, version v)
+{
+    og_arena *scratch = og_arena_new((size_t)64 << 20);
+    fhir_doc doc;
+    store_applied applied;
+    record r = {.tenant = OG_STR("t"),
+                .patient = og_str_of(patient),
+                .type = og_str_of(type),
+                .id = og_str_of(id),
+                .order = {.epoch = v.epoch, .time_us = v.time_us, .topic = 1, .offset = v.offset},
+                .topic = OG_STR("x"),
+                .deleted = deleted,
+                .body = og_str_of(deleted ? "" : json)};
+    (void)s;
+    if (!deleted)
+        assert_int_equal(fhir_decode(scratch, r.body, NULL, &doc, NULL), OG_OK);
+    assert_int_equal(store_apply(t, scratch, &r, deleted ? NULL : &doc, &applied, NULL), OG_OK);
+    og_arena_free(scratch);
+    return applied;
+}
+
+#define PATIENT(gender) "{\"resourceType\":\"Patient\",\"id\":\"p\",\"gender\":\"" gender "\"}"
+
+static store_applied put(shelf *s, const char *gender_json, version v)
+{
+    return apply_to(s, s->t, "p", gender_json, false, "Patient", "p", v);
+}
+
+static size_t view(shelf *s, const char *patient, const fhir_resource **ret)
+{
+    size_t n = 99;
+    assert_int_equal(store_view(s->t, s->ts, s->a, og_str_of(patient), ret, &n, NULL), OG_OK);
+    return n;
+}
+
+static bool gender_is(shelf *s, const char *gender)
+{
+    const fhir_resource *list;
+    return view(s, "p", &list) == 1 && fhir_is(fhir_get(list[0].root, "gender"), gender);
+}
+
+static void newer_versions_win_in_any_order(void **state)
+{
+    /* the four versions of a resource in all orders: the last state is always the same */
+    static const version versions[] = {{0, 100, 1}, {0, 200, 2}, {0, 200, 3}, {1, 50, 4}};
+    static const char *const bodies[] = {PATIENT("male"), PATIENT("female"), PATIENT("other"),
+                                         PATIENT("unknown")};
+    (void)state;
+    for (int order = 0; order < 256; order++) {
+        int picks[4] = {order & 3, order >> 2 & 3, order >> 4 & 3, order >> 6 & 3};
+        if ((1 << picks[0] | 1 << picks[1] | 1 << picks[2] | 1 << picks[3]) != 15)
+            continue;
+        shelf s;
+        shelf_open(&s);
+        for (int i = 0; i < 4; i++) {
+            store_applied first = put(&s, bodies[picks[i]], versions[picks[i]]);
+            assert_true(i > 0 || first == STORE_APPLIED);
+            assert_int_equal(put(&s, bodies[picks[i]], versions[picks[i]]),
+                             STORE_STALE); /* a repeat */
+        }
+        assert_true(gender_is(&s, "unknown"));
+        shelf_close(&s);
+    }
+}
+
+static void the_same_content_again_is_not_news(void **state)
+{
+    shelf s;
+    (void)state;
+    shelf_open(&s);
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 1}), STORE_APPLIED);
+    /* same version and bytes at another place of the log: a duplicate */
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 9}), STORE_STALE);
+    /* same version, other bytes: the later one wins */
+    assert_int_equal(put(&s, PATIENT("female"), (version){0, 100, 8}), STORE_APPLIED);
+    /* a newer version of the same bytes: noted, nothing to evaluate */
+    assert_int_equal(put(&s, PATIENT("female"), (version){0, 200, 10}), STORE_SAME);
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 150, 11}), STORE_STALE);
+    shelf_close(&s);
+}
+
+static void a_delete_has_a_version_too(void **state)
+{
+    shelf s;
+    const fhir_resource *list;
+    (void)state;
+    shelf_open(&s);
+    assert_int_equal(apply_to(&s, s.t, "p", NULL, true, "Patient", "p", (version){0, 200, 2}),
+                     STORE_SAME);
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 1}),
+                     STORE_STALE); /* late and older: stays deleted */
+    assert_int_equal(view(&s, "p", &list), 0);
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 300, 3}), STORE_APPLIED); /* made anew */
+    assert_int_equal(view(&s, "p", &list), 1);
+    assert_int_equal(apply_to(&s, s.t, "p", NULL, true, "Patient", "p", (version){0, 400, 4}),
+                     STORE_APPLIED);
+    assert_int_equal(view(&s, "p", &list), 0);
+    shelf_close(&s);
+}
+
+static void a_view_holds_one_patient_and_what_it_refers_to(void **state)
+{
+#define STATEMENT(id, medication)                                                                  \
+    "{\"resourceType\":\"MedicationStatement\",\"id\":\"" id                                       \
+    "\",\"medicationReference\":{\"reference\":\"" medication "\"}}"
+    shelf s;
+    const fhir_resource *list;
+    (void)state;
+    shelf_open(&s);
+    (void)apply_to(&s, s.t, "a", STATEMENT("m1", "Medication/x"), false, "MedicationStatement",
+                   "m1", (version){0, 1, 1});
+    (void)apply_to(&s, s.t, "a", STATEMENT("m2", "https://h/fhir/Medication/x"), false,
+                   "MedicationStatement", "m2", (version){0, 1, 2});
+    (void)apply_to(&s, s.t, "a", STATEMENT("m3", "Medication/missing"), false,
+                   "MedicationStatement", "m3", (version){0, 1, 3});
+    (void)apply_to(&s, s.t, "ab", STATEMENT("m4", "Medication/x"), false, "MedicationStatement",
+                   "m4", (version){0, 1, 4});
+    assert_int_equal(view(&s, "a", &list), 3);
+    /* with a loop in it: x → y → x */
+    (void)apply_to(&s, s.ts, "",
+                   "{\"resourceType\":\"Medication\",\"id\":\"x\",\"ingredient\":[{"
+                   "\"itemReference\":{\"reference\":"
+                   "\"Medication/y\"}}]}",
+                   false, "Medication", "x", (version){0, 1, 1});
+    (void)apply_to(&s, s.ts, "",
+                   "{\"resourceType\":\"Medication\",\"id\":\"y\",\"ingredient\":[{"
+                   "\"itemReference\":{\"reference\":"
+                   "\"Medication/x\"}}]}",
+                   false, "Medication", "y", (version){0, 1, 2});
+    assert_int_equal(view(&s, "a", &list), 5);
+    assert_true(og_str_is(list[0].id, "m1") && og_str_is(list[2].id, "m3"));
+    assert_true(og_str_is(list[3].type, "Medication") && og_str_is(list[3].id, "x") &&
+                og_str_is(list[4].id, "y"));
+    assert_int_equal(view(&s, "ab", &list), 3);
+    assert_int_equal(view(&s, "b", &list), 0);
+    shelf_close(&s);
+}
+
+typedef struct key_count {
+    size_t n;
+} key_count;
+
+static og_status count_one(void *ctx, og_str key, og_str value, og_error *err)
+{
+    (void)key;
+    (void)value;
+    (void)err;
+    ((key_count *)ctx)->n++;
+    return OG_OK;
+}
+
+static size_t rows_in(shelf *s, store_table table)
+{
+    key_count c = {0};
+    assert_int_equal(
+        kv_scan(s->t, table, (og_str){NULL, 0}, (og_str){NULL, 0}, count_one, &c, NULL), OG_OK);
+    return c.n;
+}
+
+/* The reverse index follows the resource: other reference, no reference, deleted. */
+static void references_are_forgotten_with_their_resource(void **state)
+{
+    shelf s;
+    (void)state;
+    shelf_open(&s);
+    (void)apply_to(&s, s.t, "a", STATEMENT("m1", "Medication/x"), false, "MedicationStatement",
+                   "m1", (version){0, 1, 1});
+    assert_int_equal(rows_in(&s, STORE_REFERENCE), 1);
+    (void)apply_to(&s, s.t, "a", STATEMENT("m1", "Medication/z"), false, "MedicationStatement",
+                   "m1", (version){0, 2, 2});
+    assert_int_equal(rows_in(&s, STORE_REFERENCE), 1);
+    (void)apply_to(&s, s.t, "a", STATEMENT("m1", "Patient/q"), false, "MedicationStatement", "m1",
+                   (version){0, 3, 3});
+    assert_int_equal(rows_in(&s, STORE_REFERENCE), 0);
+    (void)apply_to(&s, s.t, "a", STATEMENT("m1", "Medication/z"), false, "MedicationStatement",
+                   "m1", (version){0, 4, 4});
+    (void)apply_to(&s, s.t, "a", NULL, true, "MedicationStatement", "m1", (version){0, 5, 5});
+    assert_int_equal(rows_in(&s, STORE_REFERENCE), 0);
+    shelf_close(&s);
+}
+
+static void reviews_come_in_order_and_once(void **state)
+{
+    shelf s;
+    const og_str *list;
+    size_t n;
+    int64_t next;
+    (void)state;
+    shelf_open(&s);
+    assert_int_equal(store_next_due(s.t, &next, NULL), OG_OK);
+    assert_int_equal(next, 0);
+    assert_int_equal(store_set_review(s.t, OG_STR("a"), 300, NULL), OG_OK);
+    assert_int_equal(store_set_review(s.t, OG_STR("b"), -100, NULL), OG_OK); /* before 1970 */
+    assert_int_equal(store_set_review(s.t, OG_STR("c"), 200, NULL), OG_OK);
+    assert_int_equal(store_set_review(s.t, OG_STR("c"), 1772319600000, NULL), OG_OK); /* moved */
+    assert_int_equal(store_set_review(s.t, OG_STR("d"), 0, NULL), OG_OK);
+    assert_int_equal(store_next_due(s.t, &next, NULL), OG_OK);
+    assert_int_equal(next, -100);
+    assert_int_equal(store_due(s.t, s.a, 299, 10, &list, &n, NULL), OG_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(store_due(s.t, s.a, 300, 10, &list, &n, NULL), OG_OK);
+    assert_int_equal(n, 2);
+    assert_true(og_str_is(list[0], "b") && og_str_is(list[1], "a"));
+    assert_int_equal(store_due(s.t, s.a, INT64_MAX, 1, &list, &n, NULL), OG_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(store_set_review(s.t, OG_STR("b"), 0, NULL), OG_OK);
+    assert_int_equal(store_set_review(s.t, OG_STR("a"), 0, NULL), OG_OK);
+    assert_int_equal(store_next_due(s.t, &next, NULL), OG_OK);
+    assert_int_equal(next, 1772319600000);
+    assert_int_equal(rows_in(&s, STORE_DUE), 1);
+    assert_int_equal(rows_in(&s, STORE_REVIEW), 1);
+    shelf_close(&s);
+}
+
+static void the_dirty_wait_until_they_are_cleared(void **state)
+{
+    shelf s;
+    const og_str *list;
+    size_t n;
+    uint64_t count;
+    (void)state;
+    shelf_open(&s);
+    for (int i = 0; i < 5; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "p%d", 4 - i);
+        assert_int_equal(store_mark_dirty(s.t, og_str_of(name), 10 + i, NULL), OG_OK);
+        assert_int_equal(store_mark_dirty(s.t, og_str_of(name), 99, NULL), OG_OK);
+    }
+    assert_int_equal(store_dirty(s.t, s.a, 3, &list, &n, NULL), OG_OK);
+    assert_int_equal(n, 3);
+    assert_true(og_str_is(list[0], "p0"));
+    assert_int_equal(store_clear_dirty(s.t, OG_STR("p0"), NULL), OG_OK);
+    assert_int_equal(store_clear_dirty(s.t, OG_STR("nobody"), NULL), OG_OK);
+    assert_int_equal(store_dirty_count(s.t, &count, NULL), OG_OK);
+    assert_int_equal(count, 4);
+    shelf_close(&s);
+}
+
+static void patients_are_listed_in_slices(void **state)
+{
+    static const char *const ids[] = {"a", "a b", "ab", "b|1", "z"};
+    shelf s;
+    const og_str *list;
+    og_str after = {NULL, 0};
+    size_t n, seen = 0;
+    (void)state;
+    shelf_open(&s);
+    for (size_t i = 0; i < 5; i++) {
+        (void)apply_to(&s, s.t, ids[i], PATIENT("male"), false, "Patient", "p", (version){0, 1, 1});
+        (void)apply_to(&s, s.t, ids[i], PATIENT("male"), false, "Condition", "c",
+                       (version){0, 1, 2});
+    }
+    do {
+        assert_int_equal(store_patients(s.t, s.a, after, 2, &list, &n, NULL), OG_OK);
+        for (size_t i = 0; i < n; i++)
+            assert_true(og_str_is(list[i], ids[seen++]));
+        if (n > 0)
+            after = list[n - 1];
+    } while (n == 2);
+    assert_int_equal(seen, 5);
+    shelf_close(&s);
+}
+
+static void alerts_and_numbers_are_kept(void **state)
+{
+    shelf s;
+    const plan_alert *list;
+    plan_alert one;
+    size_t n;
+    int64_t number;
+    (void)state;
+    shelf_open(&s);
+    plan_alert alert = {.id = "11111111-1111-5111-8111-111111111111",
+                        .rule = OG_STR("D3"),
+                        .slot = OG_STR("s|\xc3\xa4"),
+                        .revision = 3,
+                        .card_uuid = "aaaaaaaa-0000-5000-8000-000000000001",
+                        .card = OG_STR("{\"uuid\":\"aaaaaaaa-0000-5000-8000-000000000001\"}"),
+                        .digest = OG_STR("d")};
+    assert_int_equal(store_put_alert(s.t, s.a, OG_STR("p"), &alert, NULL), OG_OK);
+    assert_int_equal(store_alerts(s.t, s.a, OG_STR("p"), &list, &n, NULL), OG_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(list[0].revision, 3);
+    assert_true(og_str_eq(list[0].slot, alert.slot));
+    assert_int_equal(store_alerts(s.t, s.a, OG_STR("q"), &list, &n, NULL), OG_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(store_alert(s.t, s.a, OG_STR("p"), alert.id, &one, NULL), OG_OK);
+    assert_int_equal(store_alert(s.t, s.a, OG_STR("p"), "x", &one, NULL), OG_NOTFOUND);
+    for (int i = 1; i <= 3; i++) {
+        assert_int_equal(store_next_sequence(s.t, "ehr", OG_STR("p"), &number, NULL), OG_OK);
+        assert_int_equal(number, i);
+    }
+    assert_int_equal(store_next_sequence(s.t, "ehr", OG_STR("q"), &number, NULL), OG_OK);
+    assert_int_equal(number, 1);
+    assert_int_equal(store_meta_int(s.t, STORE_NEXT_OFFSET, &number, NULL), OG_NOTFOUND);
+    assert_int_equal(store_set_meta_int(s.t, STORE_NEXT_OFFSET, INT64_MAX, NULL), OG_OK);
+    assert_int_equal(store_meta_int(s.t, STORE_NEXT_OFFSET, &number, NULL), OG_OK);
+    assert_true(number == INT64_MAX);
+    shelf_close(&s);
+}
+
+/* All or nothing: what was not committed is not there. */
+static void an_aborted_batch_leaves_nothing(void **state)
+{
+    shelf s;
+    const fhir_resource *list;
+    int64_t number;
+    (void)state;
+    shelf_open(&s);
+    (void)put(&s, PATIENT("male"), (version){0, 100, 1});
+    assert_int_equal(store_set_meta_int(s.t, STORE_NEXT_OFFSET, 5, NULL), OG_OK);
+    assert_int_equal(store_commit(s.t, NULL), OG_OK);
+    assert_int_equal(store_begin(s.store, true, &s.t, NULL), OG_OK);
+    (void)put(&s, PATIENT("female"), (version){0, 200, 2});
+    assert_int_equal(store_set_meta_int(s.t, STORE_NEXT_OFFSET, 6, NULL), OG_OK);
+    assert_int_equal(store_mark_dirty(s.t, OG_STR("p"), 1, NULL), OG_OK);
+    store_abort(s.t);
+    assert_int_equal(store_begin(s.store, true, &s.t, NULL), OG_OK);
+    assert_true(gender_is(&s, "male"));
+    assert_int_equal(store_meta_int(s.t, STORE_NEXT_OFFSET, &number, NULL), OG_OK);
+    assert_int_equal(number, 5);
+    assert_int_equal(rows_in(&s, STORE_DIRTY), 0);
+    assert_int_equal(view(&s, "p", &list), 1);
+    shelf_close(&s);
+}
+
+static void keys_of_any_length_do_no_harm(void **state)
+{
+    char longest[RECORD_MAX_PATIENT + 1], type_id[FHIR_ID_MAX + 1];
+    shelf s;
+    (void)state;
+    shelf_open(&s);
+    memset(longest, 'p', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    memset(type_id, 'i', sizeof type_id - 1);
+    type_id[sizeof type_id - 1] = '\0';
+    /* the longest patient, the longest id, a reference to the longest id of a type with a long name
+     */
+    char json[1000];
+    snprintf(json, sizeof json,
+             "{\"resourceType\":\"MedicationAdministration\",\"id\":\"%s\",\"medicationReference\":"
+             "{\"reference\":"
+             "\"SubstanceReferenceInformation/%s\"}}",
+             type_id, type_id);
+    assert_int_equal(apply_to(&s, s.t, longest, json, false, "MedicationAdministration", type_id,
+                              (version){0, 1, 1}),
+                     STORE_APPLIED);
+    assert_int_equal(rows_in(&s, STORE_REFERENCE), 1);
+    assert_int_equal(store_set_review(s.t, og_str_of(longest), 1, NULL), OG_OK);
+    shelf_close(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(newer_versions_win_in_any_order),
+        cmocka_unit_test(the_same_content_again_is_not_news),
+        cmocka_unit_test(a_delete_has_a_version_too),
+        cmocka_unit_test(a_view_holds_one_patient_and_what_it_refers_to),
+        cmocka_unit_test(references_are_forgotten_with_their_resource),
+        cmocka_unit_test(reviews_come_in_order_and_once),
+        cmocka_unit_test(the_dirty_wait_until_they_are_cleared),
+        cmocka_unit_test(patients_are_listed_in_slices),
+        cmocka_unit_test(alerts_and_numbers_are_kept),
+        cmocka_unit_test(an_aborted_batch_leaves_nothing),
+        cmocka_unit_test(keys_of_any_length_do_no_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
