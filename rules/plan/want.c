@@ -219,20 +219,28 @@ static fhir_elem element_of(fhir_elem root, og_str path)
     return fhir_choice(root, name, &type);
 }
 
-static verdict judge(const plan_content *c, const plan__filter *f, og_arena *a,
-                     const fhir_resource *r)
+/* Everything that a path leads to, through lists. What lies on the way and is absent cannot be
+ * asked for; where the path ends, a missing code cannot be judged. */
+static verdict judge_at(const plan_content *c, const plan__filter *f, og_arena *a, fhir_elem e,
+                        og_str path)
 {
-    verdict v = NOTHING;
+    ptrdiff_t dot = og_str_find(path, '.');
+    og_str step = dot < 0 ? path : (og_str){path.p, (size_t)dot};
+    fhir_elem at = element_of(e, step);
+    verdict v = dot < 0 || fhir_exists(at) ? NOTHING : OTHER;
 
-    /* Below the first level a path goes through lists that this does not walk: keep. */
-    if (og_str_find(f->path, '.') >= 0)
-        return NOTHING;
-    fhir_elem at = element_of(r->root, f->path);
-    for (fhir_elem e = fhir_each_first(at); fhir_exists(e); e = fhir_each_next(at, e)) {
-        verdict one = judge_concept(c, f, a, e);
+    for (fhir_elem x = fhir_each_first(at); fhir_exists(x); x = fhir_each_next(at, x)) {
+        verdict one = dot < 0 ? judge_concept(c, f, a, x)
+                              : judge_at(c, f, a, x, og_str_from(path, (size_t)dot + 1));
         v = one > v ? one : v;
     }
     return v;
+}
+
+static verdict judge(const plan_content *c, const plan__filter *f, og_arena *a,
+                     const fhir_resource *r)
+{
+    return judge_at(c, f, a, r->root, f->path);
 }
 
 bool plan_content_wants_type(const plan_content *c, og_str type)

@@ -28,13 +28,19 @@
     LIBRARY(                                                                                       \
         "T", "", SET("Bone") "," SET("Drug"),                                                      \
         "," DEF("Yes", EXISTS(RETRIEVE("Condition", "code", "Bone"))) "," DEF(                     \
-            "Drugs",                                                                               \
+            "Panels",                                                                              \
             EXISTS(RETRIEVE(                                                                       \
-                "MedicationRequest", "medication",                                                 \
-                "Drug"))) "," DEF("Medications",                                                   \
-                                  EXISTS(ALL("Medication"))) "," DEF("Unused",                     \
-                                                                     EXISTS(ALL("Encounter"))))
-#define CONDITIONS WHEN("Drugs") "," WHEN("Medications")
+                "Observation", "component.code",                                                   \
+                "Bone"))) "," DEF("Drugs",                                                         \
+                                  EXISTS(RETRIEVE(                                                 \
+                                      "MedicationRequest", "medication",                           \
+                                      "Drug"))) "," DEF("Medications",                             \
+                                                        EXISTS(ALL(                                \
+                                                            "Medication"))) "," DEF("Unused",      \
+                                                                                    EXISTS(ALL(    \
+                                                                                        "Encounte" \
+                                                                                        "r"))))
+#define CONDITIONS WHEN("Drugs") "," WHEN("Medications") "," WHEN("Panels")
 
 static void load(fixture *f, const char *map)
 {
@@ -54,6 +60,9 @@ static void load(fixture *f, const char *map)
 #define MED(code)                                                                                  \
     "{\"resourceType\":\"MedicationRequest\",\"status\":\"active\",\"intent\":\"order\","          \
     "\"subject\":{\"reference\":\"Patient/p1\"}" code "}"
+#define PANEL(members)                                                                             \
+    "{\"resourceType\":\"Observation\",\"status\":\"final\",\"subject\":{\"reference\":\"Patient/" \
+    "p1\"}" members "}"
 #define CODING(s, c) "{\"system\":\"" s "\",\"code\":\"" c "\"}"
 
 static void only_what_no_rule_asks_for_is_dropped(void **state)
@@ -87,6 +96,17 @@ static void only_what_no_rule_asks_for_is_dropped(void **state)
         {MED(",\"medicationCodeableConcept\":{\"coding\":[" CODING("http://www.whocc.no/atc",
                                                                    "N02BE01") "]}"),
          false, false},
+        /* a path through a list: each component's code */
+        {PANEL(",\"code\":{\"coding\":[" CODING(SNOMED, "94222008") "]}"), false, false},
+        {PANEL(",\"component\":[]"), true, true},
+        {PANEL(",\"component\":[{\"code\":{\"coding\":[" CODING(SNOMED, "1") "]}}]"), false, false},
+        {PANEL(",\"component\":[{\"code\":{\"coding\":[" CODING(
+             SNOMED, "1") "]}},{\"code\":{\"coding\":[" CODING(SNOMED, "94222008") "]}}]"),
+         true, true},
+        {PANEL(",\"component\":[{\"code\":{\"coding\":[" CODING("urn:local", "KM") "]}}]"), false,
+         true},
+        {PANEL(",\"component\":[{\"code\":{\"text\":\"x\"}}]"), true, true},
+        {PANEL(",\"component\":[{}]"), true, true},
     };
     (void)state;
     for (int map = 0; map < 2; map++) {
@@ -162,7 +182,7 @@ static void rules_see_local_codes(void **state)
         og_error err;
         load(&f, map != 0 ? MAP : NULL);
         og_error_init(&err);
-        fhir_resource list[4] = {
+        fhir_resource list[5] = {
             fixture_resource(&f, "{\"resourceType\":\"Patient\",\"id\":\"p1\"}"),
             fixture_resource(
                 &f, "{\"resourceType\":\"Condition\",\"id\":\"c\",\"subject\":{\"reference\":"
@@ -170,8 +190,10 @@ static void rules_see_local_codes(void **state)
             fixture_resource(&f, MED(",\"medicationCodeableConcept\":{\"coding\":[" CODING(
                                      "http://www.whocc.no/atc", "M05BX04") "]}")),
             fixture_resource(&f, "{\"resourceType\":\"Medication\",\"id\":\"m\"}"),
+            fixture_resource(&f, PANEL(",\"component\":[{\"code\":{\"coding\":[" CODING(
+                                     SNOMED, "94222008") "]}}]")),
         };
-        plan_patient p = {OG_STR("site"), OG_STR("p1"), list, 4};
+        plan_patient p = {OG_STR("site"), OG_STR("p1"), list, 5};
         assert_int_equal(
             plan_content_evaluate(f.content, f.arena, &p, AS_OF_MS, 60, true, &r, &err), OG_OK);
         assert_int_equal(fixture_outcome(&r, "R1")->kind, map != 0 ? PLAN_FIRED : PLAN_NOT_FIRED);
