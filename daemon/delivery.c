@@ -294,9 +294,9 @@ static void add_retracts(og_buf *b, const delivery *d, const char *current)
 }
 
 /* DESIGN 6, "Card push": an unchanged CDS Hooks response, and beside it what a pull response takes
- * from its request. */
-static og_str webhook_body(og_arena *a, const delivery_endpoint *ep, const delivery *d,
-                           const plan_alert *alert, const char *key)
+ * from its request. OG_LIMIT: larger than a message may be. */
+static og_status webhook_body(og_arena *a, const delivery_endpoint *ep, const delivery *d,
+                              const plan_alert *alert, const char *key, og_str *ret)
 {
     og_buf b;
     og_buf_init(&b, MAX_BODY);
@@ -312,9 +312,61 @@ static og_str webhook_body(og_arena *a, const delivery_endpoint *ep, const deliv
     add_member(&b, "rule", alert->rule);
     add_retracts(&b, d, d->resolved ? "" : alert->card_uuid);
     og_buf_addz(&b, "}}}");
-    og_str text = og_buf_failed(&b) ? (og_str){NULL, 0} : og_arena_str(a, og_buf_str(&b));
+    og_status status = b.full ? OG_LIMIT : og_buf_failed(&b) ? OG_NOMEM : OG_OK;
+    if (status == OG_OK) {
+        *ret = og_arena_str(a, og_buf_str(&b));
+        status = ret->p != NULL ? OG_OK : OG_NOMEM;
+    }
     og_buf_done(&b);
-    return text;
+    return status;
+}
+
+static og_status make_message(og_arena *a, const delivery_endpoint *ep, og_str tenant, delivery *d,
+                              const plan_alert *alert, og_str *ret_body, og_str *ret_key)
+{
+    char uuid[UUID_TEXT];
+    if (ep->is_topic) {
+        *ret_key = og_arena_printf(a, "%.*s|%.*s|%s", OG_STR_ARG(tenant), OG_STR_ARG(d->patient),
+                                   d->alert_id);
+        *ret_body = plan_alert_write(a, alert);
+        return ret_key->p != NULL && ret_body->p != NULL ? OG_OK : OG_NOMEM;
+    }
+    idempotency_key(d, uuid);
+    *ret_key = og_arena_str(a, og_str_of(uuid));
+    og_status status = webhook_body(a, ep, d, alert, uuid, ret_body);
+    if (status == OG_OK && !d->resolved)
+        memcpy(d->doubtful, alert->card_uuid, sizeof d->doubtful);
+    return status == OG_OK && ret_key->p == NULL ? OG_NOMEM : status;
+}
+
+/* Nobody would ever take it: kept for people, and out of the others' way. */
+static og_status park(store_txn *t, og_arena *a, delivery *d, const char *reason, og_error *err)
+{
+    d->state = DELIVERY_PARKED;
+    d->reason = og_str_of(reason);
+    return put_row(t, a, d, err);
+}
+
+bool delivery_says(const delivery *d, const plan_alert *alert)
+{
+    return d->revision == alert->revision && d->resolved == (alert->state == PLAN_ALERT_RESOLVED);
+}
+
+/* The row and its alert. OG_NOTFOUND: nothing is to be sent. */
+static og_status due_row(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
+                         const char *alert_id, delivery *d, plan_alert *alert, og_error *err)
+{
+    delivery_wanted wanted;
+    delivery_state was;
+    og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert_id, d, err);
+    if (status == OG_OK && d->state != DELIVERY_PENDING && d->state != DELIVERY_INTENT)
+        status = OG_NOTFOUND;
+    if (status == OG_OK)
+        status = store_alert(t, a, patient, alert_id, alert, err);
+    if (status != OG_OK || delivery_says(d, alert))
+        return status;
+    status = delivery_want(t, a, ep, patient, alert, d->cause_ms, &wanted, d, &was, err);
+    return status == OG_OK && wanted == DELIVERY_DROPPED ? OG_NOTFOUND : status;
 }
 
 og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str tenant,
@@ -323,38 +375,24 @@ og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *e
 {
     delivery d;
     plan_alert alert;
-    og_str body, key;
-    og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert_id, &d, err);
-    if (status == OG_OK && d.state != DELIVERY_PENDING && d.state != DELIVERY_INTENT)
-        status = OG_NOTFOUND;
-    if (status == OG_OK)
-        status = store_alert(t, a, patient, alert_id, &alert, err);
+    og_status status = due_row(t, a, ep, patient, alert_id, &d, &alert, err);
     if (status != OG_OK)
         return status;
-    if (ep->is_topic) {
-        key = og_arena_printf(a, "%.*s|%.*s|%s", OG_STR_ARG(tenant), OG_STR_ARG(patient), alert_id);
-        body = plan_alert_write(a, &alert);
-    } else {
-        char uuid[UUID_TEXT];
-        idempotency_key(&d, uuid);
-        key = og_arena_str(a, og_str_of(uuid));
-        body = webhook_body(a, ep, &d, &alert, uuid);
-        if (!d.resolved)
-            memcpy(d.doubtful, alert.card_uuid, sizeof d.doubtful);
-    }
-    if (key.p == NULL || body.p == NULL)
+    status = make_message(a, ep, tenant, &d, &alert, ret_body, ret_key);
+    if (status == OG_NOMEM)
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
-    if (d.state == DELIVERY_INTENT)
-        d.doubted = true; /* the attempt before was cut off: we never heard of its end */
-    d.state = DELIVERY_INTENT;
-    d.attempts++;
-    status = put_row(t, a, &d, err);
-    if (status != OG_OK)
-        return status;
-    *ret_row = d;
-    *ret_body = body;
-    *ret_key = key;
-    return OG_OK;
+    if (status == OG_LIMIT) {
+        status = park(t, a, &d, "the message would be larger than 4 MB", err);
+    } else {
+        if (d.state == DELIVERY_INTENT)
+            d.doubted = true; /* the attempt before was cut off: we never heard of its end */
+        d.state = DELIVERY_INTENT;
+        d.attempts++;
+        status = put_row(t, a, &d, err);
+    }
+    if (status == OG_OK)
+        *ret_row = d;
+    return status;
 }
 
 static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint *ep, delivery *d,

@@ -42,7 +42,7 @@ typedef struct delivery {
     int64_t attempts, next_ms; /* attempts so far; not before this instant (real time) */
     int64_t cause_ms;          /* timestamp of the event that made it; 0 unknown */
     char doubtful[UUID_TEXT];  /* card of an attempt whose outcome is not known; empty when none */
-    bool doubted;             /* an earlier attempt with this card may have arrived */
+    bool doubted;              /* an earlier attempt with this card may have arrived */
     const char (*held)[UUID_TEXT];
     size_t held_count;
     og_str reason; /* PARKED: why */
@@ -61,6 +61,9 @@ OG_MUSTCHECK og_status delivery_each(store_txn *t, og_arena *a, delivery_visit *
 OG_MUSTCHECK og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patient,
                                     const char *alert_id, delivery *ret, og_error *err);
 
+/* True when the row is about this state of its alert. */
+bool delivery_says(const delivery *d, const plan_alert *alert);
+
 typedef enum delivery_wanted {
     DELIVERY_SEND,    /* *ret_row is pending */
     DELIVERY_DROPPED, /* resolved before anything was sent: nothing to say */
@@ -74,8 +77,10 @@ OG_MUSTCHECK og_status delivery_want(store_txn *t, og_arena *a, const delivery_e
                                      delivery_state *ret_was, og_error *err);
 
 /* About to be sent: the intent is stored, *ret_body and the idempotency key are what is to be sent
- * (for the alerts topic: the key and the value of the message). Same row, same bytes. OG_NOTFOUND:
- * there is nothing to send any more. */
+ * (for the alerts topic: the key and the value of the message). Same row, same bytes. A row
+ * that does not say what its alert says (its endpoint was not configured for a while) is wanted
+ * anew first. OG_NOTFOUND: there is nothing to send any more. *ret_row PARKED: it can never be
+ * sent, its reason says why. */
 OG_MUSTCHECK og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *ep,
                                         og_str tenant, og_str patient, const char *alert_id,
                                         delivery *ret_row, og_str *ret_body, og_str *ret_key,

@@ -381,7 +381,7 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     for (size_t i = 0; i < b->delivery_count; i++)
         o->options.on_delivery(o->options.ctx, p->number, &b->deliveries[i]);
     for (size_t i = 0; i < b->prepared_count; i++)
-        o->options.on_prepared(o->options.ctx, &b->prepared[i]);
+        o->options.on_prepared(o->options.ctx, p->number, &b->prepared[i]);
 }
 
 /* Whose fault is it? A damaged store is rebuilt; for the rest the work is kept and tried again. */

@@ -28,7 +28,7 @@ typedef struct owner_options {
     int partitions;
     void *ctx;
     void (*on_delivery)(void *ctx, int partition, const pipeline_delivery *d);
-    void (*on_prepared)(void *ctx, const pipeline_prepared *p);
+    void (*on_prepared)(void *ctx, int partition, const pipeline_prepared *p);
     /* Too much (or little enough again) waits for this partition. */
     void (*on_pause)(void *ctx, int partition, bool pause);
     /* The store of this partition cannot be trusted any more; nothing of it is touched until

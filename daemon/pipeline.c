@@ -179,45 +179,6 @@ static og_status wake_dirty(run *r, og_error *err)
     return touch_list(r, patients, count, err);
 }
 
-/* Content other than the one that all patients were evaluated with: they all come again, a slice
- * per batch. */
-static og_status begin_sweep(run *r, bool *ret_sweeping, og_error *err)
-{
-    og_str stored, cursor;
-    const char *digest = plan_content_digest(r->b->content);
-    og_status status = store_meta(r->txn, STORE_DIGEST, &stored, err);
-    if (status != OG_OK && status != OG_NOTFOUND)
-        return status;
-    if (status == OG_OK && og_str_is(stored, digest)) {
-        status = store_meta(r->txn, STORE_SWEEP, &cursor, err);
-        *ret_sweeping = status == OG_OK;
-        return status == OG_NOTFOUND ? OG_OK : status;
-    }
-    *ret_sweeping = true;
-    TRY(store_set_meta(r->txn, STORE_DIGEST, og_str_of(digest), err));
-    return store_set_meta(r->txn, STORE_SWEEP, OG_STR(""), err);
-}
-
-static og_status wake_for_content(run *r, og_error *err)
-{
-    og_str cursor;
-    const og_str *patients;
-    size_t count;
-    bool sweeping = false;
-    TRY(begin_sweep(r, &sweeping, err));
-    if (!sweeping)
-        return OG_OK;
-    TRY(store_meta(r->txn, STORE_SWEEP, &cursor, err));
-    cursor = og_arena_str(r->b->results, cursor);
-    TRY(store_patients(r->txn, r->b->results, cursor, PIPELINE_MAX_PATIENTS, &patients, &count,
-                       err));
-    TRY(touch_list(r, patients, count, err));
-    r->b->sweeping = count == PIPELINE_MAX_PATIENTS;
-    if (r->b->sweeping)
-        return store_set_meta(r->txn, STORE_SWEEP, patients[count - 1], err);
-    return kv_delete(r->txn, STORE_META, OG_STR(STORE_SWEEP), err);
-}
-
 /* ---- 8: compare, and what follows from it ---- */
 
 static og_status add_delivery(run *r, const pipeline_delivery *d, og_error *err)
@@ -236,21 +197,18 @@ static og_status add_delivery(run *r, const pipeline_delivery *d, og_error *err)
     return OG_OK;
 }
 
-static og_status want_everywhere(run *r, og_str patient, const plan_alert *alert, int64_t cause_ms,
-                                 og_error *err)
+static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
+                         int64_t cause_ms, og_error *err)
 {
-    for (size_t i = 0; i < r->b->setup->endpoint_count; i++) {
-        pipeline_delivery d = {.endpoint = i};
-        delivery_wanted wanted;
-        delivery_state was;
-        TRY(delivery_want(r->txn, r->b->results, &r->b->setup->endpoints[i], patient, alert,
-                          cause_ms, &wanted, &d.row, &was, err));
-        d.dropped = wanted == DELIVERY_DROPPED;
-        d.was_parked = was == DELIVERY_PARKED;
-        d.row.patient = og_arena_str(r->b->results, patient);
-        TRY(add_delivery(r, &d, err));
-    }
-    return OG_OK;
+    pipeline_delivery d = {.endpoint = endpoint};
+    delivery_wanted wanted;
+    delivery_state was;
+    TRY(delivery_want(r->txn, r->b->results, &r->b->setup->endpoints[endpoint], patient, alert,
+                      cause_ms, &wanted, &d.row, &was, err));
+    d.dropped = wanted == DELIVERY_DROPPED;
+    d.was_parked = was == DELIVERY_PARKED;
+    d.row.patient = og_arena_str(r->b->results, patient);
+    return d.row.patient.p != NULL ? add_delivery(r, &d, err) : no_memory(err);
 }
 
 static og_status apply_change(run *r, og_str patient, const plan_change *change, int64_t cause_ms,
@@ -260,9 +218,14 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
     c->opened += change->kind == PLAN_OPENED;
     c->changed += change->kind == PLAN_CHANGED;
     c->resolved += change->kind == PLAN_RESOLVED;
-    TRY(store_put_alert(r->txn, r->patient_arena, patient, &change->alert, err));
-    return want_everywhere(r, patient, &change->alert, cause_ms, err);
+    og_arena_reset(r->b->scratch); /* the patient's may be used up, and there is no way back now */
+    TRY(store_put_alert(r->txn, r->b->scratch, patient, &change->alert, err));
+    for (size_t i = 0; i < r->b->setup->endpoint_count; i++)
+        TRY(want_at(r, i, patient, &change->alert, cause_ms, err));
+    return OG_OK;
 }
+
+static og_status evaluation_failed(run *r, og_str patient, const og_error *why, og_error *err);
 
 static og_status compare(run *r, og_str patient, const plan_result *result, int64_t cause_ms,
                          og_error *err)
@@ -270,12 +233,50 @@ static og_status compare(run *r, og_str patient, const plan_result *result, int6
     const plan_alert *open;
     const plan_change *changes;
     size_t open_count, change_count;
-    TRY(store_alerts(r->txn, r->patient_arena, patient, &open, &open_count, err));
-    TRY(plan_alert_compare(r->patient_arena, r->b->content, open, open_count, result, r->b->now_ms,
-                           &changes, &change_count, err));
+    og_error why;
+    og_error_init(&why);
+    og_status status = store_alerts(r->txn, r->patient_arena, patient, &open, &open_count, &why);
+    if (status == OG_OK)
+        status = plan_alert_compare(r->patient_arena, r->b->content, open, open_count, result,
+                                    r->b->now_ms, &changes, &change_count, &why);
+    if (status == OG_NOMEM || status == OG_LIMIT) /* nothing is written yet */
+        return evaluation_failed(r, patient, &why, err);
+    if (status != OG_OK) {
+        *err = why;
+        return status;
+    }
     for (size_t i = 0; i < change_count; i++)
         TRY(apply_change(r, patient, &changes[i], cause_ms, err));
     return store_set_review(r->txn, patient, result->next_review_ms, err);
+}
+
+/* An endpoint that is new, or was not configured for a while, has to hear what it missed. The
+ * alerts topic is always there. */
+static og_status tell_endpoint(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
+                               og_error *err)
+{
+    const delivery_endpoint *ep = &r->b->setup->endpoints[endpoint];
+    delivery d;
+    if (ep->is_topic)
+        return OG_OK;
+    og_status status =
+        delivery_get(r->txn, r->b->scratch, og_str_of(ep->name), patient, alert->id, &d, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    bool told = status == OG_OK ? delivery_says(&d, alert) : alert->state == PLAN_ALERT_RESOLVED;
+    return told ? OG_OK : want_at(r, endpoint, patient, alert, 0, err);
+}
+
+static og_status tell_endpoints(run *r, og_str patient, og_error *err)
+{
+    const plan_alert *alerts;
+    size_t count;
+    og_arena_reset(r->b->scratch);
+    TRY(store_alerts(r->txn, r->b->scratch, patient, &alerts, &count, err));
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < r->b->setup->endpoint_count; k++)
+            TRY(tell_endpoint(r, k, patient, &alerts[i], err));
+    return OG_OK;
 }
 
 /* ---- 7: evaluate ---- */
@@ -347,6 +348,62 @@ static og_status evaluate_touched(run *r, og_error *err)
     return OG_OK;
 }
 
+/* ---- new content, new endpoints ---- */
+
+/* What all patients were evaluated with, and who was told: the content's digest and the endpoints'
+ * names. */
+static og_str sweep_mark(const run *r)
+{
+    const pipeline_setup *setup = r->b->setup;
+    og_str mark = og_str_of(plan_content_digest(r->b->content));
+    for (size_t i = 0; i < setup->endpoint_count && mark.p != NULL; i++)
+        mark =
+            og_arena_printf(r->b->results, "%.*s %s", OG_STR_ARG(mark), setup->endpoints[i].name);
+    return mark;
+}
+
+/* Another content, or other endpoints: all patients come again, a slice per batch. */
+static og_status begin_sweep(run *r, bool *ret_sweeping, og_error *err)
+{
+    og_str stored, cursor;
+    og_str mark = sweep_mark(r);
+    if (mark.p == NULL)
+        return no_memory(err);
+    og_status status = store_meta(r->txn, STORE_DIGEST, &stored, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    if (status == OG_OK && og_str_eq(stored, mark)) {
+        status = store_meta(r->txn, STORE_SWEEP, &cursor, err);
+        *ret_sweeping = status == OG_OK;
+        return status == OG_NOTFOUND ? OG_OK : status;
+    }
+    *ret_sweeping = true;
+    TRY(store_set_meta(r->txn, STORE_DIGEST, mark, err));
+    return store_set_meta(r->txn, STORE_SWEEP, OG_STR(""), err);
+}
+
+static og_status wake_for_content(run *r, og_error *err)
+{
+    og_str cursor;
+    const og_str *patients;
+    size_t count;
+    bool sweeping = false;
+    TRY(begin_sweep(r, &sweeping, err));
+    if (!sweeping)
+        return OG_OK;
+    TRY(store_meta(r->txn, STORE_SWEEP, &cursor, err));
+    cursor = og_arena_str(r->b->results, cursor);
+    TRY(store_patients(r->txn, r->b->results, cursor, PIPELINE_MAX_PATIENTS, &patients, &count,
+                       err));
+    TRY(touch_list(r, patients, count, err));
+    for (size_t i = 0; i < count; i++)
+        TRY(tell_endpoints(r, patients[i], err));
+    r->b->sweeping = count == PIPELINE_MAX_PATIENTS;
+    if (r->b->sweeping)
+        return store_set_meta(r->txn, STORE_SWEEP, patients[count - 1], err);
+    return kv_delete(r->txn, STORE_META, OG_STR(STORE_SWEEP), err);
+}
+
 /* ---- what became of deliveries ---- */
 
 static og_status do_task(run *r, const pipeline_task *task, og_error *err)
@@ -362,7 +419,8 @@ static og_status do_task(run *r, const pipeline_task *task, og_error *err)
                          task->alert_id, &p.row, &p.body, &p.key, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
-    p.gone = status == OG_NOTFOUND;
+    p.parked = status == OG_OK && p.row.state == DELIVERY_PARKED;
+    p.gone = status == OG_NOTFOUND || p.parked;
     r->prepared[b->prepared_count++] = p;
     return OG_OK;
 }

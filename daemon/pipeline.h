@@ -47,7 +47,8 @@ typedef struct pipeline_delivery {
 
 typedef struct pipeline_prepared {
     uint64_t ticket;
-    bool gone; /* nothing to send any more */
+    bool gone;   /* nothing to send (any more) */
+    bool parked; /* gone, and never to be sent; row says why */
     delivery row;
     og_str body, key;
 } pipeline_prepared;

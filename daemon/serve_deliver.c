@@ -93,9 +93,14 @@ void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d)
     }
 }
 
-void serve__on_prepared(void *ctx, const pipeline_prepared *p)
+void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)
 {
     serve *s = ctx;
+    if (p->parked) {
+        s->partitions[partition].parked++;
+        log_error("a delivery to %.*s is given up: %.*s", OG_STR_ARG(p->row.endpoint),
+                  OG_STR_ARG(p->row.reason));
+    }
     outbox_prepared(s->outbox, p->ticket, p->gone ? NULL : &p->row, p->body, p->key);
 }
 

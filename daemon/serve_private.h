@@ -122,7 +122,7 @@ OG_MUSTCHECK og_status serve__open_sink(serve *s, og_error *err);
 OG_MUSTCHECK og_status serve__open_outbox(serve *s, og_error *err);
 void serve__close_hooks(serve *s);
 void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d);
-void serve__on_prepared(void *ctx, const pipeline_prepared *p);
+void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p);
 
 /* serve_http.c */
 OG_MUSTCHECK og_status serve__listen(serve *s, og_error *err);

@@ -140,7 +140,7 @@ OG_MUSTCHECK og_status store_next_sequence(store_txn *t, const char *endpoint, o
                                            int64_t *ret, og_error *err);
 
 #define STORE_NEXT_OFFSET "next_offset" /* of the topic's partition */
-#define STORE_DIGEST      "digest"      /* of the content that all patients were evaluated with */
-#define STORE_SWEEP       "sweep" /* where the evaluation of all patients with new content stands */
+#define STORE_DIGEST      "digest" /* content and endpoints that all patients have been seen with */
+#define STORE_SWEEP       "sweep"  /* where the evaluation of all patients with new ones stands */
 
 #endif

@@ -29,9 +29,10 @@ static void on_delivery(void *ctx, int partition, const pipeline_delivery *d)
     (void)d;
 }
 
-static void on_prepared(void *ctx, const pipeline_prepared *p)
+static void on_prepared(void *ctx, int partition, const pipeline_prepared *p)
 {
     (void)ctx;
+    (void)partition;
     (void)p;
 }
 
