@@ -1,9 +1,10 @@
 /* The daemon's clock: real, or simulated for demonstrations, shadow runs and tests.
  *
- * All decisions (as-of time of an evaluation, due reviews, retry times) ask this clock and no
- * other. A simulated clock starts at a given instant and runs `speed` times as fast as the real
- * one. The site's time zone is IANA; its offset is asked for per instant, because it changes twice
- * a year. */
+ * All decisions about patients (as-of time of an evaluation, due reviews) ask this clock and no
+ * other; what is agreed with other machines (back-off, Retry-After) goes by the real one. A
+ * simulated clock starts at a given instant and runs `speed` times as fast as the real one. The
+ * site's time zone is IANA; its offset is asked for per instant, because it changes twice a year.
+ */
 #ifndef OG_DAEMON_CLOCK_H
 #define OG_DAEMON_CLOCK_H
 

@@ -612,7 +612,7 @@ static void check_properties(reader *r)
 {
     static const bool consumer[] = {true, false};
     for (size_t i = 0; i < 2; i++) {
-        config_map map;
+        config_map map = {0};
         og_error err;
         og_error_init(&err);
         og_status status = config_kafka(r->c, consumer[i], &map, &err);

@@ -353,7 +353,7 @@ static og_status open_tables(kv *k, MDB_txn *txn, const kv_options *options, og_
 static og_status open_head(kv *k, const kv_options *options, og_error *err)
 {
     MDB_txn *txn;
-    MDB_stat main_stat;
+    MDB_stat main_stat = {0};
     MDB_val key = {4, (void *)(uintptr_t) "head"}, v;
     og_str head;
     MDB_dbi main_dbi;

@@ -127,7 +127,7 @@ static og_status put_row(kv_txn *t, const locator_entry *e, og_error *err)
 og_status locator_get(locator *l, og_arena *a, og_str type_id, locator_entry *ret, og_error *err)
 {
     kv_txn *t = l->writing;
-    locator_entry e;
+    locator_entry e = {0};
     og_status status = t == NULL ? kv_begin(l->kv, false, &t, err) : OG_OK;
     if (status != OG_OK)
         return status;

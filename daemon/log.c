@@ -48,7 +48,7 @@ static og_str shortened(og_str s, char room[MAX_VALUE + 8])
     while (n > 0 && ((unsigned char)s.p[n] & 0xC0) == 0x80)
         n--; /* not in the middle of a character */
     memcpy(room, s.p, n);
-    memcpy(room + n, "...", 3);
+    memcpy(room + n, "...", 4);
     return (og_str){room, n + 3};
 }
 
