@@ -17,9 +17,11 @@ static bool make_key(char *out, size_t size, og_str endpoint, og_str patient, co
     size_t n = endpoint.n + 1 + patient.n + 1 + strlen(alert_id);
     if (n > size)
         return false;
-    memcpy(out, endpoint.p, endpoint.n);
+    if (endpoint.n > 0)
+        memcpy(out, endpoint.p, endpoint.n);
     out[endpoint.n] = '\0';
-    memcpy(out + endpoint.n + 1, patient.p, patient.n);
+    if (patient.n > 0)
+        memcpy(out + endpoint.n + 1, patient.p, patient.n);
     out[endpoint.n + 1 + patient.n] = '\0';
     memcpy(out + endpoint.n + patient.n + 2, alert_id, strlen(alert_id));
     *ret_n = n;
@@ -178,7 +180,7 @@ typedef struct each {
 static og_status visit_row(void *ctx, og_str key, og_str value, og_error *err)
 {
     const each *e = ctx;
-    delivery d;
+    delivery d = {0};
     og_arena_reset(e->a);
     og_status status = delivery_read(e->a, key, value, &d, err);
     if (status != OG_OK || d.state == DELIVERY_DELIVERED)
@@ -227,7 +229,7 @@ og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, 
                         const plan_alert *alert, int64_t cause_ms, delivery_wanted *ret,
                         delivery *ret_row, delivery_state *ret_was, og_error *err)
 {
-    delivery d;
+    delivery d = {0};
     og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert->id, &d, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
@@ -373,7 +375,7 @@ og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *e
                            og_str patient, const char *alert_id, delivery *ret_row,
                            og_str *ret_body, og_str *ret_key, og_error *err)
 {
-    delivery d;
+    delivery d = {0};
     plan_alert alert;
     og_status status = due_row(t, a, ep, patient, alert_id, &d, &alert, err);
     if (status != OG_OK)
@@ -417,7 +419,7 @@ static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint 
 og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
                           const char *alert_id, const delivery_outcome *o, og_error *err)
 {
-    delivery d;
+    delivery d = {0};
     og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert_id, &d, err);
     if (status != OG_OK)
         return status == OG_NOTFOUND ? OG_OK : status;

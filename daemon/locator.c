@@ -74,7 +74,7 @@ void locator_abandon(locator *l)
 static og_status get_row(kv_txn *t, og_str type_id, locator_entry *ret, og_error *err)
 {
     og_str value;
-    row_head h;
+    row_head h = {0};
     og_status status = kv_get(t, 0, type_id, &value, err);
     if (status != OG_OK)
         return status;
@@ -96,7 +96,7 @@ static og_status get_row(kv_txn *t, og_str type_id, locator_entry *ret, og_error
 /* OG_OK: what is noted stands. OG_NOTFOUND: e is to be written. */
 static og_status stands(kv_txn *t, const locator_entry *e, og_error *err)
 {
-    locator_entry had;
+    locator_entry had = {0};
     og_status status = get_row(t, e->type_id, &had, err);
     if (status != OG_OK)
         return status;

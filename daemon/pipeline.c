@@ -109,9 +109,9 @@ static og_status read_message(run *r, const pipeline_message *m, record *ret,
 
 static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
 {
-    record rec;
+    record rec = {0};
     const fhir_doc *doc = NULL;
-    store_applied applied;
+    store_applied applied = STORE_STALE;
     og_error why;
     og_error_init(&why);
     og_arena_reset(r->b->scratch);
@@ -201,7 +201,7 @@ static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_ale
                          int64_t cause_ms, og_error *err)
 {
     pipeline_delivery d = {.endpoint = endpoint};
-    delivery_wanted wanted;
+    delivery_wanted wanted = DELIVERY_SEND;
     delivery_state was;
     TRY(delivery_want(r->txn, r->b->results, &r->b->setup->endpoints[endpoint], patient, alert,
                       cause_ms, &wanted, &d.row, &was, err));
@@ -571,7 +571,11 @@ void pipeline_run_shared(pipeline_batch *b, store *const *stores, size_t count, 
     *ret_woken = 0;
     *ret_failed = -1;
     record *recs = og_arena_zalloc(b->results, b->message_count + 1, sizeof *recs);
-    og_status status = recs != NULL ? store_begin(b->shared, true, &r.txn, err) : no_memory(err);
+    if (recs == NULL) {
+        b->status = no_memory(err);
+        return;
+    }
+    og_status status = store_begin(b->shared, true, &r.txn, err);
     if (status == OG_OK)
         status = apply_shared(&r, recs, &changed, err);
     for (size_t i = 0; status == OG_OK && changed > 0 && i < count; i++) {
