@@ -120,6 +120,7 @@ static void tick(uv_timer_t *t)
 {
     serve *s = t->data;
     int64_t now = clock_now(&s->clock);
+    serve__end_reread(s);
     for (int i = 0; i < s->count; i++) {
         schedule_set(s->schedule, (size_t)i, owner_get(s->owner, i).next_due_ms);
         if (schedule_is_due(s->schedule, (size_t)i, now))

@@ -438,23 +438,50 @@ static int64_t on_source_start(void *ctx, const char *topic, int32_t partition)
 
 static void on_source_assigned(void *ctx, const kafka_partition *partitions, size_t count)
 {
-    serve *s = ctx;
+    const serve *s = ctx;
     (void)partitions;
-    s->reread_all = false;
-    log_info("reading %zu partitions of the source topics", count);
+    log_info("reading %zu partitions of the source topics%s", count,
+             s->reread_all ? ", from the beginning" : "");
 }
 
-/* The re-read has left the old position behind for good. */
+/* A partition has left its old position behind when the group has acknowledged a new one, or when
+ * there is nothing in it. */
+static bool is_behind_us(const kafka_position *p)
+{
+    return p->committed >= 0 || (p->at_end && p->waiting == 0 && p->done < 0);
+}
+
+static bool all_behind_us(kafka_source *sources)
+{
+    size_t n = kafka_source_positions(sources, NULL, 0), behind = 0;
+    kafka_position *at = n > 0 ? calloc(n, sizeof *at) : NULL;
+    if (at == NULL)
+        return false; /* none assigned yet, or asked again in a second */
+    (void)kafka_source_positions(sources, at, n);
+    for (size_t i = 0; i < n; i++)
+        behind += is_behind_us(&at[i]);
+    free(at);
+    return behind == n;
+}
+
+/* Until every partition is past its old position, an interruption begins the re-read anew: what one
+ * of them has committed says nothing about the others. */
+void serve__end_reread(serve *s)
+{
+    if (!s->wants_pending || s->sources == NULL || !all_behind_us(s->sources))
+        return;
+    log_info("the source topics are read again far enough: an interruption goes on where it was");
+    s->reread_all = false;
+    s->wants_pending = false;
+    serve__note_wants(s);
+}
+
 static void on_source_commit(void *ctx, const kafka_error *error)
 {
-    serve *s = ctx;
-    if (error != NULL) {
+    (void)ctx;
+    if (error != NULL)
         log_kafka(LOG_LEVEL_WARN, "an offset could not be committed; it is repeated with the next",
                   error);
-    } else if (s->wants_pending && !s->reread_all) {
-        s->wants_pending = false;
-        serve__note_wants(s);
-    }
 }
 
 static void on_source_error(void *ctx, const kafka_error *e)

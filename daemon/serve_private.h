@@ -58,8 +58,8 @@ struct serve {
     kafka_source *sources, *records, *shared;
     bool sources_closing, records_closing, shared_closing;
     bool gather_paused, sources_paused, joined;
-    bool reread_all;    /* the next assignment of the sources begins at their beginning */
-    bool wants_pending; /* the re-read has begun; when it is committed, what is wanted is noted */
+    bool reread_all;    /* assignments of the sources begin at their beginning */
+    bool wants_pending; /* they do because more is wanted; noted when all have got past that */
     int64_t sources_not_before_ms;
     size_t ends_missing;
     http_client *client;
@@ -115,6 +115,8 @@ void serve__read_shared(serve *s);
 void serve__restart_records(serve *s);
 void serve__restart_sources(serve *s, bool from_beginning);
 void serve__commit_records(serve *s);
+/* Ends reading from the beginning when every partition is past it. */
+void serve__end_reread(serve *s);
 void serve__set_lags(serve *s);
 OG_MUSTCHECK og_status serve__open_sink(serve *s, og_error *err);
 

@@ -15,7 +15,7 @@
 #include "daemon/clock.h"
 #include "daemon/file.h"
 #include "daemon/metrics.h"
-#include "daemon/serve.h"
+#include "daemon/serve_private.h"
 #include "fhir/decode.h"
 #include "mock_kafka.h"
 
@@ -361,6 +361,120 @@ static void an_ehr_that_is_down_gets_its_cards_later(void **state)
     stage_free(s);
 }
 
+static bool was_refused(stage *s)
+{
+    return s->refused > 0;
+}
+
+static bool was_given_back(stage *s)
+{
+    return s->serve->records == NULL;
+}
+
+static bool every_card_came(stage *s)
+{
+    return (int64_t)s->post_count >= metric_value(METRIC_ALERTS_OPENED) &&
+           outbox_pending(s->serve->outbox, SIZE_MAX) == 0;
+}
+
+/* Partitions go and come back (a rebalance, or a store that is rebuilt) while the EHR is down: what
+ * waits for it is sent all the same. */
+static void deliveries_outlive_a_rebalance(void **state)
+{
+    static int script[100000];
+    stage *s = stage_new();
+    (void)state;
+    for (size_t i = 0; i < sizeof script / sizeof script[0]; i++)
+        script[i] = 503;
+    s->script = script;
+    s->script_count = sizeof script / sizeof script[0];
+    start_and_wait(s);
+    expected_messages = (int64_t)send_stream(s, 0, 12);
+    wait_until(s, "the stream worked off", all_worked_off);
+    wait_until(s, "a refusal", was_refused);
+    assert_true(metric_value(METRIC_ALERTS_OPENED) > 0);
+    serve__restart_records(s->serve);
+    wait_until(s, "the partitions given back", was_given_back);
+    s->script_count = 0; /* the EHR is there again */
+    wait_until(s, "every card", every_card_came);
+    assert_int_equal(s->repeats, 0);
+    stage_free(s);
+}
+
+/* A damaged store is thrown away while the daemon runs: its topic is read from the beginning. */
+static bool is_rebuilt(stage *s)
+{
+    return metric_value(METRIC_STORE_DISCARDED) > 0 && s->serve->records != NULL &&
+           owner_restored(s->serve->owner) && owner_get(s->serve->owner, 0).assigned;
+}
+
+static size_t patients_in(stage *s, int partition)
+{
+    const og_str *list;
+    size_t count;
+    store_txn *t;
+    og_arena *a = og_arena_new(1 << 20);
+    assert_int_equal(store_begin(s->serve->partitions[partition].store, false, &t, NULL), OG_OK);
+    assert_int_equal(store_patients(t, a, (og_str){NULL, 0}, SIZE_MAX, &list, &count, NULL), OG_OK);
+    store_abort(t);
+    og_arena_free(a);
+    return count;
+}
+
+static void a_damaged_store_comes_back_whole(void **state)
+{
+    stage *s = stage_new();
+    size_t before[PARTITIONS];
+    (void)state;
+    start_and_wait(s);
+    expected_messages = (int64_t)send_stream(s, 0, 40);
+    wait_until(s, "the stream worked off", all_worked_off);
+    wait_until(s, "every card", every_card_came);
+    for (int i = 0; i < PARTITIONS; i++) {
+        before[i] = patients_in(s, i);
+        s->serve->partitions[i].rebuild = true;
+    }
+    wait_until(s, "the stores rebuilt", is_rebuilt);
+    wait_until(s, "every card", every_card_came);
+    for (int i = 0; i < PARTITIONS; i++)
+        assert_int_equal(patients_in(s, i), before[i]);
+    assert_int_equal(metric_value(METRIC_STORE_DISCARDED), PARTITIONS);
+    stage_free(s);
+}
+
+static bool was_read_again(stage *s)
+{
+    return metric_value(METRIC_MESSAGES) >= expected_messages && !s->serve->wants_pending;
+}
+
+/* The content asks for more than what was noted: the sources are read again, also those partitions
+ * that are empty end it, and the next start goes on where it was. */
+static void more_is_wanted(void **state)
+{
+    char path[160];
+    stage *s = stage_new();
+    (void)state;
+    start_and_wait(s);
+    expected_messages = (int64_t)send_stream(s, 0, 10);
+    wait_until(s, "the stream worked off", all_worked_off);
+    stop(s);
+    snprintf(path, sizeof path, "%s/store/wants", s->dir);
+    assert_true(file_exists(path));
+    assert_int_equal(file_write(path, OG_STR("nothing\n"), NULL), OG_OK);
+    start(s);
+    assert_true(s->serve->wants_pending);
+    wait_until(s, "ready", is_ready);
+    wait_until(s, "the sources read again", was_read_again);
+    assert_false(s->serve->reread_all);
+    stop(s);
+    start_and_wait(s);
+    assert_false(s->serve->wants_pending);
+    expected_messages = (int64_t)send_stream(s, 10, 12);
+    wait_until(s, "the rest", was_read_again);
+    assert_int_equal(metric_value(METRIC_MESSAGES), expected_messages);
+    stage_free(s);
+}
+
 static bool reloaded(stage *s)
 {
     (void)s;
@@ -446,6 +560,9 @@ int main(void)
         cmocka_unit_test(cards_come_from_sources_and_from_the_clock),
         cmocka_unit_test(a_restart_goes_on_where_it_was),
         cmocka_unit_test(an_ehr_that_is_down_gets_its_cards_later),
+        cmocka_unit_test(deliveries_outlive_a_rebalance),
+        cmocka_unit_test(a_damaged_store_comes_back_whole),
+        cmocka_unit_test(more_is_wanted),
         cmocka_unit_test(a_reload_keeps_what_is_good),
         cmocka_unit_test(a_killed_process_loses_nothing),
     };
