@@ -107,10 +107,18 @@ static bool is_icd(og_str canonical)
            og_str_is(canonical, ICD10GM);
 }
 
-/* The next byte of a code that counts, or -1 at the end; in ICD codes the dot and the marks do not.
- */
+/* A German letter of certainty behind an ICD code, "C79.5 G": no part of the code. */
+static bool is_certainty(og_str code, size_t at)
+{
+    return at + 2 == code.n && code.p[at] == ' ' && strchr("AGVZ", code.p[at + 1]) != NULL;
+}
+
+/* The next byte of a code that counts, or -1 at the end; in ICD codes the dot, the marks and the
+ * letter of certainty do not. */
 static int code_next(og_str code, size_t *at, bool icd)
 {
+    if (icd && is_certainty(code, *at))
+        *at = code.n;
     while (*at < code.n) {
         char ch = code.p[(*at)++];
         if (!icd || (ch != '.' && ch != '+' && ch != '*' && ch != '!'))

@@ -1,6 +1,7 @@
 /* ValueSets (explicit codes or an expansion) and ConceptMaps, looked up by system and code.
  * Known aliases of a system (OID and URL forms) are the same system; ICD codes match with and
- * without dot, and with and without the marks + * ! of ICD-10-GM; a bare code never matches.
+ * without dot, and with and without the marks + * ! of ICD-10-GM and
+ * its letter of certainty behind ("C79.5 G", A G V Z); a bare code never matches.
  * Immutable after loading, and then safe to share between threads. */
 #ifndef OG_FHIR_TERMINOLOGY_H
 #define OG_FHIR_TERMINOLOGY_H

@@ -133,6 +133,13 @@ static void equal_codes(void **state)
     assert_true(fhir_code_equal(OG_STR("urn:oid:2.16.840.1.113883.6.90"), OG_STR("C7951"),
                                 OG_STR("C79.51")));
     assert_true(fhir_code_equal(OG_STR(GM), OG_STR("M90.70*"), OG_STR("M90.70")));
+    /* the letter of certainty is no part of the code; nothing else may stand there */
+    assert_true(fhir_code_equal(OG_STR(GM), OG_STR("C79.5"), OG_STR("C79.5 G")));
+    assert_true(fhir_code_equal(OG_STR(GM), OG_STR("C795+ V"), OG_STR("C79.5")));
+    assert_false(fhir_code_equal(OG_STR(GM), OG_STR("C79.5"), OG_STR("C79.5 B")));
+    assert_false(fhir_code_equal(OG_STR(GM), OG_STR("C79.5"), OG_STR("C79.5 G G")));
+    assert_false(fhir_code_equal(OG_STR(GM), OG_STR("C79.5"), OG_STR("C79.5 ")));
+    assert_false(fhir_code_equal(OG_STR("http://snomed.info/sct"), OG_STR("1"), OG_STR("1 G")));
     assert_false(fhir_code_equal(OG_STR(GM), OG_STR("C79.5"), OG_STR("C79.51")));
     assert_false(fhir_code_equal(OG_STR(GM), OG_STR("C79"), OG_STR("C79.5")));
     assert_false(fhir_code_equal(OG_STR("http://loinc.org"), OG_STR("1.2"), OG_STR("12")));
