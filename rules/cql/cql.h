@@ -103,11 +103,12 @@ OG_MUSTCHECK og_status cql_literal(og_arena *a, og_str text, cql_value *ret, og_
 size_t cql_run_sources(cql_run *run, const cql_define *d, const fhir_resource *const **ret);
 /* Why a define has its value, as one JSON object appended to out:
  *   {"name","library","place":"12:1-14:9","value" or "error","sources":["Observation/1"],
- *    "parts":[{"place":"12:5-12:30","name","times","value"}]}
- * parts are the sub-expressions with their places in the CQL source (as far as the ELM has
- * locators) in source order; `times` when one was evaluated for several elements, value is then the
- * last. Values are literal text, resources their references, cut after 300 bytes. They are patient
- * data. */
+ *    "parts":[{"place":"12:5-12:30","name","library","row":true,"times","value"}]}
+ * parts are the sub-expressions, constants apart, with their places in the CQL source (as far as
+ * the ELM has locators) in source order; name of a definition or parameter (with its library) or a
+ * function; `row` when one belongs to the elements of a query or loop; `times` when it was
+ * evaluated for several, value is then the last. Values are literal text, resources their
+ * references, cut after 300 bytes. They are patient data. */
 OG_MUSTCHECK og_status cql_explain(cql_run *run, const cql_define *d, og_buf *out, og_error *err);
 /* Steps taken so far. */
 uint64_t cql_run_steps(const cql_run *run);

@@ -44,15 +44,22 @@ static void add_brief(og_buf *out, cql_value v)
         cql_value_format(out, v);
 }
 
-/* Cut at a character's end. */
-static og_str shortened(og_str s)
+/* As JSON string; a long one is cut at a character's end and says so. */
+static void add_shortened(og_buf *out, og_str s)
 {
-    if (s.n <= MAX_VALUE)
-        return s;
+    static const char mark[] = "\xe2\x80\xa6";
+    char cut[MAX_VALUE + sizeof mark];
     size_t n = MAX_VALUE;
+
+    if (s.n <= MAX_VALUE) {
+        og_buf_add_json(out, s);
+        return;
+    }
     while (n > 0 && ((unsigned char)s.p[n] & 0xC0) == 0x80)
         n--;
-    return (og_str){s.p, n};
+    memcpy(cut, s.p, n);
+    memcpy(cut + n, mark, sizeof mark - 1);
+    og_buf_add_json(out, (og_str){cut, n + sizeof mark - 1});
 }
 
 static void add_value(og_buf *out, cql_value v)
@@ -64,17 +71,19 @@ static void add_value(og_buf *out, cql_value v)
     if (og_buf_failed(
             &text)) /* too long to be written out: then its beginning is not known either */
         s = OG_STR("...");
-    og_buf_add_json(out, shortened(s));
+    add_shortened(out, s);
     og_buf_done(&text);
 }
 
-/* What the author reads at this place: a name or a path; nothing for operators, which the source
- * shows. */
+/* What the author reads at this place: a name, with its library when it is a definition's or a
+ * parameter's; nothing for operators, which the source shows. */
 static void add_name(og_buf *out, const cql__node *n)
 {
     if (n->kind == CQL__DEFINE || n->kind == CQL__PARAMETER) {
         og_buf_addz(out, ",\"name\":");
         og_buf_add_json(out, n->ref.define->name);
+        og_buf_addz(out, ",\"library\":");
+        og_buf_add_json(out, n->ref.define->library->name);
     } else if (n->kind == CQL__CALL) {
         og_buf_addz(out, ",\"name\":");
         og_buf_add_json(out, n->call->name);
@@ -112,6 +121,8 @@ static void add_parts(og_buf *out, cql__trace *t)
         first = false;
         add_place(out, e->node->place);
         add_name(out, e->node);
+        if (e->in_row)
+            og_buf_addz(out, ",\"row\":true");
         if (e->times > 1)
             og_buf_addf(out, ",\"times\":%u", e->times);
         og_buf_addz(out, ",\"value\":");
@@ -141,8 +152,8 @@ static void add_sources(og_buf *out, cql_run *run, const cql_define *d)
 void cql__trace_value(cql_run *run, const cql__node *n, cql_value v)
 {
     cql__trace *t = run->trace;
-    if (t->frame != run->frame || n->place.line == 0)
-        return;
+    if (t->frame != run->frame || n->place.line == 0 || n->kind == CQL__CONSTANT)
+        return; /* of a constant the source says it all */
     for (uint32_t i = 0; i < t->count; i++) {
         if (t->entries[i].node == n) {
             t->entries[i].value = v;
@@ -151,7 +162,47 @@ void cql__trace_value(cql_run *run, const cql__node *n, cql_value v)
         }
     }
     if (t->count < t->cap)
-        t->entries[t->count++] = (cql__trace_entry){n, v, 1};
+        t->entries[t->count++] = (cql__trace_entry){.node = n, .value = v, .times = 1};
+}
+
+/* ---- what belongs to a row ---- */
+
+static void mark_rows(cql__trace *t, const cql__node *n, bool in_row);
+
+static void mark_query(cql__trace *t, const cql__query *q, bool in_row)
+{
+    for (uint32_t i = 0; i < q->source_count; i++)
+        mark_rows(t, q->sources[i].expression, in_row);
+    for (uint32_t i = 0; i < q->let_count; i++)
+        mark_rows(t, q->lets[i].expression, true);
+    for (uint32_t i = 0; i < q->relation_count; i++) {
+        mark_rows(t, q->relations[i].expression, in_row || !q->relations[i].constant);
+        mark_rows(t, q->relations[i].such_that, true);
+    }
+    mark_rows(t, q->where, true);
+    mark_rows(t, q->ret, true);
+    mark_rows(t, q->starting, in_row);
+    mark_rows(t, q->aggregate, true);
+    for (uint32_t i = 0; q->sort != NULL && i < q->sort->count; i++)
+        mark_rows(t, q->sort->keys[i].expression, true);
+}
+
+/* Marks the entries that are worked out for each element of a list rather than once. */
+static void mark_rows(cql__trace *t, const cql__node *n, bool in_row)
+{
+    if (n == NULL)
+        return;
+    for (uint32_t i = 0; in_row && i < t->count; i++)
+        if (t->entries[i].node == n)
+            t->entries[i].in_row = true;
+    bool loop = n->kind == CQL__FOREACH || n->kind == CQL__FILTER || n->kind == CQL__REPEAT ||
+                n->kind == CQL__FOLD;
+    for (uint32_t i = 0; i < n->argc; i++)
+        mark_rows(t, n->args[i], in_row || (loop && i == 1));
+    if (n->kind == CQL__QUERY)
+        mark_query(t, n->query, in_row);
+    for (uint32_t i = 0; n->kind == CQL__SORT && i < n->sort->count; i++)
+        mark_rows(t, n->sort->keys[i].expression, true);
 }
 
 /* Evaluates the body once more into the trace. An error is the define's own, told already. */
@@ -181,7 +232,9 @@ og_status cql_explain(cql_run *run, const cql_define *d, og_buf *out, og_error *
     og_error own;
     og_error_init(&own);
     cql__trace trace = {.cap = MAX_ENTRIES};
-    trace.entries = og_arena_alloc(run->arena, MAX_ENTRIES * sizeof *trace.entries);
+    if (run->trace_entries == NULL)
+        run->trace_entries = og_arena_alloc(run->arena, MAX_ENTRIES * sizeof *trace.entries);
+    trace.entries = run->trace_entries;
     if (trace.entries == NULL)
         return og_fail(err, OG_NOMEM, "out of memory");
     og_status status = cql_run_define(run, d, &v, &own);
@@ -206,6 +259,7 @@ og_status cql_explain(cql_run *run, const cql_define *d, og_buf *out, og_error *
         og_error_init(&run->err);
         run->depth = 0;
         trace_body(run, d, &trace);
+        mark_rows(&trace, d->body, false);
         og_error_init(&run->err);
     }
     add_sources(out, run, d);

@@ -38,6 +38,7 @@ typedef struct cql__trace_entry {
     const cql__node *node;
     cql_value value; /* the last one */
     uint32_t times;
+    bool in_row; /* of a query or loop */
 } cql__trace_entry;
 
 typedef struct cql__trace { /* explain.c: values of the nodes of one definition */
@@ -60,7 +61,8 @@ struct cql_run {
     const cql_define *current; /* whose body is being evaluated */
     uint32_t depth, max_depth, max_list;
     uint64_t steps, max_steps;
-    uint32_t collections; /* of sources so far */
+    uint32_t collections;            /* of sources so far */
+    cql__trace_entry *trace_entries; /* of every explanation in turn */
     cql__trace *trace;
     og_error err;
 };

@@ -574,9 +574,9 @@ static void explanations_show_places_and_values(void **state)
                "{\"place\":\"4:3-4:30\",\"value\":\"true\"},"
                "{\"place\":\"4:3-4:20\",\"value\":\"1\"},"
                "{\"place\":\"4:9-4:19\",\"value\":\"{ Observation/a }\"},"
-               "{\"place\":\"4:12-4:18\",\"times\":2,\"value\":\"false\"},"
-               "{\"place\":\"4:12-4:13\",\"times\":2,\"value\":\"'amended'\"},"
-               "{\"place\":\"4:24-4:30\",\"name\":\"Limit\",\"value\":\"-1\"}]}");
+               "{\"place\":\"4:12-4:18\",\"row\":true,\"times\":2,\"value\":\"false\"},"
+               "{\"place\":\"4:12-4:13\",\"row\":true,\"times\":2,\"value\":\"'amended'\"},"
+               "{\"place\":\"4:24-4:30\",\"name\":\"Limit\",\"library\":\"T\",\"value\":\"-1\"}]}");
     og_buf_clear(&out);
     assert_int_equal(
         cql_explain(f->run, cql_library_define(cql_set_at(f->set, 0), OG_STR("Bad")), &out, &err),
