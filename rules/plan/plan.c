@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <uuid/uuid.h>
 
-#define DAY_MS           86400000LL
-#define MAX_EXPLAIN_TEXT 2000
+#define DAY_MS 86400000LL
 
 /* ---- expressions ---- */
 
@@ -170,89 +169,6 @@ static og_status review(plan__eval *e, const plan__rule *r, int64_t *next, og_er
     return OG_OK;
 }
 
-/* ---- why ---- */
-
-static og_str literal(og_arena *a, cql_value v)
-{
-    og_buf b;
-    og_str text;
-
-    og_buf_init(&b, (size_t)16 << 20);
-    cql_value_format(&b, v);
-    text = og_buf_failed(&b) ? OG_STR("(too long)") : og_buf_str(&b);
-    if (text.n > MAX_EXPLAIN_TEXT) {
-        size_t n = MAX_EXPLAIN_TEXT;
-        while (n > 0 && ((unsigned char)text.p[n] & 0xC0) == 0x80)
-            n--;
-        text = og_arena_printf(a, "%.*s\xe2\x80\xa6", (int)n, text.p);
-    } else {
-        text = og_arena_str(a, text);
-    }
-    og_buf_done(&b);
-    return text;
-}
-
-static void add_sources(plan__eval *e, const plan__expr *x, og_table *seen, plan__json *list)
-{
-    const fhir_resource *const *sources;
-    size_t count = cql_run_sources(e->run, x->define, &sources);
-
-    for (size_t i = 0; i < count; i++) {
-        og_str ref = og_arena_printf(e->arena, "%.*s/%.*s", OG_STR_ARG(sources[i]->type),
-                                     OG_STR_ARG(sources[i]->id));
-        if (sources[i]->id.n == 0 || ref.p == NULL || og_table_get(seen, ref) != NULL)
-            continue;
-        if (og_table_put(seen, ref, list))
-            plan__json_add(list, plan__json_string(e->arena, ref));
-    }
-}
-
-static void add_value(plan__eval *e, const char *role, const plan__expr *x, og_table *seen,
-                      plan__json *values, plan__json *resources)
-{
-    og_error err;
-    cql_value v;
-    plan__json *j = plan__json_object(e->arena);
-
-    if (x->define == NULL)
-        return;
-    og_error_init(&err);
-    plan__json_set_string(e->arena, j, "role", og_str_of(role));
-    plan__json_set_string(e->arena, j, "library", cql_library_name(x->library));
-    plan__json_set_string(e->arena, j, "expression", cql_define_name(x->define));
-    if (cql_run_define(e->run, x->define, &v, &err) == OG_OK) {
-        plan__json_set_string(e->arena, j, "value", literal(e->arena, v));
-        add_sources(e, x, seen, resources);
-    } else {
-        plan__json_set_string(e->arena, j, "error", og_arena_str(e->arena, og_str_of(err.text)));
-    }
-    plan__json_add(values, j);
-}
-
-/* Conditions always; the texts only where they were asked for. */
-static og_str explain_rule(plan__eval *e, const plan__rule *r, plan_outcome_kind kind)
-{
-    plan__json *j = plan__json_object(e->arena), *values = plan__json_array(e->arena);
-    plan__json *resources = plan__json_array(e->arena);
-    og_table seen;
-
-    og_table_init(&seen, e->arena);
-    if (kind != PLAN_GATED)
-        for (size_t i = 0; i < r->condition_count; i++)
-            add_value(e, "condition", &r->conditions[i], &seen, values, resources);
-    if (kind != PLAN_GATED)
-        add_value(e, "next-review", &r->next_review, &seen, values, resources);
-    if (kind == PLAN_FIRED || kind == PLAN_SUPPRESSED || kind == PLAN_FAILED) {
-        add_value(e, "slot", &r->slot, &seen, values, resources);
-        add_value(e, "summary", &r->dynamic_summary, &seen, values, resources);
-        add_value(e, "indicator", &r->dynamic_indicator, &seen, values, resources);
-        add_value(e, "evidence", &r->evidence, &seen, values, resources);
-    }
-    plan__json_set(j, OG_STR("expressions"), values);
-    plan__json_set(j, OG_STR("resources"), resources);
-    return plan__json_text(e->arena, j);
-}
-
 /* ---- one rule, all rules ---- */
 
 static og_status begin(plan__eval *e, og_error *err)
@@ -381,7 +297,7 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
         return s;
     suppress(c, outcomes);
     for (size_t i = 0; explain && i < c->rule_count; i++)
-        outcomes[i].explain = explain_rule(&e, &c->rules[i], outcomes[i].kind);
+        outcomes[i].explain = plan__explain_rule(&e, &c->rules[i], outcomes[i].kind);
     size_t count = sort_cards(cards, outcomes, c->rule_count);
     if (og_arena_failed(a))
         return og_fail(err, OG_NOMEM, "no memory to evaluate");

@@ -95,8 +95,14 @@ typedef struct plan_outcome { /* one per rule, for --explain */
     og_str by;      /* PLAN_SUPPRESSED: the rule that does */
     og_error error; /* PLAN_FAILED: origin is the library, path the define that failed */
     og_str note;    /* what had to be mended (a summary that was cut), else empty */
-    og_str explain; /* JSON object text with the conditions' values and resources; empty unless
-                       asked for */
+    og_str explain; /* JSON object text; empty unless asked for:
+                     *   {"expressions":[{"role","library","expression","value" or "error","place",
+                     *    "parts":[PART]}],"resources":["Observation/1"]}
+                     *   PART: {"name","library","place","value" or "error","parts":[PART]}
+                     * place is line:column-line:column in the library's CQL, of a part in the
+                     * library of the definition that it is part of. A part without name is a
+                     * test or a step of the definition; one with a name is shown with its own
+                     * parts where it first occurs. Conditions alone have parts. */
 } plan_outcome;
 
 typedef struct plan_result {

@@ -239,6 +239,9 @@ og_status plan__expr_kind(const plan__expr *x, cql_value v, const char *must, og
 OG_MUSTCHECK og_status plan__card_build(plan__eval *e, const plan__rule *rule, plan_card *ret,
                                         og_str *ret_note, og_error *err);
 
+/* explain.c: why the rule came out as it did, as the JSON of plan_outcome.explain. */
+og_str plan__explain_rule(plan__eval *e, const plan__rule *r, plan_outcome_kind kind);
+
 /* Text of a String, Date, DateTime, Time, Integer, Long, Decimal, Boolean or Code; empty for null.
  * False for any other kind. */
 bool plan__value_text(og_arena *a, cql_value v, og_str *ret);
