@@ -117,9 +117,7 @@ static bool is_certainty(og_str code, size_t at)
  * letter of certainty do not. */
 static int code_next(og_str code, size_t *at, bool icd)
 {
-    if (icd && is_certainty(code, *at))
-        *at = code.n;
-    while (*at < code.n) {
+    while (*at < code.n && !(icd && is_certainty(code, *at))) {
         char ch = code.p[(*at)++];
         if (!icd || (ch != '.' && ch != '+' && ch != '*' && ch != '!'))
             return (unsigned char)ch;
