@@ -23,6 +23,7 @@ typedef struct context {
     size_t known_count;
     const char *only; /* id or part of a name, or NULL */
     bool list;        /* print every test that does not pass */
+    fhir_elem trees;  /* trees.json: test id -> ELM by our hand */
     tally total;
 } context;
 
