@@ -514,10 +514,19 @@ static void write_codes(og_buf *out, const cql_requirement *r)
 }
 
 /* FHIR R4 DataRequirement. */
-static void write_requirement(og_buf *out, const cql_requirement *r)
+static void write_requirement(command *c, const cql_define *d, og_buf *out,
+                              const cql_requirement *r)
 {
+    const og_str *names;
+    size_t count = cql_elements_read(c->arena, c->main, d, r->type, &names);
+
     og_buf_addz(out, "{\"type\":");
     og_buf_add_json(out, r->type);
+    for (size_t i = 0; i < count; i++) {
+        og_buf_addz(out, i == 0 ? ",\"mustSupport\":[" : ",");
+        og_buf_add_json(out, names[i]);
+    }
+    og_buf_addz(out, count != 0 ? "]" : "");
     if (r->code_path.n != 0) {
         og_buf_addz(out, ",\"codeFilter\":[{\"path\":");
         og_buf_add_json(out, r->code_path);
@@ -555,7 +564,7 @@ static void write_requirements(command *c)
                       "\"code\":\"module-definition\"}]}");
     for (size_t i = 0; i < count; i++) {
         og_buf_addz(&out, i == 0 ? ",\"dataRequirement\":[" : ",");
-        write_requirement(&out, &r[i]);
+        write_requirement(c, d, &out, &r[i]);
     }
     og_buf_addz(&out, count != 0 ? "]}\n" : "}\n");
     if (og_buf_failed(&out))

@@ -61,6 +61,13 @@ typedef struct cql_requirement {
     size_t code_count;
 } cql_requirement;
 size_t cql_requirements(const cql_library *lib, const cql_define *d, const cql_requirement **ret);
+/* The elements of a resource type that d (or, when it is NULL, any define of lib) can read, by
+ * their names in the type ("code", "effective"), in byte order and in arena a, as
+ * DataRequirement.mustSupport wants them. 0: everything may be read, for whole resources are a
+ * result or go where the trees do not say what is read of them; also when nothing but their being
+ * there counts, and when memory is out. */
+size_t cql_elements_read(og_arena *a, const cql_library *lib, const cql_define *d, og_str type,
+                         const og_str **ret);
 
 typedef struct cql_limits {
     uint32_t max_depth;   /* of calls and nested expressions; 0: default 1500 */

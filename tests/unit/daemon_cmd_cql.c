@@ -195,7 +195,8 @@ static void requirements_are_a_fhir_library(void **state)
         "{\"resourceType\":\"Library\",\"name\":\"Main\",\"version\":\"1\",\"status\":\"active\","
         "\"type\":{\"coding\":[{\"system\":\"http://terminology.hl7.org/CodeSystem/library-type\","
         "\"code\":\"module-definition\"}]},\"dataRequirement\":[{\"type\":\"Observation\","
-        "\"codeFilter\":[{\"path\":\"code\",\"valueSet\":\"urn:v\"}]}]}\n");
+        "\"mustSupport\":[\"code\"],\"codeFilter\":[{\"path\":\"code\","
+        "\"valueSet\":\"urn:v\"}]}]}\n");
     assert_int_equal(run(f, "@/Main.json --data-requirements --define One"), 0);
     assert_null(strstr(f->out, "dataRequirement"));
 }
