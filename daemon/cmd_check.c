@@ -83,6 +83,8 @@ static void check_content(const config *c, tally *t)
     for (size_t i = 0; i < plan_content_rule_count(content); i++)
         printf(" %s", plan_content_rule_id(content, i));
     printf("\n");
+    if (plan_content_rule_count(content) == 0)
+        problem(t, c->content_dir, "there is no rule, or none is switched on");
     plan_content_free(content);
 }
 

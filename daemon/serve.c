@@ -365,6 +365,9 @@ og_status serve_new(uv_loop_t *loop, config *c, const serve_options *options, se
     og_status status = load_content(c, &s->content, report, c->arena);
     if (status != OG_OK)
         status = og_fail(err, status, "the content in %s cannot be used", c->content_dir);
+    if (status == OG_OK && plan_content_rule_count(s->content) == 0)
+        status = og_fail(err, OG_INVALID, "there is no rule in %s, or none is switched on",
+                         c->content_dir);
     if (status == OG_OK)
         status = open_clock(s, err);
     if (status == OG_OK)
@@ -417,6 +420,11 @@ static void reload_work(uv_work_t *w)
     s->reloaded = NULL;
     if (a != NULL && load_content(s->config, &s->reloaded, &report, a) != OG_OK)
         s->reloaded = NULL;
+    if (s->reloaded != NULL && plan_content_rule_count(s->reloaded) == 0) {
+        log_error("content: there is no rule in %s", s->config->content_dir);
+        plan_content_free(s->reloaded);
+        s->reloaded = NULL;
+    }
     og_arena_free(a);
 }
 

@@ -44,6 +44,7 @@ struct serve {
     serve_partition *partitions; /* [0..count) and, behind them, the shared topic's */
     int count;
     locator *locator;
+    int lock; /* of the store's directory; 0: not held */
 
     pipeline_setup setup;
     delivery_endpoint *endpoints; /* webhooks, then the alerts topic */

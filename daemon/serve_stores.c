@@ -1,6 +1,10 @@
 /* Stores of a daemon: STORE_DIR/GENERATION/PARTITION/, one more for the shared topic, and the
  * locator. Whatever cannot be trusted is thrown away here and comes back from the topics. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "daemon/file.h"
 #include "daemon/metrics.h"
@@ -177,9 +181,33 @@ og_status serve__load_outbox(serve *s, int partition, og_error *err)
     return status;
 }
 
+/* Two processes on one store would each believe to be alone. The kernel lets the lock go when the
+ * process dies, however it dies. */
+static og_status lock_store(serve *s, og_error *err)
+{
+    char path[1024];
+    og_status status = file_make_dirs(s->config->store_dir, err);
+    if (status != OG_OK)
+        return status;
+    snprintf(path, sizeof path, "%s/lock", s->config->store_dir);
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return og_fail(err, OG_IO, "%s: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int reason = errno;
+        close(fd);
+        return reason == EWOULDBLOCK
+                   ? og_fail(err, OG_IO, "another osteoguard uses the store in %s",
+                             s->config->store_dir)
+                   : og_fail(err, OG_IO, "cannot lock %s: %s", path, strerror(reason));
+    }
+    s->lock = fd;
+    return OG_OK;
+}
+
 og_status serve__open_stores(serve *s, og_error *err)
 {
-    og_status status = OG_OK;
+    og_status status = lock_store(s, err);
     for (int i = 0; i <= s->count && status == OG_OK; i++) {
         char name[32];
         serve_partition *p = &s->partitions[i];
@@ -202,6 +230,9 @@ void serve__close_stores(serve *s)
     s->partitions = NULL;
     locator_close(s->locator);
     s->locator = NULL;
+    if (s->lock > 0)
+        close(s->lock);
+    s->lock = 0;
 }
 
 /* ---- to the disk ---- */

@@ -499,6 +499,53 @@ static void a_reload_keeps_what_is_good(void **state)
     stage_free(s);
 }
 
+/* Two on one store: the second one says so and goes. */
+static void a_store_has_one_user(void **state)
+{
+    stage *s = stage_new();
+    serve *second = NULL;
+    char text[4096];
+    config *other = NULL;
+    og_error err;
+    og_report report = {.fn = print_problem};
+    serve_options options = {0};
+    (void)state;
+    start_and_wait(s);
+    og_error_init(&err);
+    assert_int_equal(
+        config_parse(config_text(s, text, sizeof text), "other.yaml", NULL, &other, &report, NULL),
+        OG_OK);
+    assert_int_equal(serve_new(&s->loop, other, &options, &second, &report, &err), OG_IO);
+    assert_non_null(strstr(err.text, "another osteoguard uses the store"));
+    assert_null(second);
+    config_free(other);
+    assert_true(serve_ready(s->serve));
+    stage_free(s);
+}
+
+/* Nothing to judge by is no content. */
+static void a_folder_without_rules_is_refused(void **state)
+{
+    stage *s = stage_new();
+    serve *none = NULL;
+    char text[4096], dir[96];
+    config *c = NULL;
+    og_error err;
+    og_report report = {.fn = print_problem};
+    serve_options options = {0};
+    (void)state;
+    og_error_init(&err);
+    assert_int_equal(
+        config_parse(config_text(s, text, sizeof text), "x.yaml", NULL, &c, &report, NULL), OG_OK);
+    snprintf(dir, sizeof dir, "%s/empty", s->dir);
+    assert_int_equal(file_make_dirs(dir, NULL), OG_OK);
+    c->content_dir = dir;
+    assert_int_equal(serve_new(&s->loop, c, &options, &none, &report, &err), OG_INVALID);
+    assert_non_null(strstr(err.text, "there is no rule"));
+    config_free(c);
+    stage_free(s);
+}
+
 /* ---- the real process, killed ---- */
 
 static int spawn_daemon(const stage *s)
@@ -564,6 +611,8 @@ int main(void)
         cmocka_unit_test(a_damaged_store_comes_back_whole),
         cmocka_unit_test(more_is_wanted),
         cmocka_unit_test(a_reload_keeps_what_is_good),
+        cmocka_unit_test(a_store_has_one_user),
+        cmocka_unit_test(a_folder_without_rules_is_refused),
         cmocka_unit_test(a_killed_process_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
