@@ -28,38 +28,47 @@
 /* define "Days": Count([Patient])            (no names inside: its steps are shown)
  * define "Long": "Days" > 0
  * define "Rows": exists ([Patient] P where "Days" > 5) */
-#define LIBRARY_U                                                                                                                                         \
-    HEAD("U")                                                                                                                                             \
-    STATEMENTS(                                                                                                                                           \
-        "," DEF_AT("3:1-3:30", "Days", "{\"type\":\"Count\"," AT("3:16-3:30") "\"source\":" RETRIEVE("3:22-3:29", "Patient") "}") "," DEF_AT(             \
-            "4:1-4:30", "Long",                                                                                                                           \
-            OP("Greater", "4:16-4:30") REF("4:16-4:21", "Days") "," INT(                                                                                  \
-                "0") "]}") "," DEF_AT("5:1-5:60", "Rows",                                                                                                 \
-                                      "{\"type\":\"Exists\"," AT(                                                                                         \
-                                          "5:20-5:60") "\"operand\":{\"type\":"                                                                           \
-                                                       "\"Query\"," AT(                                                                                   \
-                                                           "5:28-"                                                                                        \
-                                                           "5:59") "\"source\":[{\"alias\":"                                                              \
-                                                                   "\"P\"," AT("5:28-5:38") "\"ex"                                                        \
-                                                                                            "pres"                                                        \
-                                                                                            "sion"                                                        \
-                                                                                            "\""                                                          \
-                                                                                            ":" RETRIEVE("5:28-5:36",                                     \
-                                                                                                         "Patient") "}],"                                 \
-                                                                                                                    "\"relat"                             \
-                                                                                                                    "ionship"                             \
-                                                                                                                    "\":[],"                              \
-                                                                                                                    "\"where"                             \
-                                                                                                                    "\":" OP(                             \
-                                                                                                                        "Gre"                             \
-                                                                                                                        "ate"                             \
-                                                                                                                        "r",                              \
-                                                                                                                        "5:"                              \
-                                                                                                                        "46-"                             \
-                                                                                                                        "5:"                              \
-                                                                                                                        "59")                             \
-                                                                                                                        REF("5:46-5:51", "Days") "," INT( \
-                                                                                                                            "5") "]}}}"))
+#define LIBRARY_U                                                                                                                                    \
+    HEAD("U")                                                                                                                                        \
+    STATEMENTS("," DEF_AT("3:1-3:30", "Days", "{\"type\":\"Count\"," AT("3:16-3:30") "\"source\":" RETRIEVE("3:22-3:29", "Patient") "}") "," DEF_AT( \
+        "4:1-4:30", "Long",                                                                                                                          \
+        OP("Greater", "4:16-4:30") REF("4:16-4:21", "Days") "," INT(                                                                                 \
+            "0") "]}") "," DEF_AT("5:1-5:60", "Rows",                                                                                                \
+                                  "{\"type\":\"Exists\"," AT(                                                                                        \
+                                      "5:20-5:60") "\"operand\":{\"type\":"                                                                          \
+                                                   "\"Query\"," AT(                                                                                  \
+                                                       "5:28-"                                                                                       \
+                                                       "5:59") "\"source\":[{\"alias\":"                                                             \
+                                                               "\"P\"," AT(                                                                          \
+                                                                   "5:28-5:38") "\"ex"                                                               \
+                                                                                "pres"                                                               \
+                                                                                "sion"                                                               \
+                                                                                "\""                                                                 \
+                                                                                ":" RETRIEVE(                                                        \
+                                                                                    "5:28-5:36",                                                     \
+                                                                                    "Patient") "}"                                                   \
+                                                                                               "]"                                                   \
+                                                                                               ","                                                   \
+                                                                                               "\"relat"                                             \
+                                                                                               "i"                                                   \
+                                                                                               "o"                                                   \
+                                                                                               "n"                                                   \
+                                                                                               "s"                                                   \
+                                                                                               "h"                                                   \
+                                                                                               "i"                                                   \
+                                                                                               "p"                                                   \
+                                                                                               "\":[],"                                              \
+                                                                                               "\"where"                                             \
+                                                                                               "\":" OP(                                             \
+                                                                                                   "Gre"                                             \
+                                                                                                   "ate"                                             \
+                                                                                                   "r",                                              \
+                                                                                                   "5:"                                              \
+                                                                                                   "46-"                                             \
+                                                                                                   "5:"                                              \
+                                                                                                   "59")                                             \
+                                                                                                   REF("5:46-5:51", "Days") "," INT(                 \
+                                                                                                       "5") "]}}}"))
 
 /* define "Applies": Up."Long" and (Up."Days" > 0 and not Up."Rows") and Up."Long" */
 #define APPLIES                                                                                    \
