@@ -222,6 +222,10 @@ typedef void kafka_report_fn(void *ctx, conn_verdict verdict, int32_t partition,
  * CONN_AGAIN until that is done. Caller owns *ret. */
 OG_MUSTCHECK og_status kafka_sink_new(uv_loop_t *loop, const kafka_sink_options *options,
                                       kafka_sink **ret, og_error *err);
+/* Asks for the metadata of a topic that will be written, in this producer and in those that replace
+ * it: the first record of a topic that was not asked for waits up to a second. Not before the topic
+ * exists: a broker may create it as it likes. OG_NOMEM. */
+OG_MUSTCHECK og_status kafka_sink_know(kafka_sink *k, const char *topic, og_error *err);
 /* Hands a record over; everything is copied. CONN_DONE: accepted, cb (may be NULL) will be called.
  * CONN_AGAIN: the queue is full, or the producer is being replaced: on_room tells when. CONN_NEVER:
  * it can never be sent, err says why. */

@@ -41,6 +41,10 @@ struct kafka_sink {
     int handles;
     int reaping; /* producers that are being destroyed */
 
+    char **topics; /* to be known to every producer */
+    rd_kafka_topic_t **known;
+    size_t topic_count;
+
     pending head; /* circular */
     size_t outstanding;
     bool draining, room_wanted;
@@ -149,6 +153,24 @@ static void sink_event(kafka_sink *k, rd_kafka_event_t *ev)
 
 /* ---- the producer's life ---- */
 
+/* librdkafka asks for the metadata of a new topic once a second only: a topic that the first record
+ * makes known lets it wait that long. */
+static void producer_know(kafka_sink *k)
+{
+    for (size_t i = 0; k->rk != NULL && i < k->topic_count; i++)
+        if (k->known[i] == NULL)
+            k->known[i] = rd_kafka_topic_new(k->rk, k->topics[i], NULL);
+}
+
+static void producer_forget(kafka_sink *k)
+{
+    for (size_t i = 0; i < k->topic_count; i++) {
+        if (k->known[i] != NULL)
+            rd_kafka_topic_destroy(k->known[i]);
+        k->known[i] = NULL;
+    }
+}
+
 static og_status producer_start(kafka_sink *k, og_error *err)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_dup(k->conf);
@@ -159,6 +181,7 @@ static og_status producer_start(kafka_sink *k, og_error *err)
     k->queue = rd_kafka_queue_get_main(k->rk);
     kafka__wake_watch(&k->wake, k->queue);
     kafka__wake_again(&k->wake); /* something may have come before the queue was watched */
+    producer_know(k);
     return OG_OK;
 }
 
@@ -178,6 +201,7 @@ static void producer_stop(kafka_sink *k)
         return;
     kafka__wake_unwatch(k->queue);
     rd_kafka_queue_destroy(k->queue);
+    producer_forget(k);
     rd_kafka_t *rk = k->rk;
     k->queue = NULL;
     k->rk = NULL;
@@ -288,6 +312,10 @@ static void sink_handle_closed(uv_handle_t *h)
     void (*on_closed)(void *) = k->on_closed;
     void *ctx = k->close_ctx;
     rd_kafka_conf_destroy(k->conf);
+    for (size_t i = 0; i < k->topic_count; i++)
+        free(k->topics[i]);
+    free(k->topics);
+    free(k->known);
     free(k);
     if (on_closed != NULL)
         on_closed(ctx);
@@ -455,6 +483,27 @@ static conn_verdict refusal(kafka_sink *k, rd_kafka_error_t *error, og_error *er
     (void)!og_fail(err, status, "Kafka takes no record: %s", rd_kafka_err2str(code));
     rd_kafka_error_destroy(error);
     return verdict;
+}
+
+og_status kafka_sink_know(kafka_sink *k, const char *topic, og_error *err)
+{
+    size_t n = k->topic_count;
+    char *name = strdup(topic);
+    char **topics = realloc(k->topics, (n + 1) * sizeof *topics);
+    if (topics != NULL)
+        k->topics = topics;
+    rd_kafka_topic_t **known = realloc(k->known, (n + 1) * sizeof *known);
+    if (known != NULL)
+        k->known = known;
+    if (name == NULL || topics == NULL || known == NULL) {
+        free(name);
+        return og_fail(err, OG_NOMEM, "out of memory");
+    }
+    k->topics[n] = name;
+    k->known[n] = NULL;
+    k->topic_count++;
+    producer_know(k);
+    return OG_OK;
 }
 
 conn_verdict kafka_sink_send(kafka_sink *k, const kafka_record *record, kafka_report_fn *cb,

@@ -118,6 +118,19 @@ static void retry_topics(uv_timer_t *t)
     serve__check_topics(s);
 }
 
+/* So that the first event of the day does not wait for the producer to find its topics. */
+static void warm_up(serve *s)
+{
+    const config *c = s->config;
+    const char *topics[] = {c->kafka_records, c->kafka_shared, c->kafka_alerts,
+                            c->kafka_dead_letters};
+    og_error err;
+    og_error_init(&err);
+    for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++)
+        if (kafka_sink_know(s->sink, topics[i], &err) != OG_OK)
+            log_failure(LOG_LEVEL_WARN, "the producer does not know its topics yet", &err);
+}
+
 static void topics_done(uv_work_t *w, int status)
 {
     serve *s = w->data;
@@ -131,6 +144,7 @@ static void topics_done(uv_work_t *w, int status)
             log_info("created topic %s with %d partitions", s->topic_specs[i].name,
                      (int)s->topic_states[i].partitions);
     if (s->topics_status == OG_OK) {
+        warm_up(s);
         serve__advance(s, SERVE_ENDS);
     } else if (s->topics_status == OG_INVALID) {
         serve__failed(s, "a topic is not as it has to be", &s->topics_error);
