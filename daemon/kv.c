@@ -407,14 +407,6 @@ static void find_map(kv *k)
         fclose(f);
 }
 
-/* Pages of the map that were read count as ours, up to the whole file. They are the page cache's in
- * truth: given back here, the next read finds them there. */
-static void give_pages_back(const kv *k)
-{
-    if (k->map != NULL)
-        (void)madvise(k->map, k->map_bytes, MADV_DONTNEED);
-}
-
 static og_status open_env(kv *k, const kv_options *options, og_error *err)
 {
     unsigned flags =
@@ -514,8 +506,15 @@ og_status kv_discard(const char *dir, og_error *err)
 og_status kv_sync(kv *k, og_error *err)
 {
     int rc = mdb_env_sync(k->env, 1);
-    give_pages_back(k);
     return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot write to the disk", rc);
+}
+
+/* Pages of the map that were touched count as ours, up to the whole file. They are the page cache's
+ * in truth: given back here, the next read finds them there. */
+void kv_trim(const kv *k)
+{
+    if (k->map != NULL)
+        (void)madvise(k->map, k->map_bytes, MADV_DONTNEED);
 }
 
 bool kv_is_new(const kv *k)

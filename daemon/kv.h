@@ -42,6 +42,9 @@ void kv_abandon(kv *k);
 OG_MUSTCHECK og_status kv_discard(const char *dir, og_error *err);
 /* Waits until everything that was committed is on the disk. */
 OG_MUSTCHECK og_status kv_sync(kv *k, og_error *err);
+/* Gives back the pages of its file that were read or written: they stay in the page cache, but no
+ * longer count as this process' memory. For any thread, at any time. */
+void kv_trim(const kv *k);
 /* Once per process: a SIGBUS inside the map of an open kv (its disk fails, its file was cut) still
  * kills the process, but the next kv_open says OG_CORRUPT. */
 void kv_on_bus_error(void);

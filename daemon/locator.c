@@ -170,6 +170,12 @@ og_status locator_flush(locator *l, og_error *err)
     return t != NULL ? kv_commit(t, err) : OG_OK;
 }
 
+void locator_trim(const locator *l)
+{
+    if (l != NULL)
+        kv_trim(l->kv);
+}
+
 og_status locator_ensure(locator *l, const locator_entry *entries, size_t count, og_error *err)
 {
     kv_txn *reading = NULL, *writing = NULL;

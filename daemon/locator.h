@@ -35,6 +35,8 @@ OG_MUSTCHECK og_status locator_get(locator *l, og_arena *a, og_str type_id, loca
  * locator_flush; gets see it at once. */
 OG_MUSTCHECK og_status locator_put(locator *l, const locator_entry *e, og_error *err);
 OG_MUSTCHECK og_status locator_flush(locator *l, og_error *err);
+/* kv_trim; accepts NULL. */
+void locator_trim(const locator *l);
 /* The same from another thread: looks first, writes only what is missing, in one transaction of its
  * own. */
 OG_MUSTCHECK og_status locator_ensure(locator *l, const locator_entry *entries, size_t count,

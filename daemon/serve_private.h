@@ -100,7 +100,7 @@ void serve__close_stores(serve *s);
 OG_MUSTCHECK og_status serve__rebuild(serve *s, serve_partition *p, og_error *err);
 /* Rows that are to be sent go into the outbox. */
 OG_MUSTCHECK og_status serve__load_outbox(serve *s, int partition, og_error *err);
-/* Begins to write all stores to the disk, in a worker. */
+/* Begins to write all stores to the disk and to give their pages back, in a worker. */
 void serve__sync(serve *s);
 OG_MUSTCHECK og_status serve__next_offset(store *st, int64_t *ret, og_error *err);
 

@@ -240,11 +240,15 @@ void serve__close_stores(serve *s)
 static void sync_work(uv_work_t *w)
 {
     serve *s = w->data;
+    locator_trim(s->locator);
     for (int i = 0; i <= s->count; i++) {
         serve_partition *p = &s->partitions[i];
         og_error err;
         og_error_init(&err);
-        if (p->syncing_offset == p->synced_offset || p->store == NULL)
+        if (p->store == NULL)
+            continue;
+        kv_trim(p->store);
+        if (p->syncing_offset == p->synced_offset)
             continue;
         if (kv_sync(p->store, &err) != OG_OK) {
             log_failure(LOG_LEVEL_ERROR, "cannot write a store to the disk", &err);
@@ -275,9 +279,8 @@ static bool may_commit(const serve *s, int partition)
 
 void serve__sync(serve *s)
 {
-    bool any = false;
-    if (s->sync_busy)
-        return;
+    if (s->sync_busy || s->step < SERVE_RESTORE)
+        return; /* before that a store may still be thrown away at any time */
     for (int i = 0; i <= s->count; i++) {
         serve_partition *p = &s->partitions[i];
         bool shared = i == s->count;
@@ -285,10 +288,7 @@ void serve__sync(serve *s)
         if (p->store == NULL || p->rebuild || (!shared && !may_commit(s, i)))
             continue;
         p->syncing_offset = owner_get(s->owner, shared ? OWNER_SHARED : i).next_offset;
-        any |= p->syncing_offset != p->synced_offset;
     }
-    if (!any)
-        return;
     s->sync_work.data = s;
     if (uv_queue_work(s->loop, &s->sync_work, sync_work, sync_done) != 0)
         return;
