@@ -366,6 +366,7 @@ int main(int argc, char **argv)
     http_client_options client = {0};
     if (http_server_new(&b.loop, &server, &b.ehr, &err) != OG_OK ||
         kafka_sink_new(&b.loop, &sink, &b.sink, &err) != OG_OK ||
+        kafka_sink_know(b.sink, "fhir.medicationadministration", &err) != OG_OK ||
         http_client_new(&b.loop, &client, &b.client, &err) != OG_OK)
         die("start", err.text);
     snprintf(b.url, sizeof b.url, "http://127.0.0.1:%d/cards", http_server_port(b.ehr));
