@@ -23,7 +23,7 @@ bool serve__stopping(const serve *s)
 
 bool serve_ready(const serve *s)
 {
-    return s->step == SERVE_WORKING;
+    return s->step == SERVE_WORKING && s->gathering;
 }
 
 void serve__failed(serve *s, const char *what, const og_error *err)

@@ -17,8 +17,10 @@
 static void on_log(void *ctx, int level, const char *facility, const char *text)
 {
     log_field fields[] = {{"facility", og_str_of(facility)}, {"text", og_str_of(text)}};
+    bool told_as_error = strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0;
     (void)ctx;
-    log_line(level <= 3 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka client", fields, 2);
+    log_line(level <= 3 && !told_as_error ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka client",
+             fields, 2);
 }
 
 static void log_kafka(log_level level, const char *what, const kafka_error *e)
@@ -452,8 +454,9 @@ static int64_t on_source_start(void *ctx, const char *topic, int32_t partition)
 
 static void on_source_assigned(void *ctx, const kafka_partition *partitions, size_t count)
 {
-    const serve *s = ctx;
+    serve *s = ctx;
     (void)partitions;
+    s->gathering = true;
     log_info("reading %zu partitions of the source topics%s", count,
              s->reread_all ? ", from the beginning" : "");
 }

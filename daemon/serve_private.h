@@ -58,9 +58,10 @@ struct serve {
     kafka_sink *sink;
     kafka_source *sources, *records, *shared;
     bool sources_closing, records_closing, shared_closing;
-    bool gather_paused, sources_paused, joined;
-    bool reread_all;    /* assignments of the sources begin at their beginning */
-    bool wants_pending; /* they do because more is wanted; noted when all have got past that */
+    bool gather_paused, sources_paused;
+    bool joined, gathering; /* the groups of the records and of the sources have let us in */
+    bool reread_all;        /* assignments of the sources begin at their beginning */
+    bool wants_pending;     /* they do because more is wanted; noted when all have got past that */
     int64_t sources_not_before_ms;
     size_t ends_missing;
     http_client *client;
