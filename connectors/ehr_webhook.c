@@ -117,9 +117,12 @@ conn_verdict ehr_webhook_verdict(http_failure failure, int status)
     switch (status) {
     case 401:
     case 403:
+    case 404: /* the address is the endpoint's, not the card's: a wrong one is not the card's end */
+    case 405:
     case 407:
     case 408:
     case 409:
+    case 410:
     case 421:
     case 425:
     case 429: return CONN_AGAIN;
@@ -163,7 +166,9 @@ static void post_answered(void *ctx, const http_response *r)
         snprintf(text, sizeof(text), "%s: %s", ep->name, r->error);
     else if (out.verdict != CONN_DONE)
         snprintf(text, sizeof(text), "%s answers %d%s", ep->name, r->status,
-                 refused_token(r) ? " (the token or certificate is refused)" : "");
+                 refused_token(r) ? " (the token or certificate is refused)"
+                 : r->status == 404 || r->status == 405 || r->status == 410 ? " (is its URL right?)"
+                                                                            : "");
     ehr_result_fn *cb = p->cb;
     void *cb_ctx = p->ctx;
     post_free(p); /* before the callback, which may free the endpoint */

@@ -44,7 +44,8 @@ void ehr_webhook_free(ehr_webhook *ep);
 
 /* What a response means: 2xx CONN_DONE; 408, 409 (the same key is being worked on), 421, 425, 429,
  * 5xx (but 501, 505) and transport failures CONN_AGAIN; 401, 403, 407 CONN_AGAIN (the token may
- * come right); every other status CONN_NEVER. */
+ * come right), and so 404, 405, 410: the URL is the endpoint's and says nothing about this card;
+ * every other status CONN_NEVER. */
 conn_verdict ehr_webhook_verdict(http_failure failure, int status);
 
 #endif

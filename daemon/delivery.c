@@ -361,7 +361,7 @@ static og_status due_row(store_txn *t, og_arena *a, const delivery_endpoint *ep,
     delivery_wanted wanted;
     delivery_state was;
     og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert_id, d, err);
-    if (status == OG_OK && d->state != DELIVERY_PENDING && d->state != DELIVERY_INTENT)
+    if (status == OG_OK && d->state == DELIVERY_DELIVERED)
         status = OG_NOTFOUND;
     if (status == OG_OK)
         status = store_alert(t, a, patient, alert_id, alert, err);

@@ -379,8 +379,8 @@ static void note_endpoint(outbox *ob, endpoint *ep, const outbox_answer *answer,
     if (answer->verdict != CONN_AGAIN) {
         ep->failures = 0;
         ep->not_before_ms = 0;
-    } else if (answer->endpoint_down) {
-        ep->failures++;
+    } else if (answer->endpoint_down && now_ms >= ep->not_before_ms) {
+        ep->failures++; /* once: others that were on their way fail for the same reason */
         ep->not_before_ms = now_ms + backoff(ob, ep->failures, answer->retry_after_ms);
     }
 }

@@ -13,6 +13,7 @@ typedef struct serve_sending {
     size_t endpoint;
     int64_t cause_ms;
     bool resolved;
+    char alert_id[UUID_TEXT];
 } sending;
 
 static sending *sending_new(serve *s, const outbox_item *item)
@@ -25,6 +26,7 @@ static sending *sending_new(serve *s, const outbox_item *item)
     it->endpoint = item->endpoint;
     it->cause_ms = item->cause_ms;
     it->resolved = item->resolved;
+    memcpy(it->alert_id, item->alert_id, sizeof it->alert_id);
     it->link = &s->sendings;
     it->next = s->sendings;
     if (it->next != NULL)
@@ -110,6 +112,7 @@ void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)
 static bool endpoint_is_down(const ehr_result *r)
 {
     return r->failure != HTTP_FAILURE_NONE || r->status == 401 || r->status == 403 ||
+           r->status == 404 || r->status == 405 || r->status == 407 || r->status == 410 ||
            r->status == 429 || r->status == 503;
 }
 
@@ -121,8 +124,9 @@ static void log_result(const serve *s, const sending *it, const ehr_result *r)
              r->verdict == CONN_AGAIN ? "will be repeated" : "is given up");
     log_field fields[] = {{"endpoint", og_str_of(s->endpoints[it->endpoint].name)},
                           {"status", og_str_of(status)},
-                          {"error", og_str_of(r->text)}};
-    log_line(r->verdict == CONN_AGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, text, fields, 3);
+                          {"error", og_str_of(r->text)},
+                          {"alert", og_str_of(it->alert_id)}}; /* a UUID that names nobody */
+    log_line(r->verdict == CONN_AGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, text, fields, 4);
 }
 
 static void on_result(void *ctx, const ehr_result *r)

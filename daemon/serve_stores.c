@@ -152,10 +152,7 @@ static og_status load_row(void *ctx, const delivery *d, og_error *err)
 {
     const load *l = ctx;
     serve *s = l->s;
-    if (d->state == DELIVERY_PARKED) {
-        s->partitions[l->partition].parked++;
-        return OG_OK;
-    }
+    /* What was given up is tried again by a new process: somebody may have mended the cause. */
     for (size_t i = 0; i < s->endpoint_count; i++)
         if (og_str_is(d->endpoint, s->endpoints[i].name))
             return outbox_add(s->outbox, i, l->partition, d)

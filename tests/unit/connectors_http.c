@@ -613,8 +613,8 @@ static void test_webhook_maps_answers(void **state)
         int status;
         conn_verdict want;
     } cases[] = {{200, CONN_DONE},  {201, CONN_DONE},  {202, CONN_DONE},  {204, CONN_DONE},
-                 {400, CONN_NEVER}, {401, CONN_AGAIN}, {403, CONN_AGAIN}, {404, CONN_NEVER},
-                 {408, CONN_AGAIN}, {409, CONN_AGAIN}, {410, CONN_NEVER}, {413, CONN_NEVER},
+                 {400, CONN_NEVER}, {401, CONN_AGAIN}, {403, CONN_AGAIN}, {404, CONN_AGAIN},
+                 {408, CONN_AGAIN}, {409, CONN_AGAIN}, {410, CONN_AGAIN}, {413, CONN_NEVER},
                  {422, CONN_NEVER}, {425, CONN_AGAIN}, {429, CONN_AGAIN}, {500, CONN_AGAIN},
                  {501, CONN_NEVER}, {502, CONN_AGAIN}, {503, CONN_AGAIN}, {504, CONN_AGAIN},
                  {302, CONN_NEVER}};

@@ -543,9 +543,9 @@ static void a_refused_card_is_parked_until_something_changes(void **state)
     (void)body_of(&r, 0, &key);
     settle(&r, CONN_NEVER, false);
     assert_int_equal(state_of(&r), DELIVERY_PARKED);
-    assert_int_equal(delivery_prepare(r.t, r.w->arena, &r.w->endpoints[0], OG_STR("t"), OG_STR("p"),
-                                      r.alert.id, &row, &body, &key, NULL),
-                     OG_NOTFOUND);
+    (void)body_of(&r, 0, &key); /* a new process tries once more what was given up */
+    settle(&r, CONN_NEVER, false);
+    assert_int_equal(state_of(&r), DELIVERY_PARKED);
     next_revision(&r, UUID2);
     assert_int_equal(want(&r, 0, &row), DELIVERY_SEND);
     body = body_of(&r, 0, &key);
