@@ -74,6 +74,12 @@ static void say(void *ctx, const og_error *err)
     fprintf(stderr, "%s\n", text);
 }
 
+static void log_problem(void *ctx, const og_error *err)
+{
+    (void)ctx;
+    log_failure(LOG_LEVEL_ERROR, "content", err);
+}
+
 static void say_variable(void *ctx, const og_error *err)
 {
     (void)ctx;
@@ -82,10 +88,9 @@ static void say_variable(void *ctx, const og_error *err)
 
 static int run(config *c)
 {
-    static char content_word[] = "error";
     running r = {.status = 1};
     serve_options options = {.on_stopped = on_stopped, .ctx = &r};
-    og_report report = {.fn = say, .ctx = content_word};
+    og_report report = {.fn = log_problem};
     og_error err;
     uv_loop_t *loop = uv_default_loop();
     og_error_init(&err);

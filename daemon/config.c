@@ -682,6 +682,8 @@ og_status config_load(const char *path, config **ret, og_report *report, og_repo
         og_report_add(report, &err);
     else
         status = config_parse(og_buf_str(&text), path, environ, ret, report, warn);
+    if (status == OG_OK)
+        (*ret)->from_file = true;
     og_buf_done(&text);
     return status;
 }

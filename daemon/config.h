@@ -37,6 +37,7 @@ typedef struct config_endpoint {
 typedef struct config {
     og_arena *arena;    /* holds everything below */
     const char *origin; /* the file's name for messages */
+    bool from_file;     /* origin is the path that it was read from: it can be read again */
 
     const char *tenant, *timezone, *language;
     int64_t source_epoch;

@@ -146,6 +146,10 @@ void log_failure(log_level level, const char *message, const og_error *err)
 {
     char what[1200];
     og_error_format(err, what, sizeof what);
+    static const char word[] = "error: "; /* the level says so already */
+    char *first = strstr(what, word);
+    if (first != NULL)
+        memmove(first, first + sizeof word - 1, strlen(first + sizeof word - 1) + 1);
     log_field fields[] = {{"status", og_str_of(og_status_name(err->status))},
                           {"error", og_str_of(what)}};
     log_line(level, message, fields, 2);

@@ -119,6 +119,9 @@ static void turn(uv_prepare_t *h)
 static void tick(uv_timer_t *t)
 {
     serve *s = t->data;
+    serve__ask_ends_again(s);
+    if (s->reload_wanted)
+        serve_reload(s);
     int64_t now = clock_now(&s->clock);
     serve__end_reread(s);
     for (int i = 0; i < s->count; i++) {
@@ -408,7 +411,7 @@ static void log_problem(void *ctx, const og_error *err)
 {
     problems *p = ctx;
     p->count++;
-    log_failure(LOG_LEVEL_ERROR, "content", err);
+    log_failure(LOG_LEVEL_ERROR, "reload", err);
 }
 
 static void reload_work(uv_work_t *w)
@@ -417,14 +420,20 @@ static void reload_work(uv_work_t *w)
     problems p = {0};
     og_report report = {.fn = log_problem, .ctx = &p};
     og_arena *a = og_arena_new((size_t)1 << 20);
+    const config *c = s->config;
+    config *fresh = NULL;
     s->reloaded = NULL;
-    if (a != NULL && load_content(s->config, &s->reloaded, &report, a) != OG_OK)
+    /* What the configuration says of the content is read anew; the rest of it needs a restart. */
+    if (c->from_file)
+        c = config_load(c->origin, &fresh, &report, NULL) == OG_OK ? fresh : NULL;
+    if (a != NULL && c != NULL && load_content(c, &s->reloaded, &report, a) != OG_OK)
         s->reloaded = NULL;
     if (s->reloaded != NULL && plan_content_rule_count(s->reloaded) == 0) {
-        log_error("content: there is no rule in %s", s->config->content_dir);
+        log_error("content: there is no rule in %s", c->content_dir);
         plan_content_free(s->reloaded);
         s->reloaded = NULL;
     }
+    config_free(fresh);
     og_arena_free(a);
 }
 
@@ -462,7 +471,10 @@ static void reload_done(uv_work_t *w, int status)
 
 void serve_reload(serve *s)
 {
-    if (serve__stopping(s) || s->reload_busy || s->swap_pending)
+    if (serve__stopping(s))
+        return;
+    s->reload_wanted = s->reload_busy || s->swap_pending; /* one more when this one is through */
+    if (s->reload_wanted)
         return;
     s->reload_work.data = s;
     if (uv_queue_work(s->loop, &s->reload_work, reload_work, reload_done) != 0)

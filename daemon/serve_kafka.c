@@ -248,8 +248,8 @@ static void on_end_known(void *ctx, const char *topic, int32_t partition, int64_
     if (serve__stopping(s))
         return;
     if (error != NULL) {
-        log_kafka(LOG_LEVEL_WARN, "cannot ask for the end of a topic; trying again", error);
-        ask_end(s, number);
+        log_kafka(LOG_LEVEL_INFO, "cannot ask for the end of a topic yet; asking again", error);
+        s->partitions[number].ask_end = true; /* at the next tick: a new topic has no leader yet */
         return;
     }
     judge_store(s, number, low, high);
@@ -265,6 +265,16 @@ static void ask_end(serve *s, int number)
     if (kafka_source_query(s->shared, topic, number == s->count ? 0 : number, QUERY_TIMEOUT,
                            on_end_known, s, &err) != OG_OK)
         serve__failed(s, "cannot ask for the end of a topic", &err);
+}
+
+void serve__ask_ends_again(serve *s)
+{
+    for (int i = 0; i <= s->count && !serve__stopping(s); i++) {
+        bool again = s->partitions[i].ask_end;
+        s->partitions[i].ask_end = false;
+        if (again)
+            ask_end(s, i);
+    }
 }
 
 void serve__ask_ends(serve *s)

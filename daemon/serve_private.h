@@ -29,6 +29,7 @@ typedef struct serve_partition {
     int64_t synced_offset;  /* what a commit to the group may say */
     int64_t syncing_offset; /* what it may say after the sync that runs */
     bool rebuild;           /* to be thrown away as soon as nobody uses it */
+    bool ask_end;           /* the topic's end is to be asked for again */
     uint64_t parked;        /* deliveries given up */
 } serve_partition;
 
@@ -72,6 +73,7 @@ struct serve {
     uv_timer_t tick, wake, sync, retry, watchdog;
     uv_work_t topics_work, sync_work, reload_work;
     bool topics_busy, sync_busy, reload_busy, swap_pending, stop_now;
+    bool reload_wanted; /* came while another one was under way */
     kafka_topic_spec *topic_specs;
     kafka_topic_state *topic_states;
     size_t topic_count;
@@ -108,6 +110,8 @@ OG_MUSTCHECK og_status serve__next_offset(store *st, int64_t *ret, og_error *err
 /* serve_kafka.c */
 void serve__check_topics(serve *s);
 void serve__ask_ends(serve *s);
+/* Those that could not be asked for. */
+void serve__ask_ends_again(serve *s);
 void serve__read_records(serve *s);
 void serve__read_sources(serve *s);
 /* Closes and opens again where something must be read anew; pauses and resumes. Once per turn. */
