@@ -164,6 +164,7 @@ static void check_common(trial *x, fhir_elem e)
 {
     fhir_elem expect = fhir_get(e, "expect");
 
+    check_strings(x, e, "only");
     check_strings(x, e, "absent");
     check_strings(x, e, "allowed");
     if (fhir_exists(expect) && fhir_kind_of(expect) != FHIR_ARRAY)
@@ -177,11 +178,12 @@ static void check_common(trial *x, fhir_elem e)
 
 static void check_shape(trial *x)
 {
-    static const char *const of_case[] = {"id",      "title",    "description", "asOf",
-                                          "patient", "bundle",   "expect",      "absent",
-                                          "allowed", "variants", NULL};
-    static const char *const of_variant[] = {"id",  "title",  "description", "asOf",    "remove",
-                                             "put", "expect", "absent",      "allowed", NULL};
+    static const char *const of_case[] = {"id",      "title",   "description", "asOf",
+                                          "patient", "bundle",  "only",        "expect",
+                                          "absent",  "allowed", "variants",    NULL};
+    static const char *const of_variant[] = {"id",     "title",   "description", "asOf",
+                                             "remove", "put",     "only",        "expect",
+                                             "absent", "allowed", NULL};
 
     if (fhir_exists(x->variant)) {
         check_keys(x, x->variant, "a variant", of_variant);
@@ -462,15 +464,30 @@ static bool lists(trial *x, fhir_elem list, og_str rule)
     return false;
 }
 
+/* The rules that a case speaks of: a variant's own list, else its case's; absent: all. */
+static fhir_elem only_of(const trial *x)
+{
+    fhir_elem mine = fhir_get(own(x), "only");
+
+    return fhir_exists(mine) ? mine : fhir_get(x->top, "only");
+}
+
 static void compare(trial *x)
 {
-    fhir_elem e = own(x), expect = fhir_get(e, "expect");
+    fhir_elem e = own(x), expect = fhir_get(e, "expect"), only = only_of(x);
 
-    for (fhir_elem c = fhir_first(expect); fhir_exists(c); c = fhir_next(expect, c))
+    for (fhir_elem c = fhir_first(expect); fhir_exists(c); c = fhir_next(expect, c)) {
+        og_str rule = fhir_string(x->arena, fhir_get(c, "rule"));
+        if (fhir_exists(only) && !lists(x, only, rule))
+            differ_at(x, c, "%.*s is expected but not among the rules of \"only\"",
+                      OG_STR_ARG(rule));
         expect_card(x, c);
+    }
     for (size_t i = 0; i < x->result.card_count; i++) {
         const plan_card *card = &x->result.cards[i];
-        if (lists(x, expect, card->rule) || lists(x, fhir_get(e, "allowed"), card->rule))
+        if (lists(x, expect, card->rule) || lists(x, fhir_get(e, "allowed"), card->rule) ||
+            (fhir_exists(only) && !lists(x, only, card->rule) &&
+             !lists(x, fhir_get(e, "absent"), card->rule)))
             continue;
         differ(x, "%.*s %s: \"%.*s\"", OG_STR_ARG(card->rule),
                lists(x, fhir_get(e, "absent"), card->rule)

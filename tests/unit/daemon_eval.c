@@ -282,6 +282,13 @@ static void cases_pass_and_differ(void **state)
          "R9 should appear but does not; there is no such rule", 1},
         {CASE("\"absent\":[\"R1\"]"), "R1 must not appear but does: \"Patient is sick\"", 1},
         {CASE("\"absent\":[\"R2\"]"), "R1 appears, which the case does not expect", 1},
+        {CASE("\"only\":[\"R2\"],\"expect\":[]"), "1 passed, 0 failed\n", 0},
+        {CASE("\"only\":[\"R2\"],\"absent\":[\"R1\"]"), "R1 must not appear but does", 1},
+        {CASE("\"only\":[\"R2\"],\"expect\":[{\"rule\":\"R1\"}]"),
+         "R1 is expected but not among the rules of \"only\"", 1},
+        {CASE("\"only\":[\"R2\"],\"expect\":[],\"variants\":[{\"id\":\"K1b\",\"title\":\"t\","
+              "\"only\":[\"R1\"],\"expect\":[]}]"),
+         "R1 appears, which the case does not expect", 1},
         {CASE("\"expect\":[{\"rule\":\"R1\"}],\"variants\":[{\"id\":\"K1b\",\"title\":\"cured\","
               "\"remove\":[\"Condition/c\"],\"absent\":[\"R1\"]}]"),
          "2 passed, 0 failed", 0},
