@@ -5,6 +5,7 @@
 #include "daemon/cmd_check.h"
 #include "daemon/cmd_cql.h"
 #include "daemon/cmd_eval.h"
+#include "daemon/cmd_letters.h"
 #include "daemon/cmd_replay.h"
 #include "daemon/cmd_serve.h"
 #include "daemon/cmd_test.h"
@@ -20,13 +21,14 @@ static const struct command {
     {"test", cmd_test, "runs the clinical cases of a content folder"},
     {"cql", cmd_cql, "evaluates a CQL library, one JSON line per define"},
     {"replay", cmd_replay, "sends resources from files to the source topics"},
+    {"dead-letters", cmd_letters, "lists and shows what could not be used, sends it again"},
 };
 
 static void usage(FILE *to)
 {
     fputs("usage: osteoguard COMMAND [OPTIONS]\n\n", to);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].does);
+        fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].does);
     fputs("\n`osteoguard COMMAND --help` explains a command. Exit status: 0 good, 1 the thing "
           "checked is wrong, 2 usage.\n"
           "Not a medical device: physicians and pharmacists must approve the content before "
