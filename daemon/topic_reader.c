@@ -258,7 +258,7 @@ static og_status partitions_of(topic_reader *r, const char *topic, int32_t *ret,
 og_status topic_reader_scan(topic_reader *r, const char *topic, topic_reader_fn *fn, void *ctx,
                             og_error *err)
 {
-    int32_t count;
+    int32_t count = 0;
     og_status status = partitions_of(r, topic, &count, err);
     r->fn = fn;
     r->ctx = ctx;
