@@ -395,19 +395,17 @@ static job *job_at(const letters *x, size_t i)
     return x->jobs.entries[i].value;
 }
 
-/* Messages from their source topics, then from the letters themselves what is missing there. */
-static og_status fetch_all(letters *x, og_error *err)
+/* Messages from their source topics, then from the letters themselves what is missing there.
+ * places has room for all jobs. */
+static og_status fetch_all(letters *x, topic_place *places, og_error *err)
 {
     size_t count = x->jobs.count, n = 0;
-    topic_place *places = calloc(count + 1, sizeof *places);
-    og_status status = places != NULL ? OG_OK : og_fail(err, OG_NOMEM, "out of memory");
-    for (size_t i = 0; status == OG_OK && i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         job *j = job_at(x, i);
         places[i] = (topic_place){j->topic, j->partition, j->offset, j, false};
     }
-    if (status == OG_OK)
-        status = topic_reader_fetch(x->reader, places, count, on_source, x, err);
-    for (size_t i = 0; status == OG_OK && i < count; i++) {
+    og_status status = topic_reader_fetch(x->reader, places, count, on_source, x, err);
+    for (size_t i = 0; i < count; i++) {
         job *j = job_at(x, i);
         if (!j->settled && j->whole)
             places[n++] = (topic_place){x->c->kafka_dead_letters, j->letter.partition,
@@ -415,14 +413,15 @@ static og_status fetch_all(letters *x, og_error *err)
     }
     if (status == OG_OK)
         status = topic_reader_fetch(x->reader, places, n, on_own_bytes, x, err);
-    for (size_t i = 0; status == OG_OK && i < count; i++)
+    if (status != OG_OK)
+        return status;
+    for (size_t i = 0; i < count; i++)
         if (!job_at(x, i)->settled) {
             x->lost++;
             say(job_at(x, i), "cannot be sent again: the source no longer has it, and the letter "
                               "does not have all of it");
         }
-    free(places);
-    return status;
+    return OG_OK;
 }
 
 static void on_sink_closed(void *ctx)
@@ -442,7 +441,9 @@ static og_status retry(letters *x, og_error *err)
     status = kafka_sink_new(&x->loop, &options, &x->sink, err);
     if (status != OG_OK)
         return status;
-    status = fetch_all(x, err);
+    topic_place *places = calloc(x->jobs.count + 1, sizeof *places);
+    status = places != NULL ? fetch_all(x, places, err) : og_fail(err, OG_NOMEM, "out of memory");
+    free(places);
     kafka_sink_close(x->sink, FLUSH_MS, on_sink_closed, x);
     while (!x->closed)
         uv_run(&x->loop, UV_RUN_ONCE);

@@ -191,7 +191,7 @@ static og_status wait_for(topic_reader *r, const int32_t *count, const char *wha
 static og_status measure(topic_reader *r, const char *topic, int32_t first, int32_t count,
                          og_error *err)
 {
-    stretch *fresh = realloc(r->stretches, (size_t)count * sizeof *fresh);
+    stretch *fresh = realloc(r->stretches, ((size_t)count + 1) * sizeof *fresh);
     if (fresh == NULL)
         return og_fail(err, OG_NOMEM, "out of memory");
     memset(fresh, 0, (size_t)count * sizeof *fresh);
