@@ -287,6 +287,10 @@ static void load_terms(plan__load *l)
     if (status != OG_OK && l->count == before)
         plan__problem(l, "", (og_str){0}, -1, "the value sets cannot be linked: %s",
                       og_status_text(status));
+    for (size_t i = 0; i < l->source_count && status == OG_OK; i++)
+        if (l->sources[i].decoded && kind_of(l->sources[i].name, &type) == SOURCE_TERMS &&
+            strcmp(type, "ValueSet") == 0)
+            plan__check_disjoint(l, l->sources[i].name, fhir_root(&l->sources[i].doc));
 }
 
 /* ---- CQL ---- */

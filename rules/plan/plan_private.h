@@ -191,6 +191,10 @@ uint32_t plan__elem_byte(fhir_elem e);
 /* Checks every element of a resource against the model: unknown names, wrong JSON types, null. */
 void plan__check_elements(plan__load *l, const char *file, fhir_elem resource);
 
+/* Reports every code of a value set that stands also in one that its extension disjoint-with names.
+ * Needs linked terminology. */
+void plan__check_disjoint(plan__load *l, const char *file, fhir_elem value_set);
+
 /* Reads one PlanDefinition; all its problems are reported. False when it has any. */
 bool plan__definition_read(plan__load *l, const plan__source *file, plan__rule *ret);
 

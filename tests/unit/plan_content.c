@@ -48,6 +48,63 @@ static void the_digest_tells_versions_apart(void **state)
     fixture_free(&b);
 }
 
+#define MARROW(extension, system, codes)                                                           \
+    "{\"resourceType\":\"ValueSet\",\"url\":\"https://example.org/ValueSet/Marrow\","              \
+    "\"status\":\"active\",\n\"extension\":[" extension "],\n\"compose\":{\"include\":[{"          \
+    "\"system\":\"" system "\",\"concept\":[\n" codes "]}]}}"
+#define BONE                                                                                       \
+    "{\"resourceType\":\"ValueSet\",\"url\":\"https://example.org/ValueSet/Bone\","                \
+    "\"status\":\"active\",\"compose\":{\"include\":[{\"system\":"                                 \
+    "\"http://hl7.org/fhir/sid/icd-10-cm\",\"concept\":[{\"code\":\"C79.51\"}]}]}}"
+#define DISJOINT(url)                                                                              \
+    OG_EXT("disjoint-with", "\"valueCanonical\":\"https://example.org/ValueSet/" url "\"")
+#define ICD10CM_OID "urn:oid:2.16.840.1.113883.6.90"
+
+/* A code in two value sets that exclude each other is an error at the code, whatever form of the
+ * system's name and of the code is used. */
+static void disjoint_value_sets_share_no_code(void **state)
+{
+    static const struct {
+        const char *marrow, *problem;
+    } table[] = {
+        {MARROW(DISJOINT("Bone"), ICD10CM_OID, "{\"code\":\"C79.52\"}"), NULL},
+        {MARROW(DISJOINT("Bone"), "http://hl7.org/fhir/sid/icd-10", "{\"code\":\"C79.51\"}"), NULL},
+        {MARROW(DISJOINT("Bone"), ICD10CM_OID, "{\"code\":\"C79.52\"},\n{\"code\":\"C7951\"}"),
+         "ValueSet-Marrow.json:5:9: error: code C7951 of http://hl7.org/fhir/sid/icd-10-cm stands "
+         "in https://example.org/ValueSet/Bone too, and the two must be disjoint"},
+        {"{\"resourceType\":\"ValueSet\",\"url\":\"https://example.org/ValueSet/Marrow\","
+         "\"status\":\"active\",\n\"extension\":[" DISJOINT(
+             "Bone") "],"
+                     "\"compose\":{\"include\":[{\"valueSet\":[\"https://example.org/ValueSet/"
+                     "Bone\"]}]}}",
+         "ValueSet-Marrow.json:2:14: error: code C79.51 of"},
+        {MARROW(DISJOINT("Bones"), ICD10CM_OID, "{\"code\":\"C79.52\"}"),
+         "ValueSet-Marrow.json:2:14: error: there is no value set "
+         "https://example.org/ValueSet/Bones to be disjoint with"},
+        {MARROW(DISJOINT("Marrow"), ICD10CM_OID, "{\"code\":\"C79.52\"}"),
+         "a value set cannot be disjoint with itself"},
+        {MARROW(OG_EXT("disjoint-with", "\"valueString\":\"x\""), ICD10CM_OID,
+                "{\"code\":\"C79.52\"}"),
+         "disjoint-with needs a valueCanonical"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        fixture f;
+        og_status status =
+            fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json", GOOD,
+                         "ValueSet-Bone.json", BONE, "ValueSet-Marrow.json", table[i].marrow, NULL);
+        if (table[i].problem == NULL) {
+            fixture_good(&f, status);
+        } else {
+            assert_int_not_equal(status, OG_OK);
+            if (strstr(f.problems, table[i].problem) == NULL)
+                fail_msg("wanted '%s', got\n%s", table[i].problem, f.problems);
+            assert_int_equal(f.problem_count, 1);
+        }
+        fixture_free(&f);
+    }
+}
+
 typedef struct bad {
     const char *rule, *problem;
 } bad;
@@ -420,6 +477,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_small_folder_loads),
         cmocka_unit_test(the_digest_tells_versions_apart),
+        cmocka_unit_test(disjoint_value_sets_share_no_code),
         cmocka_unit_test(faulty_rules_are_refused),
         cmocka_unit_test(problems_have_line_and_column),
         cmocka_unit_test(all_problems_are_told),
