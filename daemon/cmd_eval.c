@@ -188,7 +188,8 @@ static void read_file(eval *e, const char *path)
 
 static const char *outcome_name(plan_outcome_kind k)
 {
-    static const char *const names[] = {"fired", "not-fired", "suppressed", "failed", "not-run"};
+    static const char *const names[] = {"fired",  "not-fired", "suppressed",
+                                        "merged", "failed",    "not-run"};
     return names[k];
 }
 
@@ -197,7 +198,7 @@ static void write_outcome(og_buf *out, const plan_outcome *o)
     og_buf_addz(out, "{\"rule\":");
     og_buf_add_json(out, o->rule);
     og_buf_addf(out, ",\"outcome\":\"%s\"", outcome_name(o->kind));
-    if (o->kind == PLAN_SUPPRESSED) {
+    if (o->by.n != 0) {
         og_buf_addz(out, ",\"by\":");
         og_buf_add_json(out, o->by);
     }

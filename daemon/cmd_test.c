@@ -150,7 +150,8 @@ static void check_expectation(trial *x, fhir_elem e)
 {
     static const char *const known[] = {
         "rule",        "indicator",     "summaryContains",  "detailContains",
-        "suggestions", "noSuggestions", "evidenceContains", NULL};
+        "suggestions", "noSuggestions", "evidenceContains", "merges",
+        NULL};
 
     check_keys(x, e, "an expectation", known);
     if (fhir_kind_of(fhir_get(e, "rule")) != FHIR_STRING)
@@ -339,8 +340,12 @@ static void add_conditions(trial *x, og_buf *why, og_str explain)
         if (!fhir_is(fhir_get(c, "role"), "condition"))
             continue;
         og_str name = fhir_string(x->arena, fhir_get(c, "expression"));
+        og_str words = fhir_string(x->arena, fhir_get(c, "words"));
         og_str value = fhir_string(x->arena, fhir_get(c, "value"));
-        og_buf_addf(why, "%s\"%.*s\" is %.*s", join, OG_STR_ARG(name), OG_STR_ARG(value));
+        if (og_str_is(value, "true"))
+            continue;
+        og_buf_addf(why, "%s\"%.*s\" is %.*s", join, OG_STR_ARG(words.n != 0 ? words : name),
+                    OG_STR_ARG(value));
         join = ", ";
     }
 }
@@ -355,6 +360,9 @@ static void explain_silence(trial *x, og_str rule)
         og_buf_addz(&why, "there is no such rule");
     } else if (o->kind == PLAN_SUPPRESSED) {
         og_buf_addf(&why, "rule %.*s suppresses it", OG_STR_ARG(o->by));
+    } else if (o->kind == PLAN_MERGED) {
+        og_buf_addf(&why, "it stands on the card of %.*s: write it into \"merges\" there",
+                    OG_STR_ARG(o->by));
     } else if (o->kind == PLAN_FAILED) {
         og_buf_addz(&why, "it could not be evaluated");
     } else if (o->kind == PLAN_GATED) {
@@ -432,6 +440,20 @@ static void expect_evidence(trial *x, fhir_elem list, const plan_card *card)
     }
 }
 
+/* The rules that are to stand on this card. */
+static void expect_guests(trial *x, fhir_elem e, og_str host)
+{
+    fhir_elem wanted = fhir_get(e, "merges");
+
+    for (fhir_elem c = fhir_first(wanted); fhir_exists(c); c = fhir_next(wanted, c)) {
+        og_str guest = fhir_string(x->arena, c);
+        const plan_outcome *o = outcome_of(&x->result, guest);
+        if (o == NULL || o->kind != PLAN_MERGED || !og_str_eq(o->by, host))
+            differ(x, "%.*s should stand on the card of %.*s but does not", OG_STR_ARG(guest),
+                   OG_STR_ARG(host));
+    }
+}
+
 static void expect_card(trial *x, fhir_elem e)
 {
     static const char *const indicators[] = {"info", "warning", "critical"};
@@ -451,6 +473,7 @@ static void expect_card(trial *x, fhir_elem e)
     expect_parts(x, fhir_get(e, "detailContains"), rule, "detail", card->detail);
     expect_suggestions(x, e, card);
     expect_evidence(x, fhir_get(e, "evidenceContains"), card);
+    expect_guests(x, e, rule);
 }
 
 static bool lists(trial *x, fhir_elem list, og_str rule)
@@ -472,9 +495,45 @@ static fhir_elem only_of(const trial *x)
     return fhir_exists(mine) ? mine : fhir_get(x->top, "only");
 }
 
+static bool is_spoken_of(trial *x, og_str rule)
+{
+    fhir_elem only = only_of(x);
+
+    return !fhir_exists(only) || lists(x, only, rule) || lists(x, fhir_get(own(x), "absent"), rule);
+}
+
+static void compare_card(trial *x, const plan_card *card)
+{
+    fhir_elem e = own(x);
+
+    if (lists(x, fhir_get(e, "expect"), card->rule) ||
+        lists(x, fhir_get(e, "allowed"), card->rule) || !is_spoken_of(x, card->rule))
+        return;
+    differ(x, "%.*s %s: \"%.*s\"", OG_STR_ARG(card->rule),
+           lists(x, fhir_get(e, "absent"), card->rule) ? "must not appear but does"
+                                                       : "appears, which the case does not expect",
+           OG_STR_ARG(card->summary));
+}
+
+/* A rule that stands on the card of another. */
+static void compare_guest(trial *x, const plan_outcome *o)
+{
+    fhir_elem e = own(x), expect = fhir_get(e, "expect");
+
+    for (fhir_elem c = fhir_first(expect); fhir_exists(c); c = fhir_next(expect, c))
+        if (fhir_is_str(fhir_get(c, "rule"), o->by) && lists(x, fhir_get(c, "merges"), o->rule))
+            return;
+    if (lists(x, fhir_get(e, "allowed"), o->rule) || !is_spoken_of(x, o->rule))
+        return;
+    differ(x, "%.*s %s the card of %.*s", OG_STR_ARG(o->rule),
+           lists(x, fhir_get(e, "absent"), o->rule) ? "must not appear but stands on"
+                                                    : "appears, which the case does not expect, on",
+           OG_STR_ARG(o->by));
+}
+
 static void compare(trial *x)
 {
-    fhir_elem e = own(x), expect = fhir_get(e, "expect"), only = only_of(x);
+    fhir_elem expect = fhir_get(own(x), "expect"), only = only_of(x);
 
     for (fhir_elem c = fhir_first(expect); fhir_exists(c); c = fhir_next(expect, c)) {
         og_str rule = fhir_string(x->arena, fhir_get(c, "rule"));
@@ -483,22 +542,14 @@ static void compare(trial *x)
                       OG_STR_ARG(rule));
         expect_card(x, c);
     }
-    for (size_t i = 0; i < x->result.card_count; i++) {
-        const plan_card *card = &x->result.cards[i];
-        if (lists(x, expect, card->rule) || lists(x, fhir_get(e, "allowed"), card->rule) ||
-            (fhir_exists(only) && !lists(x, only, card->rule) &&
-             !lists(x, fhir_get(e, "absent"), card->rule)))
-            continue;
-        differ(x, "%.*s %s: \"%.*s\"", OG_STR_ARG(card->rule),
-               lists(x, fhir_get(e, "absent"), card->rule)
-                   ? "must not appear but does"
-                   : "appears, which the case does not expect",
-               OG_STR_ARG(card->summary));
-    }
+    for (size_t i = 0; i < x->result.card_count; i++)
+        compare_card(x, &x->result.cards[i]);
     for (size_t i = 0; i < x->result.outcome_count; i++) {
         const plan_outcome *o = &x->result.outcomes[i];
         char line[1400];
         og_error_format(&o->error, line, sizeof line);
+        if (o->kind == PLAN_MERGED)
+            compare_guest(x, o);
         if (o->kind == PLAN_FAILED)
             differ(x, "%.*s could not be evaluated: %s", OG_STR_ARG(o->rule), line);
         if (o->note.n != 0)

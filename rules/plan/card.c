@@ -1,4 +1,5 @@
-/* A rule that fires, as a CDS Hooks card (CDS Hooks 2.0, "Card Attributes").
+/* A rule that fires, as a CDS Hooks card (CDS Hooks 2.0, "Card Attributes"): first its parts, then,
+ * when it is known which rules of the run belong together (relation.c), the whole.
  *
  * The card is deterministic byte for byte: same values, same text. Its uuid is not in it, because
  * that depends on the alert's revision (alert.c). Text that comes from patients' data is escaped
@@ -6,6 +7,9 @@
 #include "rules/plan/plan_private.h"
 
 #define RULE_SYSTEM "https://osteoguard.org/rule"
+#define MAX_TEXT    ((size_t)1 << 20)   /* of one rule */
+#define MAX_ROWS    4096                /* of one rule */
+#define MAX_DETAIL  ((size_t)512 << 20) /* of all that can stand on one card */
 
 const char *plan__indicator_name(plan_indicator i)
 {
@@ -150,6 +154,8 @@ static og_status make_evidence(plan__eval *e, const plan__rule *r, plan_card *re
         return s;
     if (v.kind != CQL_LIST)
         return plan__expr_kind(&r->evidence, v, "be a list of tuples", err);
+    if (v.list->count > MAX_ROWS)
+        return og_fail(err, OG_LIMIT, "the evidence has more than %d rows", MAX_ROWS);
     plan_evidence *rows = og_arena_zalloc(e->arena, v.list->count + 1, sizeof *rows);
     if (rows == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the evidence");
@@ -165,26 +171,72 @@ static og_status make_evidence(plan__eval *e, const plan__rule *r, plan_card *re
     return OG_OK;
 }
 
-/* A cell of a markdown table: characters that mean something in GitHub-flavoured markdown are
- * escaped. */
-static void add_cell(og_buf *b, og_str s)
+static bool same_row(const plan_evidence *a, const plan_evidence *b)
 {
-    og_buf_addz(b, "| ");
+    return og_str_eq(a->label, b->label) && og_str_eq(a->value, b->value) &&
+           og_str_eq(a->date, b->date) && og_str_eq(a->reference, b->reference);
+}
+
+static void add_rows(plan_evidence *rows, size_t *count, const plan_card *from)
+{
+    for (size_t i = 0; i < from->evidence_count; i++) {
+        size_t k = 0;
+        while (k < *count && !same_row(&rows[k], &from->evidence[i]))
+            k++;
+        if (k == *count)
+            rows[(*count)++] = from->evidence[i];
+    }
+}
+
+/* The host's rows and the guests', none twice. */
+static bool join_evidence(og_arena *a, const plan__made *m, plan_card *card)
+{
+    size_t most = m->card.evidence_count;
+
+    if (m->guest_count == 0)
+        return true;
+    for (size_t i = 0; i < m->guest_count; i++)
+        most += m->guests[i]->card.evidence_count;
+    plan_evidence *rows = og_arena_zalloc(a, most + 1, sizeof *rows);
+    if (rows == NULL)
+        return false;
+    card->evidence = rows;
+    card->evidence_count = 0;
+    add_rows(rows, &card->evidence_count, &m->card);
+    for (size_t i = 0; i < m->guest_count; i++)
+        add_rows(rows, &card->evidence_count, &m->guests[i]->card);
+    return true;
+}
+
+/* ---- detail ---- */
+
+/* Characters that mean something in GitHub-flavoured markdown are escaped. */
+static void add_escaped(og_buf *b, og_str s)
+{
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
         if (strchr("\\`*_[]<>|~&", c) != NULL && c != '\0')
             og_buf_addc(b, '\\');
         og_buf_addc(b, (unsigned char)c < ' ' ? ' ' : c);
     }
+}
+
+static void add_cell(og_buf *b, og_str s)
+{
+    og_buf_addz(b, "| ");
+    add_escaped(b, s);
     og_buf_addc(b, ' ');
 }
 
-static void add_table(og_buf *b, og_str language, const plan_evidence *rows, size_t count)
+static bool german(const plan__eval *e)
 {
-    bool german = og_str_starts(language, OG_STR("de"));
+    return og_str_starts(e->content->language, OG_STR("de"));
+}
 
-    og_buf_addz(b, german ? "| Befund | Wert | Datum | Quelle |\n"
-                          : "| Finding | Value | Date | Source |\n");
+static void add_table(og_buf *b, bool in_german, const plan_evidence *rows, size_t count)
+{
+    og_buf_addz(b, in_german ? "| Befund | Wert | Datum | Quelle |\n"
+                             : "| Finding | Value | Date | Source |\n");
     og_buf_addz(b, "| --- | --- | --- | --- |");
     for (size_t i = 0; i < count; i++) {
         og_buf_addc(b, '\n');
@@ -196,29 +248,72 @@ static void add_table(og_buf *b, og_str language, const plan_evidence *rows, siz
     }
 }
 
-static og_status make_detail(plan__eval *e, const plan__rule *r, plan_card *ret, og_error *err)
+static bool withheld_before(const plan__made *m, size_t guests, og_str line)
 {
-    og_str text;
-    og_buf b;
-    og_status s = plan__expr_text(e->run, &r->dynamic_detail, &text, err);
-
-    if (s != OG_OK)
-        return s;
-    if (text.n == 0)
-        text = r->detail;
-    og_buf_init(&b, (size_t)16 << 20);
-    og_buf_adds(&b, text);
-    if (ret->evidence_count != 0) {
-        if (text.n != 0)
-            og_buf_addz(&b, "\n\n");
-        add_table(&b, e->content->language, ret->evidence, ret->evidence_count);
+    for (size_t g = 0; g < guests; g++) {
+        const plan__made *x = g == 0 ? m : m->guests[g - 1];
+        for (size_t i = 0; i < x->withheld_count; i++)
+            if (og_str_eq(x->withheld[i], line))
+                return true;
     }
-    if (og_buf_failed(&b))
-        s = og_fail(err, OG_LIMIT, "the detail is too long");
-    else
-        ret->detail = og_arena_str(e->arena, og_buf_str(&b));
-    og_buf_done(&b);
+    return false;
+}
+
+/* What is not offered because another rule forbids it, as the last line. */
+static void add_withheld(og_buf *b, bool in_german, const plan__made *m)
+{
+    const char *join = in_german ? "Nicht angeboten: " : "Not offered: ";
+
+    for (size_t g = 0; g <= m->guest_count; g++) {
+        const plan__made *x = g == 0 ? m : m->guests[g - 1];
+        for (size_t i = 0; i < x->withheld_count; i++) {
+            if (withheld_before(m, g, x->withheld[i]))
+                continue;
+            if (*join != ';' && b->n != 0)
+                og_buf_addz(b, "\n\n");
+            og_buf_addz(b, join);
+            add_escaped(b, x->withheld[i]);
+            join = "; ";
+        }
+    }
+    if (*join == ';')
+        og_buf_addc(b, '.');
+}
+
+static og_status make_text(plan__eval *e, const plan__rule *r, og_str *ret, og_error *err)
+{
+    og_status s = plan__expr_text(e->run, &r->dynamic_detail, ret, err);
+
+    if (s == OG_OK && ret->n == 0)
+        *ret = r->detail;
+    if (s == OG_OK && ret->n > MAX_TEXT)
+        return og_fail(err, OG_LIMIT, "the detail is too long");
     return s;
+}
+
+static og_status make_detail(plan__eval *e, const plan__made *m, plan_card *ret, og_error *err)
+{
+    og_buf b;
+
+    og_buf_init(&b, MAX_DETAIL);
+    og_buf_adds(&b, m->text);
+    for (size_t i = 0; i < m->guest_count; i++) {
+        og_buf_addz(&b, b.n != 0 ? "\n\n### " : "### ");
+        add_escaped(&b, m->guests[i]->card.summary);
+        if (m->guests[i]->text.n != 0)
+            og_buf_addz(&b, "\n\n");
+        og_buf_adds(&b, m->guests[i]->text);
+    }
+    if (ret->evidence_count != 0) {
+        if (b.n != 0)
+            og_buf_addz(&b, "\n\n");
+        add_table(&b, german(e), ret->evidence, ret->evidence_count);
+    }
+    add_withheld(&b, german(e), m);
+    ret->detail = og_buf_failed(&b) ? (og_str){0} : og_arena_str(e->arena, og_buf_str(&b));
+    bool failed = og_buf_failed(&b) || ret->detail.p == NULL;
+    og_buf_done(&b);
+    return failed ? og_fail(err, OG_NOMEM, "no memory for a card") : OG_OK;
 }
 
 /* ---- suggestions ---- */
@@ -276,6 +371,11 @@ static og_status add_suggestion(plan__eval *e, const plan__suggestion *x, const 
 
 /* ---- the rest of the card ---- */
 
+static og_str member(const plan__json *object, const char *name)
+{
+    return plan__json_text_of(plan__json_get(object, og_str_of(name)));
+}
+
 static plan__json *source_json(og_arena *a, const plan__rule *r)
 {
     plan__json *source = plan__json_object(a), *topic = plan__json_object(a);
@@ -292,43 +392,74 @@ static plan__json *source_json(og_arena *a, const plan__rule *r)
     return source;
 }
 
-static plan__json *reasons_json(og_arena *a, const plan__rule *r)
+static void add_reasons(og_arena *a, const plan__rule *r, plan__json *list)
 {
-    plan__json *list = plan__json_array(a);
     for (size_t i = 0; i < r->override_reason_count; i++) {
+        const plan__coding *reason = &r->override_reasons[i];
+        const plan__json *had;
+        size_t k = 0;
+        while ((had = plan__json_at(list, k)) != NULL &&
+               !(og_str_eq(member(had, "system"), reason->system) &&
+                 og_str_eq(member(had, "code"), reason->code)))
+            k++;
+        if (had != NULL)
+            continue;
         plan__json *coding = plan__json_object(a);
-        plan__json_set_string(a, coding, "system", r->override_reasons[i].system);
-        plan__json_set_string(a, coding, "code", r->override_reasons[i].code);
-        plan__json_set_string(a, coding, "display", r->override_reasons[i].display);
+        plan__json_set_string(a, coding, "system", reason->system);
+        plan__json_set_string(a, coding, "code", reason->code);
+        plan__json_set_string(a, coding, "display", reason->display);
         plan__json_add(list, coding);
     }
-    return list;
 }
 
-static plan__json *links_json(og_arena *a, const plan__rule *r)
+static void add_links(og_arena *a, const plan__rule *r, plan__json *list)
 {
-    plan__json *list = plan__json_array(a);
     for (size_t i = 0; i < r->link_count; i++) {
+        const plan__json *had;
+        size_t k = 0;
+        while ((had = plan__json_at(list, k)) != NULL &&
+               !og_str_eq(member(had, "url"), r->links[i].url))
+            k++;
+        if (had != NULL)
+            continue;
         plan__json *link = plan__json_object(a);
         plan__json_set_string(a, link, "label", r->links[i].label);
         plan__json_set_string(a, link, "url", r->links[i].url);
         plan__json_set_string(a, link, "type", OG_STR("absolute"));
         plan__json_add(list, link);
     }
-    return list;
 }
 
-static plan__json *extension_json(og_arena *a, const plan__rule *r, const plan_card *card)
+/* Which rule, in which version. */
+static void set_definition(og_arena *a, const plan__rule *r, plan__json *j)
 {
-    plan__json *extension = plan__json_object(a), *alert = plan__json_object(a);
-    plan__json *rows = plan__json_array(a);
+    plan__json_set_string(a, j, "definition", r->url);
+    plan__json_set_string(a, j, "version", r->version);
+}
 
-    plan__json_set_string(a, alert, "id", og_arena_str(a, og_str_of(card->alert_id)));
-    plan__json_set_string(a, alert, "rule", r->id);
-    plan__json_set_string(a, alert, "slot", card->slot);
-    plan__json_set_string(a, alert, "definition", r->url);
-    plan__json_set_string(a, alert, "version", r->version);
-    plan__json_set(extension, OG_STR("org.osteoguard.alert"), alert);
+static plan__json *alert_json(og_arena *a, const plan__made *m)
+{
+    plan__json *alert = plan__json_object(a), *merged = plan__json_array(a);
+
+    plan__json_set_string(a, alert, "id", og_arena_str(a, og_str_of(m->card.alert_id)));
+    plan__json_set_string(a, alert, "rule", m->rule->id);
+    plan__json_set_string(a, alert, "slot", m->card.slot);
+    set_definition(a, m->rule, alert);
+    for (size_t i = 0; i < m->guest_count; i++) {
+        plan__json *guest = plan__json_object(a);
+        plan__json_set_string(a, guest, "rule", m->guests[i]->rule->id);
+        set_definition(a, m->guests[i]->rule, guest);
+        plan__json_add(merged, guest);
+    }
+    plan__json_set(alert, OG_STR("merged"), merged);
+    return alert;
+}
+
+static plan__json *extension_json(og_arena *a, const plan__made *m, const plan_card *card)
+{
+    plan__json *extension = plan__json_object(a), *rows = plan__json_array(a);
+
+    plan__json_set(extension, OG_STR("org.osteoguard.alert"), alert_json(a, m));
     for (size_t i = 0; i < card->evidence_count; i++) {
         plan__json *row = plan__json_object(a);
         plan__json_set_string(a, row, "label", card->evidence[i].label);
@@ -355,76 +486,167 @@ static og_status make_slot(plan__eval *e, const plan__rule *r, og_str *ret, og_e
     return OG_OK;
 }
 
-/* What makes the card a new one: indicator, the rule's own anchor (else the summary), suggestions.
- */
-static og_status make_material(plan__eval *e, const plan__rule *r, plan_card *card,
-                               const plan__json *suggestions, og_error *err)
+/* The rule's own word for what makes the card a new one, else the summary. */
+static og_status make_anchor(plan__eval *e, const plan__rule *r, const plan_card *card, og_str *ret,
+                             og_error *err)
 {
     cql_value v;
-    og_str anchor;
     og_status s = plan__expr_value(e->run, &r->material, &v, err);
 
     if (s != OG_OK)
         return s;
-    if (!plan__value_text(e->arena, v, &anchor))
+    if (!plan__value_text(e->arena, v, ret))
         return plan__expr_kind(&r->material, v, "be a String, a date or a number", err);
     if (r->material.define == NULL)
-        anchor = card->summary;
-    og_str drafts = plan__json_text(e->arena, suggestions);
-    og_str all = og_arena_printf(e->arena, "%s\n%.*s\n%.*s", plan__indicator_name(card->indicator),
-                                 OG_STR_ARG(anchor), OG_STR_ARG(drafts));
-    if (drafts.p == NULL || all.p == NULL)
-        return og_fail(err, OG_NOMEM, "no memory for a card");
-    card->material = og_str_hash(all);
+        *ret = card->summary;
     return OG_OK;
 }
 
-static og_status write_card(plan__eval *e, const plan__rule *r, plan_card *card,
-                            plan__json *suggestions, og_error *err)
-{
-    og_arena *a = e->arena;
-    plan__json *j = plan__json_object(a);
-
-    plan__json_set_string(a, j, "summary", card->summary);
-    plan__json_set_string(a, j, "indicator", og_str_of(plan__indicator_name(card->indicator)));
-    plan__json_set_string(a, j, "detail", card->detail);
-    plan__json_set(j, OG_STR("source"), source_json(a, r));
-    plan__json_set(j, OG_STR("suggestions"), suggestions);
-    if (plan__json_length(suggestions) != 0)
-        plan__json_set_string(a, j, "selectionBehavior",
-                              r->at_most_one ? OG_STR("at-most-one") : OG_STR("any"));
-    plan__json_set(j, OG_STR("overrideReasons"), reasons_json(a, r));
-    plan__json_set(j, OG_STR("links"), links_json(a, r));
-    plan__json_set(j, OG_STR("extension"), extension_json(a, r, card));
-    card->json = plan__json_text(a, j);
-    if (card->json.p == NULL || og_arena_failed(a))
-        return og_fail(err, OG_NOMEM, "no memory for a card");
-    return OG_OK;
-}
-
-og_status plan__card_build(plan__eval *e, const plan__rule *r, plan_card *ret, og_str *ret_note,
+og_status plan__card_build(plan__eval *e, const plan__rule *r, plan__made *ret, og_str *ret_note,
                            og_error *err)
 {
-    plan_card card = {.rule = r->id};
-    plan__json *suggestions = plan__json_array(e->arena);
+    plan__made m = {.rule = r, .card.rule = r->id, .suggestions = plan__json_array(e->arena)};
+    plan_card *card = &m.card;
     og_str note = {0};
     og_status s;
 
-    if ((s = make_slot(e, r, &card.slot, err)) != OG_OK ||
-        (s = make_summary(e, r, &card.summary, &note, err)) != OG_OK ||
-        (s = make_indicator(e, r, &card.indicator, err)) != OG_OK ||
-        (s = make_evidence(e, r, &card, err)) != OG_OK ||
-        (s = make_detail(e, r, &card, err)) != OG_OK)
+    if ((s = make_slot(e, r, &card->slot, err)) != OG_OK ||
+        (s = make_summary(e, r, &card->summary, &note, err)) != OG_OK ||
+        (s = make_indicator(e, r, &card->indicator, err)) != OG_OK ||
+        (s = make_evidence(e, r, card, err)) != OG_OK ||
+        (s = make_text(e, r, &m.text, err)) != OG_OK)
         return s;
-    og_str parts[] = {e->patient->tenant, e->patient->id, card.rule, card.slot};
-    plan__uuid(e->arena, parts, 4, card.alert_id);
+    og_str parts[] = {e->patient->tenant, e->patient->id, card->rule, card->slot};
+    plan__uuid(e->arena, parts, 4, card->alert_id);
     for (size_t i = 0; i < r->suggestion_count; i++)
-        if ((s = add_suggestion(e, &r->suggestions[i], card.alert_id, suggestions, err)) != OG_OK)
+        if ((s = add_suggestion(e, &r->suggestions[i], card->alert_id, m.suggestions, err)) !=
+            OG_OK)
             return s;
-    if ((s = make_material(e, r, &card, suggestions, err)) != OG_OK ||
-        (s = write_card(e, r, &card, suggestions, err)) != OG_OK)
+    if ((s = make_anchor(e, r, card, &m.anchor, err)) != OG_OK)
         return s;
-    *ret = card;
+    *ret = m;
     *ret_note = note;
+    return OG_OK;
+}
+
+/* ---- the whole card ---- */
+
+/* The drafts of a suggestion as text; empty when it has none. */
+static og_str drafts_of(og_arena *a, const plan__json *suggestion)
+{
+    const plan__json *actions = plan__json_get(suggestion, OG_STR("actions")), *action;
+    plan__json *drafts = plan__json_array(a);
+
+    for (size_t i = 0; (action = plan__json_at(actions, i)) != NULL; i++)
+        plan__json_add(drafts, plan__json_clone(a, plan__json_get(action, OG_STR("resource"))));
+    return plan__json_length(drafts) != 0 ? plan__json_text(a, drafts) : (og_str){0};
+}
+
+/* Whether a card offers the same already: who reads the label cannot tell them apart, or the drafts
+ * are the same. */
+static bool offers(og_arena *a, const plan__json *list, const plan__json *suggestion)
+{
+    og_str drafts = drafts_of(a, suggestion);
+    const plan__json *had;
+
+    for (size_t i = 0; (had = plan__json_at(list, i)) != NULL; i++)
+        if (og_str_eq(member(had, "label"), member(suggestion, "label")) ||
+            (drafts.n != 0 && og_str_eq(drafts, drafts_of(a, had))))
+            return true;
+    return false;
+}
+
+static bool has_recommended(const plan__json *list)
+{
+    const plan__json *x;
+    for (size_t i = 0; (x = plan__json_at(list, i)) != NULL; i++)
+        if (plan__json_get(x, OG_STR("isRecommended")) != NULL)
+            return true;
+    return false;
+}
+
+/* The suggestions of host and guests. Where one of them has suggestions that exclude each other,
+ * all do: two drafts too few do less harm than two that must not meet. */
+static plan__json *join_suggestions(og_arena *a, const plan__made *m, bool *ret_at_most_one)
+{
+    plan__json *list = m->suggestions;
+    bool at_most_one = m->rule->at_most_one && plan__json_length(list) != 0;
+
+    for (size_t g = 0; g < m->guest_count; g++)
+        at_most_one |=
+            m->guests[g]->rule->at_most_one && plan__json_length(m->guests[g]->suggestions) != 0;
+    for (size_t g = 0; g < m->guest_count; g++) {
+        const plan__json *x;
+        for (size_t i = 0; (x = plan__json_at(m->guests[g]->suggestions, i)) != NULL; i++) {
+            if (offers(a, list, x))
+                continue;
+            plan__json *copy = plan__json_clone(a, x);
+            if (at_most_one && has_recommended(list))
+                plan__json_set(copy, OG_STR("isRecommended"), NULL);
+            plan__json_add(list, copy);
+        }
+    }
+    *ret_at_most_one = at_most_one;
+    return list;
+}
+
+/* What makes the card a new one: indicator, what each rule on it calls material, suggestions. */
+static uint64_t material_of(og_arena *a, const plan__made *m, plan_indicator indicator,
+                            const plan__json *suggestions)
+{
+    og_str drafts = plan__json_text(a, suggestions);
+    og_str all = og_arena_printf(a, "%s\n%.*s\n%.*s", plan__indicator_name(indicator),
+                                 OG_STR_ARG(m->anchor), OG_STR_ARG(drafts));
+
+    for (size_t i = 0; i < m->guest_count; i++)
+        all = og_arena_printf(a, "%.*s\n%.*s %.*s", OG_STR_ARG(all),
+                              OG_STR_ARG(m->guests[i]->rule->id), OG_STR_ARG(m->guests[i]->anchor));
+    return og_str_hash(all);
+}
+
+static plan__json *card_json(og_arena *a, const plan__made *m, const plan_card *card,
+                             plan__json *suggestions, bool at_most_one)
+{
+    plan__json *j = plan__json_object(a), *reasons = plan__json_array(a);
+    plan__json *links = plan__json_array(a);
+
+    for (size_t g = 0; g <= m->guest_count; g++) {
+        const plan__rule *r = g == 0 ? m->rule : m->guests[g - 1]->rule;
+        add_reasons(a, r, reasons);
+        add_links(a, r, links);
+    }
+    plan__json_set_string(a, j, "summary", card->summary);
+    plan__json_set_string(a, j, "indicator", og_str_of(plan__indicator_name(card->indicator)));
+    plan__json_set_string(a, j, "detail", card->detail);
+    plan__json_set(j, OG_STR("source"), source_json(a, m->rule));
+    plan__json_set(j, OG_STR("suggestions"), suggestions);
+    if (plan__json_length(suggestions) != 0)
+        plan__json_set_string(a, j, "selectionBehavior",
+                              at_most_one ? OG_STR("at-most-one") : OG_STR("any"));
+    plan__json_set(j, OG_STR("overrideReasons"), reasons);
+    plan__json_set(j, OG_STR("links"), links);
+    plan__json_set(j, OG_STR("extension"), extension_json(a, m, card));
+    return j;
+}
+
+og_status plan__card_finish(plan__eval *e, const plan__made *m, plan_card *ret, og_error *err)
+{
+    plan_card card = m->card;
+    bool at_most_one = false;
+
+    for (size_t i = 0; i < m->guest_count; i++)
+        if (m->guests[i]->card.indicator > card.indicator)
+            card.indicator = m->guests[i]->card.indicator;
+    if (!join_evidence(e->arena, m, &card))
+        return og_fail(err, OG_NOMEM, "no memory for a card");
+    og_status s = make_detail(e, m, &card, err);
+    if (s != OG_OK)
+        return s;
+    plan__json *suggestions = join_suggestions(e->arena, m, &at_most_one);
+    card.material = material_of(e->arena, m, card.indicator, suggestions);
+    card.json = plan__json_text(e->arena, card_json(e->arena, m, &card, suggestions, at_most_one));
+    if (card.json.p == NULL || og_arena_failed(e->arena))
+        return og_fail(err, OG_NOMEM, "no memory for a card");
+    *ret = card;
     return OG_OK;
 }

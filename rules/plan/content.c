@@ -383,12 +383,23 @@ static int by_id(const void *a, const void *b)
     return og_str_cmp(((const plan__rule *)a)->id, ((const plan__rule *)b)->id);
 }
 
-static const plan__rule *find_rule(const plan__rule *rules, size_t count, og_str id)
+const plan__rule *plan__rule_find(const plan__rule *rules, size_t count, og_str id)
 {
     for (size_t i = 0; i < count; i++)
         if (og_str_eq(rules[i].id, id))
             return &rules[i];
     return NULL;
+}
+
+static void check_mentions(plan__load *l, const plan__rule *rules, size_t count,
+                           const plan__rule *r, const plan__mentions *mentions, const char *what)
+{
+    og_str text = {r->doc->text, r->doc->size};
+
+    for (size_t k = 0; k < mentions->count; k++)
+        if (mentions->at[k].id.n != 0 && plan__rule_find(rules, count, mentions->at[k].id) == NULL)
+            plan__problem(l, r->file, text, mentions->at[k].at, "there is no rule '%.*s' to %s",
+                          OG_STR_ARG(mentions->at[k].id), what);
 }
 
 static void check_rules(plan__load *l, const plan__rule *rules, size_t count)
@@ -398,12 +409,8 @@ static void check_rules(plan__load *l, const plan__rule *rules, size_t count)
         if (i > 0 && rules[i].id.n != 0 && og_str_eq(rules[i].id, rules[i - 1].id))
             plan__problem(l, rules[i].file, text, 0, "rule %.*s stands in %s too",
                           OG_STR_ARG(rules[i].id), rules[i - 1].file);
-        for (size_t k = 0; k < rules[i].suppress_count; k++)
-            if (rules[i].suppresses[k].n != 0 &&
-                find_rule(rules, count, rules[i].suppresses[k]) == NULL)
-                plan__problem(l, rules[i].file, text, rules[i].suppress_at[k],
-                              "there is no rule '%.*s' to suppress",
-                              OG_STR_ARG(rules[i].suppresses[k]));
+        check_mentions(l, rules, count, &rules[i], &rules[i].suppresses, "suppress");
+        check_mentions(l, rules, count, &rules[i], &rules[i].merge_into, "merge into");
     }
 }
 
@@ -422,60 +429,6 @@ static void disable_rules(plan__load *l, plan__rule *rules, size_t count)
             plan__problem(l, "", (og_str){0}, -1, "there is no rule '%s' to switch off",
                           o->disabled[k]);
     }
-}
-
-/* Per rule the numbers of those that it suppresses; off ones are no longer there. */
-static bool resolve_suppression(plan__load *l)
-{
-    plan_content *c = l->content;
-    const uint32_t **lists = og_arena_zalloc(c->arena, c->rule_count + 1, sizeof *lists);
-
-    for (size_t i = 0; lists != NULL && i < c->rule_count; i++) {
-        const plan__rule *r = &c->rules[i];
-        uint32_t *list = og_arena_zalloc(c->arena, r->suppress_count + 1, sizeof *list);
-        if (list == NULL)
-            return false;
-        size_t n = 0;
-        for (size_t k = 0; k < r->suppress_count; k++) {
-            const plan__rule *other = find_rule(c->rules, c->rule_count, r->suppresses[k]);
-            if (other != NULL)
-                list[n++] = (uint32_t)(other - c->rules);
-        }
-        list[n] = UINT32_MAX;
-        lists[i] = list;
-    }
-    c->suppressed = lists;
-    return lists != NULL;
-}
-
-/* Suppressors before what they suppress, so that one pass decides. What a circle leaves over is
- * reported. */
-static bool order_rules(plan__load *l)
-{
-    plan_content *c = l->content;
-    uint32_t *order = og_arena_zalloc(c->arena, c->rule_count + 1, sizeof *order);
-    uint32_t *above = og_arena_zalloc(l->scratch, c->rule_count + 1, sizeof *above);
-    size_t n = 0;
-
-    if (order == NULL || above == NULL)
-        return false;
-    for (size_t i = 0; i < c->rule_count; i++)
-        for (const uint32_t *k = c->suppressed[i]; *k != UINT32_MAX; k++)
-            above[*k]++;
-    for (size_t i = 0; i < c->rule_count; i++)
-        if (above[i] == 0)
-            order[n++] = (uint32_t)i;
-    for (size_t i = 0; i < n; i++)
-        for (const uint32_t *k = c->suppressed[order[i]]; *k != UINT32_MAX; k++)
-            if (--above[*k] == 0)
-                order[n++] = *k;
-    for (size_t i = 0; n < c->rule_count && i < c->rule_count; i++)
-        if (above[i] != 0)
-            plan__problem(
-                l, c->rules[i].file, (og_str){c->rules[i].doc->text, c->rules[i].doc->size}, 0,
-                "rule %.*s takes part in a circle of suppression", OG_STR_ARG(c->rules[i].id));
-    c->order = order;
-    return true;
 }
 
 static bool load_rules(plan__load *l)
@@ -502,7 +455,7 @@ static bool load_rules(plan__load *l)
             rules[on++] = rules[i];
     c->rules = rules;
     c->rule_count = on;
-    return resolve_suppression(l) && order_rules(l);
+    return plan__relations_resolve(l);
 }
 
 /* ---- settings ---- */

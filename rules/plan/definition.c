@@ -215,6 +215,7 @@ static plan__expr read_expr(reader *r, fhir_elem e)
         problem(r, fhir_exists(language) ? language : e,
                 "an expression needs the language text/cql-identifier");
     x.text = trimmed(fhir_string(r->a, text));
+    x.words = text_at(r, e, "description");
     if (x.text.n == 0)
         problem(r, e, "an expression needs the name of a CQL define");
     else
@@ -381,14 +382,41 @@ static void read_override(reader *r, fhir_elem x, plan__coding *ret)
         problem(r, x, "an override reason needs a valueCoding with system, code and display");
 }
 
-static void read_suppress(reader *r, fhir_elem x, og_str *ret, uint32_t *ret_at)
+/* The id of another rule. */
+static void read_mention(reader *r, fhir_elem x, const char *what, plan__mention *list,
+                         plan__mentions *to)
 {
-    *ret = string_at(r, x, "valueCode");
-    *ret_at = plan__elem_byte(x);
-    if (ret->n == 0)
-        problem(r, x, "suppresses needs a valueCode with a rule id");
-    else if (og_str_eq(*ret, r->rule->id))
-        problem(r, x, "a rule cannot suppress itself");
+    plan__mention *m = &list[to->count++];
+
+    to->at = list;
+    *m = (plan__mention){string_at(r, x, "valueCode"), plan__elem_byte(x)};
+    if (m->id.n == 0)
+        problem(r, x, "%s needs a valueCode with a rule id", what);
+    else if (og_str_eq(m->id, r->rule->id))
+        problem(r, x, "%s names the rule itself", what);
+    for (size_t i = 0; i + 1 < to->count; i++)
+        if (og_str_eq(list[i].id, m->id))
+            problem(r, x, "%s names %.*s twice", what, OG_STR_ARG(m->id));
+}
+
+static void read_forbids(reader *r, fhir_elem x, const fhir_valueset **list)
+{
+    og_str url = string_at(r, x, "valueCanonical"), version = {0};
+    ptrdiff_t bar = og_str_find(url, '|');
+
+    if (bar >= 0) {
+        version = og_str_from(url, (size_t)bar + 1);
+        url.n = (size_t)bar;
+    }
+    if (url.n == 0) {
+        problem(r, x, "forbids needs a valueCanonical: the url of a value set of medicines");
+        return;
+    }
+    const fhir_valueset *set = fhir_valueset_find(r->l->content->terms, url, version);
+    if (set == NULL)
+        problem(r, x, "there is no value set '%.*s'", OG_STR_ARG(url));
+    else
+        list[r->rule->forbid_count++] = set;
 }
 
 static void read_extensions(reader *r)
@@ -397,25 +425,26 @@ static void read_extensions(reader *r)
     fhir_elem list = fhir_get(r->root, "extension");
     size_t count = each_count(list);
     plan__coding *reasons = list_of(r, count, sizeof *reasons);
-    og_str *suppresses = list_of(r, count, sizeof *suppresses);
-    uint32_t *at = list_of(r, count, sizeof *at);
+    plan__mention *suppresses = list_of(r, count, sizeof *suppresses);
+    plan__mention *hosts = list_of(r, count, sizeof *hosts);
 
-    if (reasons == NULL || suppresses == NULL || at == NULL)
+    rule->forbids = list_of(r, count, sizeof(fhir_valueset *));
+    if (reasons == NULL || suppresses == NULL || hosts == NULL || rule->forbids == NULL)
         return;
     for (fhir_elem x = fhir_each_first(list); fhir_exists(x); x = fhir_each_next(list, x)) {
         og_str url = string_at(r, x, "url");
-        if (og_str_is(url, E_BASE "override-reason")) {
+        if (og_str_is(url, E_BASE "override-reason"))
             read_override(r, x, &reasons[rule->override_reason_count++]);
-        } else if (og_str_is(url, E_BASE "suppresses")) {
-            size_t n = rule->suppress_count++;
-            read_suppress(r, x, &suppresses[n], &at[n]);
-        } else if (og_str_starts(url, OG_STR(E_BASE))) {
+        else if (og_str_is(url, E_BASE "suppresses"))
+            read_mention(r, x, "suppresses", suppresses, &rule->suppresses);
+        else if (og_str_is(url, E_BASE "merge-into"))
+            read_mention(r, x, "merge-into", hosts, &rule->merge_into);
+        else if (og_str_is(url, E_BASE "forbids"))
+            read_forbids(r, x, rule->forbids);
+        else if (og_str_starts(url, OG_STR(E_BASE)))
             problem(r, x, "unknown extension '%.*s' of a PlanDefinition", OG_STR_ARG(url));
-        }
     }
     rule->override_reasons = reasons;
-    rule->suppresses = suppresses;
-    rule->suppress_at = at;
 }
 
 /* ---- the top action ---- */

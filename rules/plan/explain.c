@@ -283,12 +283,13 @@ og_str plan__explain_rule(plan__eval *e, const plan__rule *r, plan_outcome_kind 
     og_table_init(&w.told, e->arena);
     for (size_t i = 0; kind != PLAN_GATED && i < r->condition_count; i++) {
         plan__json *value = add_value(&w, "condition", &r->conditions[i]);
+        plan__json_set_string(w.arena, value, "words", r->conditions[i].words);
         if (value != NULL)
             add_parts(&w, r->conditions[i].define, 0, value);
     }
     if (kind != PLAN_GATED)
         add_value(&w, "next-review", &r->next_review);
-    if (kind == PLAN_FIRED || kind == PLAN_SUPPRESSED || kind == PLAN_FAILED) {
+    if (kind != PLAN_NOT_FIRED && kind != PLAN_GATED) {
         add_value(&w, "slot", &r->slot);
         add_value(&w, "summary", &r->dynamic_summary);
         add_value(&w, "indicator", &r->dynamic_indicator);

@@ -210,6 +210,11 @@ size_t plan__json_length(const plan__json *array)
     return n;
 }
 
+og_str plan__json_text_of(const plan__json *j)
+{
+    return j != NULL && j->kind == PLAN__JSON_STRING ? j->text : (og_str){0};
+}
+
 static bool empty(const plan__json *j)
 {
     if (j->kind == PLAN__JSON_RAW)

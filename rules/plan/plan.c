@@ -1,4 +1,4 @@
-/* All rules for one patient: conditions, cards, suppression, the next moment to look again.
+/* All rules for one patient: conditions, cards, the next moment to look again.
  *
  * Every rule that fires builds its card before suppression is decided. A rule whose card cannot be
  * built has failed, and a failed rule suppresses nobody: a fault in one rule never silences
@@ -177,7 +177,7 @@ static og_status begin(plan__eval *e, og_error *err)
     return e->run != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory to evaluate");
 }
 
-static og_status evaluate_rule(plan__eval *e, const plan__rule *r, plan_card *card,
+static og_status evaluate_rule(plan__eval *e, const plan__rule *r, plan__made *made,
                                plan_outcome *outcome, int64_t *next)
 {
     og_error *err = &outcome->error;
@@ -187,14 +187,14 @@ static og_status evaluate_rule(plan__eval *e, const plan__rule *r, plan_card *ca
     if (s == OG_OK)
         s = review(e, r, next, err);
     if (s == OG_OK && applies)
-        s = plan__card_build(e, r, card, &outcome->note, err);
+        s = plan__card_build(e, r, made, &outcome->note, err);
     if (s == OG_OK)
         outcome->kind = applies ? PLAN_FIRED : PLAN_NOT_FIRED;
     return s;
 }
 
 /* OG_NOMEM only: everything else is the rule's own misfortune. */
-static og_status evaluate_rules(plan__eval *e, plan_card *cards, plan_outcome *outcomes,
+static og_status evaluate_rules(plan__eval *e, plan__made *made, plan_outcome *outcomes,
                                 int64_t *next, og_error *err)
 {
     for (size_t i = 0; i < e->content->rule_count; i++) {
@@ -204,7 +204,7 @@ static og_status evaluate_rules(plan__eval *e, plan_card *cards, plan_outcome *o
         og_error_init(&outcomes[i].error);
         if (!r->on_data && !r->on_clock)
             continue;
-        og_status s = evaluate_rule(e, r, &cards[i], &outcomes[i], next);
+        og_status s = evaluate_rule(e, r, &made[i], &outcomes[i], next);
         if (og_arena_failed(e->arena))
             return og_fail(err, OG_NOMEM, "no memory to evaluate rule %.*s", OG_STR_ARG(r->id));
         if (s == OG_OK)
@@ -217,25 +217,6 @@ static og_status evaluate_rules(plan__eval *e, plan_card *cards, plan_outcome *o
     return OG_OK;
 }
 
-/* In load order a rule comes before those that it suppresses: when it is visited, its own fate is
- * known. */
-static void suppress(const plan_content *c, plan_outcome *outcomes)
-{
-    for (size_t i = 0; i < c->rule_count; i++) {
-        uint32_t rule = c->order[i];
-        if (outcomes[rule].kind != PLAN_FIRED)
-            continue;
-        for (const uint32_t *k = c->suppressed[rule]; *k != UINT32_MAX; k++) {
-            plan_outcome *o = &outcomes[*k];
-            bool first = o->kind == PLAN_SUPPRESSED && og_str_cmp(c->rules[rule].id, o->by) < 0;
-            if (o->kind != PLAN_FIRED && !first)
-                continue;
-            o->kind = PLAN_SUPPRESSED;
-            o->by = c->rules[rule].id;
-        }
-    }
-}
-
 static int by_weight(const void *a, const void *b)
 {
     const plan_card *x = a, *y = b;
@@ -244,15 +225,32 @@ static int by_weight(const void *a, const void *b)
     return og_str_cmp(x->rule, y->rule);
 }
 
-/* Moves the cards of rules that fired to the front, heaviest first. */
-static size_t sort_cards(plan_card *cards, const plan_outcome *outcomes, size_t count)
+/* The cards of rules that fired, heaviest first. */
+static og_status finish_cards(plan__eval *e, const plan__made *made, const plan_outcome *outcomes,
+                              plan_card *cards, size_t *ret_count, og_error *err)
 {
     size_t n = 0;
-    for (size_t i = 0; i < count; i++)
-        if (outcomes[i].kind == PLAN_FIRED)
-            cards[n++] = cards[i];
+
+    for (size_t i = 0; i < e->content->rule_count; i++) {
+        if (outcomes[i].kind != PLAN_FIRED)
+            continue;
+        og_status s = plan__card_finish(e, &made[i], &cards[n++], err);
+        if (s != OG_OK)
+            return s;
+    }
     qsort(cards, n, sizeof *cards, by_weight);
-    return n;
+    *ret_count = n;
+    return OG_OK;
+}
+
+/* What the rules' cards are when all are known: some are suppressed, some stand on another's. */
+static og_status put_together(plan__eval *e, plan__made *made, plan_outcome *outcomes,
+                              plan_card *cards, size_t *ret_count, og_error *err)
+{
+    plan__relations_suppress(e->content, outcomes);
+    if (!plan__relations_merge(e, made, outcomes) || !plan__relations_forbid(e, made, outcomes))
+        return og_fail(err, OG_NOMEM, "no memory to evaluate");
+    return finish_cards(e, made, outcomes, cards, ret_count, err);
 }
 
 static og_status translate_all(plan__eval *e, og_error *err)
@@ -280,11 +278,13 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
 {
     plan__eval e = {.content = c, .arena = a, .patient = patient};
     plan_card *cards = og_arena_zalloc(a, c->rule_count + 1, sizeof *cards);
+    plan__made *made = og_arena_zalloc(a, c->rule_count + 1, sizeof *made);
     plan_outcome *outcomes = og_arena_zalloc(a, c->rule_count + 1, sizeof *outcomes);
     int64_t next = 0;
+    size_t count = 0;
     og_status s;
 
-    if (cards == NULL || outcomes == NULL)
+    if (cards == NULL || made == NULL || outcomes == NULL)
         return og_fail(err, OG_NOMEM, "no memory to evaluate");
     e.request = (cql_request){.resources = patient->resources,
                               .resource_count = patient->resource_count,
@@ -293,12 +293,11 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                               .parameters = c->parameters,
                               .parameter_count = c->parameter_count};
     if ((s = translate_all(&e, err)) != OG_OK || (s = begin(&e, err)) != OG_OK ||
-        (s = evaluate_rules(&e, cards, outcomes, &next, err)) != OG_OK)
+        (s = evaluate_rules(&e, made, outcomes, &next, err)) != OG_OK ||
+        (s = put_together(&e, made, outcomes, cards, &count, err)) != OG_OK)
         return s;
-    suppress(c, outcomes);
     for (size_t i = 0; explain && i < c->rule_count; i++)
         outcomes[i].explain = plan__explain_rule(&e, &c->rules[i], outcomes[i].kind);
-    size_t count = sort_cards(cards, outcomes, c->rule_count);
     if (og_arena_failed(a))
         return og_fail(err, OG_NOMEM, "no memory to evaluate");
     *ret = (plan_result){.cards = cards,

@@ -85,6 +85,7 @@ typedef enum plan_outcome_kind {
     PLAN_NOT_FIRED,
     PLAN_SUPPRESSED, /* it would fire, but a firing rule that is not itself suppressed suppresses it
                       */
+    PLAN_MERGED,     /* it fires, and what it says stands on the card of another rule */
     PLAN_FAILED,     /* an expression failed: it neither fires nor suppresses */
     PLAN_GATED       /* not run here: it has neither a data-changed nor a periodic trigger */
 } plan_outcome_kind;
@@ -92,7 +93,7 @@ typedef enum plan_outcome_kind {
 typedef struct plan_outcome { /* one per rule, for --explain */
     og_str rule;
     plan_outcome_kind kind;
-    og_str by;      /* PLAN_SUPPRESSED: the rule that does */
+    og_str by;      /* PLAN_SUPPRESSED: the rule that does; PLAN_MERGED: the one with the card */
     og_error error; /* PLAN_FAILED: origin is the library, path the define that failed */
     og_str note;    /* what had to be mended (a summary that was cut), else empty */
     og_str explain; /* JSON object text; empty unless asked for:

@@ -32,6 +32,8 @@ bool plan__json_put(plan__json *array, size_t i, plan__json *value);
 bool plan__json_is_object(const plan__json *j);
 bool plan__json_is_array(const plan__json *j);
 size_t plan__json_length(const plan__json *array);
+/* Text of a string; empty for anything else. */
+og_str plan__json_text_of(const plan__json *j);
 /* Appends the tree as one line. null, "", [] and {} are left out at every level, as CDS Hooks wants
  * it (HTTP response, "no null, empty string, array or object"). */
 void plan__json_write(og_buf *out, const plan__json *j);
@@ -46,7 +48,8 @@ og_str plan__json_text(og_arena *a, const plan__json *j);
 size_t plan__characters(og_str s);
 
 typedef struct plan__expr {
-    og_str text; /* as the rule names it */
+    og_str text;  /* as the rule names it */
+    og_str words; /* Expression.description in the configured language: what it says, for people */
     const cql_library *library;
     const cql_define *define; /* NULL: no expression */
 } plan__expr;
@@ -96,6 +99,16 @@ typedef struct plan__link {
     og_str label, url;
 } plan__link;
 
+typedef struct plan__mention { /* of another rule */
+    og_str id;
+    uint32_t at; /* byte position, for messages */
+} plan__mention;
+
+typedef struct plan__mentions {
+    const plan__mention *at;
+    size_t count;
+} plan__mentions;
+
 typedef struct plan__rule {
     og_str id, title, url, version;
     const char *file;
@@ -105,9 +118,9 @@ typedef struct plan__rule {
     size_t link_count;
     const plan__coding *override_reasons;
     size_t override_reason_count;
-    const og_str *suppresses;    /* rule ids */
-    const uint32_t *suppress_at; /* their byte positions, for messages */
-    size_t suppress_count;
+    plan__mentions suppresses, merge_into;
+    const fhir_valueset **forbids; /* medicines that no card of the run may offer */
+    size_t forbid_count;
     bool on_data, on_clock, on_hook; /* triggers */
     bool off;                        /* retired or disabled */
     const plan__expr *conditions;
@@ -151,6 +164,7 @@ struct plan_content {
     size_t rule_count;
     const uint32_t *order;             /* rules, suppressors before what they suppress */
     const uint32_t *const *suppressed; /* per rule: numbers of the rules that it suppresses */
+    const uint32_t *const *hosts; /* per rule: those that it merges into, the first choice first */
     const cql_parameter *parameters;
     size_t parameter_count;
     og_table wants;               /* type → plan__want */
@@ -187,6 +201,9 @@ void plan__problem_at(plan__load *l, const char *file, fhir_elem e, const char *
 int64_t plan__path_byte(const fhir_doc *doc, og_str path);
 /* Position of an element in its text. */
 uint32_t plan__elem_byte(fhir_elem e);
+
+/* The rule with this id; NULL: none. */
+const plan__rule *plan__rule_find(const plan__rule *rules, size_t count, og_str id);
 
 /* Checks every element of a resource against the model: unknown names, wrong JSON types, null. */
 void plan__check_elements(plan__load *l, const char *file, fhir_elem resource);
@@ -238,10 +255,40 @@ OG_MUSTCHECK og_status plan__expr_all(cql_run *run, const plan__expr *x, size_t 
                                       og_error *err);
 /* OG_EVAL: "X must be ..., is System.Integer". */
 og_status plan__expr_kind(const plan__expr *x, cql_value v, const char *must, og_error *err);
-/* Builds the card of a rule whose conditions hold. *ret_note is not empty when something had to be
- * mended (a summary that was cut). */
-OG_MUSTCHECK og_status plan__card_build(plan__eval *e, const plan__rule *rule, plan_card *ret,
+
+/* A card's parts, until it is known which rules of the run belong together. */
+typedef struct plan__made {
+    const plan__rule *rule;
+    plan_card card;          /* slot, alert_id, indicator, summary, evidence: its own */
+    og_str text, anchor;     /* detail before the table; what is material beside the drafts */
+    plan__json *suggestions; /* objects of the card */
+    og_str *withheld;        /* a line each: what is not offered, and which rule forbids it */
+    size_t withheld_count;
+    const struct plan__made **guests; /* cards that this one takes in */
+    size_t guest_count;
+} plan__made;
+
+/* Makes the parts of the card of a rule whose conditions hold: everything that can fail for other
+ * reasons than memory. *ret_note is not empty when something had to be mended (a summary that was
+ * cut). */
+OG_MUSTCHECK og_status plan__card_build(plan__eval *e, const plan__rule *rule, plan__made *ret,
                                         og_str *ret_note, og_error *err);
+/* The whole card, with its guests'. OG_NOMEM. */
+OG_MUSTCHECK og_status plan__card_finish(plan__eval *e, const plan__made *made, plan_card *ret,
+                                         og_error *err);
+
+/* ---- relation.c: what rules of one run mean for each other ---- */
+
+/* Resolves what the rules say of each other, c->rules being those that are on; circles are
+ * problems. False: no memory. */
+bool plan__relations_resolve(plan__load *l);
+/* A firing rule that is not itself suppressed suppresses. */
+void plan__relations_suppress(const plan_content *c, plan_outcome *outcomes);
+/* Takes away every suggestion whose drafts hold a medicine that a rule which fires, is suppressed
+ * or merged forbids. False: no memory. */
+bool plan__relations_forbid(plan__eval *e, plan__made *made, const plan_outcome *outcomes);
+/* Gives every guest to its host. False: no memory. */
+bool plan__relations_merge(plan__eval *e, plan__made *made, plan_outcome *outcomes);
 
 /* explain.c: why the rule came out as it did, as the JSON of plan_outcome.explain. */
 og_str plan__explain_rule(plan__eval *e, const plan__rule *r, plan_outcome_kind kind);

@@ -82,7 +82,11 @@ static void a_failed_rule_resolves_nothing(void **state)
     static const struct {
         plan_outcome_kind kind;
         size_t changes;
-    } table[] = {{PLAN_FAILED, 0}, {PLAN_GATED, 0}, {PLAN_NOT_FIRED, 1}, {PLAN_SUPPRESSED, 1}};
+    } table[] = {{PLAN_FAILED, 0},
+                 {PLAN_GATED, 0},
+                 {PLAN_NOT_FIRED, 1},
+                 {PLAN_SUPPRESSED, 1},
+                 {PLAN_MERGED, 1}};
     fixture f;
     const plan_change *c;
     (void)state;
