@@ -50,6 +50,7 @@ static const option options[] = {
 #define OPTION_MAP(s, k, f, d, h)         {s, k, OPTION_IS_MAP, AT(f), d, 0, 0, NULL, h},
 #define ENDPOINT_TEXT(k, f, d, h)         {NULL, k, OPTION_IS_TEXT, AT_EP(f), d, 0, 0, NULL, h},
 #define ENDPOINT_INT(k, f, d, lo, hi, h)  {NULL, k, OPTION_IS_INT, AT_EP(f), d, lo, hi, NULL, h},
+#define ENDPOINT_BOOL(k, f, d, h)         {NULL, k, OPTION_IS_BOOL, AT_EP(f), d, 0, 0, NULL, h},
 #define ENDPOINT_CHOICE(k, f, d, c, h)    {NULL, k, OPTION_IS_CHOICE, AT_EP(f), d, 0, 0, c, h},
 #include "daemon/config.def"
 };

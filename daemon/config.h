@@ -31,6 +31,7 @@ typedef struct config_endpoint {
     const char *url, *bearer_token_file, *ca_file, *cert_file, *key_file, *fhir_server, *service;
     int64_t format; /* config_format */
     int64_t connect_timeout_ms, timeout_ms, max_in_flight;
+    bool worklist;
 } config_endpoint;
 
 /* Texts are never NULL; one that is not set is "". */

@@ -219,6 +219,12 @@ static og_status hold(og_arena *a, delivery *d, const char *uuid, og_error *err)
     return OG_OK;
 }
 
+bool delivery_is_over(const delivery_endpoint *ep, const plan_alert *alert)
+{
+    return alert->state == PLAN_ALERT_RESOLVED ||
+           (alert->worklist && !ep->worklist && !ep->is_topic);
+}
+
 static void hold_only(delivery *d, const char (*card)[UUID_TEXT])
 {
     d->held = card;
@@ -245,7 +251,7 @@ og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, 
         return status;
     d.doubtful[0] = '\0';
     d.doubted = false;
-    d.resolved = alert->state == PLAN_ALERT_RESOLVED;
+    d.resolved = delivery_is_over(ep, alert);
     if (d.resolved && d.held_count == 0 && !ep->is_topic) {
         *ret = DELIVERY_DROPPED;
         *ret_row = d;
@@ -349,9 +355,9 @@ static og_status park(store_txn *t, og_arena *a, delivery *d, const char *reason
     return put_row(t, a, d, err);
 }
 
-bool delivery_says(const delivery *d, const plan_alert *alert)
+bool delivery_says(const delivery *d, const delivery_endpoint *ep, const plan_alert *alert)
 {
-    return d->revision == alert->revision && d->resolved == (alert->state == PLAN_ALERT_RESOLVED);
+    return d->revision == alert->revision && d->resolved == delivery_is_over(ep, alert);
 }
 
 /* The row and its alert. OG_NOTFOUND: nothing is to be sent. */
@@ -365,7 +371,7 @@ static og_status due_row(store_txn *t, og_arena *a, const delivery_endpoint *ep,
         status = OG_NOTFOUND;
     if (status == OG_OK)
         status = store_alert(t, a, patient, alert_id, alert, err);
-    if (status != OG_OK || delivery_says(d, alert))
+    if (status != OG_OK || delivery_says(d, ep, alert))
         return status;
     status = delivery_want(t, a, ep, patient, alert, d->cause_ms, &wanted, d, &was, err);
     return status == OG_OK && wanted == DELIVERY_DROPPED ? OG_NOTFOUND : status;

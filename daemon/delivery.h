@@ -23,6 +23,7 @@ typedef struct delivery_endpoint {
     const char *name;
     bool is_topic;                     /* the alerts topic */
     const char *fhir_server, *service; /* may be "" */
+    bool worklist;                     /* takes alerts for a worklist too */
 } delivery_endpoint;
 
 typedef enum delivery_state {
@@ -61,8 +62,10 @@ OG_MUSTCHECK og_status delivery_each(store_txn *t, og_arena *a, delivery_visit *
 OG_MUSTCHECK og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patient,
                                     const char *alert_id, delivery *ret, og_error *err);
 
+/* True when there is no card of this alert for the endpoint: it is resolved, or for a worklist. */
+bool delivery_is_over(const delivery_endpoint *ep, const plan_alert *alert);
 /* True when the row is about this state of its alert. */
-bool delivery_says(const delivery *d, const plan_alert *alert);
+bool delivery_says(const delivery *d, const delivery_endpoint *ep, const plan_alert *alert);
 
 typedef enum delivery_wanted {
     DELIVERY_SEND,    /* *ret_row is pending */

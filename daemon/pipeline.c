@@ -263,7 +263,7 @@ static og_status tell_endpoint(run *r, size_t endpoint, og_str patient, const pl
         delivery_get(r->txn, r->b->scratch, og_str_of(ep->name), patient, alert->id, &d, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
-    bool told = status == OG_OK ? delivery_says(&d, alert) : alert->state == PLAN_ALERT_RESOLVED;
+    bool told = status == OG_OK ? delivery_says(&d, ep, alert) : delivery_is_over(ep, alert);
     return told ? OG_OK : want_at(r, endpoint, patient, alert, 0, err);
 }
 
@@ -351,14 +351,15 @@ static og_status evaluate_touched(run *r, og_error *err)
 /* ---- new content, new endpoints ---- */
 
 /* What all patients were evaluated with, and who was told: the content's digest and the endpoints'
- * names. */
+ * names, with what they take. */
 static og_str sweep_mark(const run *r)
 {
     const pipeline_setup *setup = r->b->setup;
     og_str mark = og_str_of(plan_content_digest(r->b->content));
     for (size_t i = 0; i < setup->endpoint_count && mark.p != NULL; i++)
         mark =
-            og_arena_printf(r->b->results, "%.*s %s", OG_STR_ARG(mark), setup->endpoints[i].name);
+            og_arena_printf(r->b->results, "%.*s %s%s", OG_STR_ARG(mark), setup->endpoints[i].name,
+                            setup->endpoints[i].worklist ? "+worklist" : "");
     return mark;
 }
 

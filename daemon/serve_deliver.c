@@ -227,7 +227,7 @@ static og_status open_hook(serve *s, size_t i, og_error *err)
                              .tls = {.ca_file = c->ca_file[0] != '\0' ? c->ca_file : NULL,
                                      .cert_file = c->cert_file[0] != '\0' ? c->cert_file : NULL,
                                      .key_file = c->key_file[0] != '\0' ? c->key_file : NULL}};
-    s->endpoints[i] = (delivery_endpoint){c->name, false, c->fhir_server, c->service};
+    s->endpoints[i] = (delivery_endpoint){c->name, false, c->fhir_server, c->service, c->worklist};
     return ehr_webhook_new(s->client, &o, &s->hooks[i], err);
 }
 
@@ -248,7 +248,7 @@ og_status serve__open_outbox(serve *s, og_error *err)
     }
     if (status != OG_OK)
         return status;
-    s->endpoints[c->endpoint_count] = (delivery_endpoint){"@alerts", true, "", ""};
+    s->endpoints[c->endpoint_count] = (delivery_endpoint){"@alerts", true, "", "", true};
     queues[c->endpoint_count] = (outbox_endpoint){"@alerts", 256};
     outbox_options o = {.endpoints = queues,
                         .endpoint_count = s->endpoint_count,

@@ -33,6 +33,7 @@ static plan_alert alert_of(og_arena *a, const plan_content *c, const plan_card *
                         .revision = stored != NULL ? stored->revision + 1 : 1,
                         .material = card->material,
                         .indicator = card->indicator,
+                        .worklist = card->worklist,
                         .opened_ms = now_ms,
                         .changed_ms = now_ms};
     memcpy(alert.id, card->alert_id, sizeof alert.id);
@@ -147,6 +148,8 @@ og_str plan_alert_write(og_arena *a, const plan_alert *alert)
                 plan__indicator_name(alert->indicator), (long long)alert->opened_ms,
                 (long long)alert->changed_ms, (long long)alert->resolved_ms, alert->card_uuid);
     og_buf_add_json(&b, alert->digest);
+    if (alert->worklist)
+        og_buf_addz(&b, ",\"channel\":\"worklist\"");
     og_buf_addz(&b, ",\"card\":");
     og_buf_adds(&b, alert->card);
     og_buf_addc(&b, '}');
@@ -265,6 +268,7 @@ og_status plan_alert_read(og_arena *a, og_str text, plan_alert *ret, og_error *e
         return misread(err, "material");
     if (!read_indicator(fhir_get(o, "indicator"), &x.indicator))
         return misread(err, "indicator");
+    x.worklist = fhir_is(fhir_get(o, "channel"), "worklist");
     if (!read_integer(fhir_get(o, "opened"), &x.opened_ms))
         return misread(err, "opened");
     if (!read_integer(fhir_get(o, "changed"), &x.changed_ms))

@@ -109,6 +109,9 @@ static og_status make_indicator(plan__eval *e, const plan__rule *r, plan_indicat
         og_fail(err, OG_EVAL, "'%.*s' is none of info, warning, critical", OG_STR_ARG(s));
         return OG_EVAL;
     }
+    if (r->worklist && *ret != PLAN_INFO)
+        return og_fail(err, OG_EVAL, "a rule for a worklist is info, this is %s",
+                       plan__indicator_name(*ret));
     return OG_OK;
 }
 
@@ -445,6 +448,8 @@ static plan__json *alert_json(og_arena *a, const plan__made *m)
     plan__json_set_string(a, alert, "rule", m->rule->id);
     plan__json_set_string(a, alert, "slot", m->card.slot);
     set_definition(a, m->rule, alert);
+    if (m->rule->worklist)
+        plan__json_set_string(a, alert, "channel", OG_STR("worklist"));
     for (size_t i = 0; i < m->guest_count; i++) {
         plan__json *guest = plan__json_object(a);
         plan__json_set_string(a, guest, "rule", m->guests[i]->rule->id);
@@ -505,7 +510,9 @@ static og_status make_anchor(plan__eval *e, const plan__rule *r, const plan_card
 og_status plan__card_build(plan__eval *e, const plan__rule *r, plan__made *ret, og_str *ret_note,
                            og_error *err)
 {
-    plan__made m = {.rule = r, .card.rule = r->id, .suggestions = plan__json_array(e->arena)};
+    plan__made m = {.rule = r,
+                    .card = {.rule = r->id, .worklist = r->worklist},
+                    .suggestions = plan__json_array(e->arena)};
     plan_card *card = &m.card;
     og_str note = {0};
     og_status s;
@@ -590,13 +597,15 @@ static plan__json *join_suggestions(og_arena *a, const plan__made *m, bool *ret_
     return list;
 }
 
-/* What makes the card a new one: indicator, what each rule on it calls material, suggestions. */
+/* What makes the card a new one: channel, indicator, what each rule on it calls material,
+ * suggestions. */
 static uint64_t material_of(og_arena *a, const plan__made *m, plan_indicator indicator,
                             const plan__json *suggestions)
 {
     og_str drafts = plan__json_text(a, suggestions);
-    og_str all = og_arena_printf(a, "%s\n%.*s\n%.*s", plan__indicator_name(indicator),
-                                 OG_STR_ARG(m->anchor), OG_STR_ARG(drafts));
+    og_str all =
+        og_arena_printf(a, "%s%s\n%.*s\n%.*s", m->rule->worklist ? "worklist " : "",
+                        plan__indicator_name(indicator), OG_STR_ARG(m->anchor), OG_STR_ARG(drafts));
 
     for (size_t i = 0; i < m->guest_count; i++)
         all = og_arena_printf(a, "%.*s\n%.*s %.*s", OG_STR_ARG(all),

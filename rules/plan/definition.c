@@ -6,10 +6,12 @@
  * each at its place. */
 #include "rules/plan/plan_private.h"
 
-#define E_BASE      "https://osteoguard.org/fhir/StructureDefinition/"
-#define RULE_SYSTEM "https://osteoguard.org/rule"
-#define TRANSLATION "http://hl7.org/fhir/StructureDefinition/translation"
-#define MAX_LABEL   200
+#define E_BASE         "https://osteoguard.org/fhir/StructureDefinition/"
+#define RULE_SYSTEM    "https://osteoguard.org/rule"
+#define TRANSLATION    "http://hl7.org/fhir/StructureDefinition/translation"
+#define CHANNEL_SYSTEM "https://osteoguard.org/fhir/CodeSystem/channel"
+#define CONTEXT_SYSTEM "http://terminology.hl7.org/CodeSystem/usage-context-type"
+#define MAX_LABEL      200
 
 typedef struct reader {
     plan__load *l;
@@ -498,6 +500,30 @@ static void read_priority(reader *r, fhir_elem action)
         r->rule->indicator = PLAN_CRITICAL;
     else
         problem(r, e, "priority must be routine, urgent, asap or stat");
+    if (r->rule->worklist && r->rule->indicator != PLAN_INFO)
+        problem(r, e, "a rule for a worklist has the priority routine");
+}
+
+/* useContext of the kind workflow with a channel of ours; every other one only describes. */
+static void read_channel(reader *r)
+{
+    fhir_elem list = fhir_get(r->root, "useContext");
+
+    for (fhir_elem u = fhir_each_first(list); fhir_exists(u); u = fhir_each_next(list, u)) {
+        fhir_elem kind = fhir_get(u, "code");
+        fhir_elem codings = fhir_path(u, "valueCodeableConcept.coding");
+        if (!fhir_is(fhir_get(kind, "system"), CONTEXT_SYSTEM) ||
+            !fhir_is(fhir_get(kind, "code"), "workflow"))
+            continue;
+        for (fhir_elem c = fhir_each_first(codings); fhir_exists(c);
+             c = fhir_each_next(codings, c)) {
+            if (!fhir_is(fhir_get(c, "system"), CHANNEL_SYSTEM))
+                continue;
+            if (!fhir_is(fhir_get(c, "code"), "worklist"))
+                problem(r, c, "the channel of a rule is worklist, or it has none");
+            r->rule->worklist = true;
+        }
+    }
 }
 
 static og_str without_prefix(og_str path, og_str prefix)
@@ -874,6 +900,7 @@ bool plan__definition_read(plan__load *l, const plan__source *file, plan__rule *
     read_libraries(&r);
     read_related(&r);
     read_extensions(&r);
+    read_channel(&r);
     read_action(&r);
     ret->all = r.all;
     ret->all_count = r.all_count;

@@ -76,6 +76,7 @@ typedef struct plan_card {
     const plan_evidence *evidence;
     size_t evidence_count;
     og_str json;       /* the CDS Hooks card without uuid, one line, RFC 8259 */
+    bool worklist;     /* for a worklist: it interrupts nobody (its indicator is info) */
     uint64_t material; /* hash of what is material: indicator, suggestions, and the rule's
                         * `material` expression or else the summary (STREAM 3.5) */
 } plan_card;
@@ -135,6 +136,7 @@ typedef struct plan_alert {
     uint32_t revision; /* from 1, rises only when something material changes or it re-opens */
     uint64_t material;
     plan_indicator indicator;
+    bool worklist; /* for a worklist, never an interrupting card */
     int64_t opened_ms, changed_ms, resolved_ms;
     char card_uuid[37]; /* UUIDv5 of alert id and revision */
     og_str card;        /* the CDS Hooks card with its uuid, one line */

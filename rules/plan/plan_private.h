@@ -123,6 +123,7 @@ typedef struct plan__rule {
     size_t forbid_count;
     bool on_data, on_clock, on_hook; /* triggers */
     bool off;                        /* retired or disabled */
+    bool worklist;                   /* its alerts interrupt nobody */
     const plan__expr *conditions;
     size_t condition_count;
     og_str summary, detail;

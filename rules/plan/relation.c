@@ -57,6 +57,19 @@ static const uint32_t *order_by(plan__load *l, const uint32_t *const *lists, con
     return order;
 }
 
+/* What interrupts must not end in a worklist. */
+static void check_channels(plan__load *l, const plan__rule *r)
+{
+    for (size_t k = 0; !r->worklist && k < r->merge_into.count; k++) {
+        const plan__mention *m = &r->merge_into.at[k];
+        const plan__rule *host = plan__rule_find(l->content->rules, l->content->rule_count, m->id);
+        if (host != NULL && host->worklist)
+            plan__problem(l, r->file, (og_str){r->doc->text, r->doc->size}, m->at,
+                          "rule %.*s is for a worklist, this one interrupts: it cannot merge there",
+                          OG_STR_ARG(m->id));
+    }
+}
+
 bool plan__relations_resolve(plan__load *l)
 {
     plan_content *c = l->content;
@@ -66,6 +79,7 @@ bool plan__relations_resolve(plan__load *l)
     if (suppressed == NULL || hosts == NULL)
         return false;
     for (size_t i = 0; i < c->rule_count; i++) {
+        check_channels(l, &c->rules[i]);
         suppressed[i] = numbers_of(c, &c->rules[i].suppresses);
         hosts[i] = numbers_of(c, &c->rules[i].merge_into);
         if (suppressed[i] == NULL || hosts[i] == NULL)

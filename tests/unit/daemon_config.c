@@ -90,7 +90,7 @@ static void values_are_read(void **state)
                      "clock: {start: \"2026-02-28T23:59:40+01:00\", speed: 2.5}\n"
                      "endpoints:\n"
                      "  one: {url: \"http://a/x\", timeout_ms: 7, fhir_server: \"https://f\"}\n"
-                     "  two: {url: \"https://b/y\", max_in_flight: 1}\n",
+                     "  two: {url: \"https://b/y\", max_in_flight: 1, worklist: true}\n",
                      NULL);
     assert_string_equal(c->tenant, "42");
     assert_int_equal(c->source_epoch, 3);
@@ -111,6 +111,8 @@ static void values_are_read(void **state)
     assert_string_equal(c->endpoints[0].name, "one");
     assert_int_equal(c->endpoints[0].timeout_ms, 7);
     assert_int_equal(c->endpoints[0].max_in_flight, 8);
+    assert_false(c->endpoints[0].worklist);
+    assert_true(c->endpoints[1].worklist);
     assert_string_equal(c->endpoints[1].url, "https://b/y");
     assert_int_equal(c->endpoints[1].timeout_ms, 30000);
     config_free(c);

@@ -146,7 +146,7 @@ static plan_alert an_alert(og_str card)
     return alert;
 }
 
-static const delivery_endpoint ehr = {"ehr", false, "", ""};
+static const delivery_endpoint ehr = {"ehr", false, "", "", false};
 
 static void a_message_too_large_is_parked(void **state)
 {
@@ -214,12 +214,66 @@ static void an_old_row_says_what_is_true_now(void **state)
     rows_end(&r);
 }
 
+/* What the endpoint is to be told of the alert, and whether it says so. */
+static void want(rows *r, const delivery_endpoint *ep, const plan_alert *alert, delivery_wanted how)
+{
+    delivery d;
+    delivery_wanted wanted;
+    delivery_state was;
+    assert_int_equal(delivery_want(r->t, r->a, ep, OG_STR("p"), alert, 0, &wanted, &d, &was, NULL),
+                     OG_OK);
+    assert_int_equal(wanted, how);
+    assert_true(delivery_says(&d, ep, alert) || how == DELIVERY_DROPPED);
+}
+
+static og_str prepare(rows *r, const delivery_endpoint *ep, const plan_alert *alert)
+{
+    delivery d;
+    og_str body = {0}, key;
+    assert_int_equal(delivery_prepare(r->t, r->a, ep, OG_STR("t"), OG_STR("p"), alert->id, &d,
+                                      &body, &key, NULL),
+                     OG_OK);
+    return body;
+}
+
+/* An alert for a worklist goes to who asked for such, and to the alerts topic; one that becomes
+ * such is withdrawn where it is not asked for. */
+static void a_worklist_goes_to_who_asks(void **state)
+{
+    static const delivery_endpoint list = {"list", false, "", "", true};
+    static const delivery_endpoint topic = {"@alerts", true, "", "", false};
+    rows r;
+    (void)state;
+    rows_begin(&r);
+    plan_alert alert = an_alert(OG_STR("{\"summary\":\"x\"}"));
+    alert.worklist = true;
+    assert_int_equal(store_put_alert(r.t, r.a, OG_STR("p"), &alert, NULL), OG_OK);
+    want(&r, &ehr, &alert, DELIVERY_DROPPED);
+    want(&r, &list, &alert, DELIVERY_SEND);
+    want(&r, &topic, &alert, DELIVERY_SEND);
+    assert_true(og_str_starts(prepare(&r, &list, &alert), OG_STR("{\"cards\":[{\"summary\"")));
+    alert.worklist = false;
+    alert.revision = 2;
+    assert_int_equal(store_put_alert(r.t, r.a, OG_STR("p"), &alert, NULL), OG_OK);
+    want(&r, &ehr, &alert, DELIVERY_SEND);
+    prepare(&r, &ehr, &alert);
+    alert.worklist = true;
+    alert.revision = 3;
+    assert_int_equal(store_put_alert(r.t, r.a, OG_STR("p"), &alert, NULL), OG_OK);
+    want(&r, &ehr, &alert, DELIVERY_SEND);
+    og_str body = prepare(&r, &ehr, &alert);
+    assert_true(og_str_starts(body, OG_STR("{\"cards\":[],")));
+    assert_non_null(memmem(body.p, body.n, "retracts", 8));
+    rows_end(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_endpoint_hears_what_it_missed),
         cmocka_unit_test(a_message_too_large_is_parked),
         cmocka_unit_test(an_old_row_says_what_is_true_now),
+        cmocka_unit_test(a_worklist_goes_to_who_asks),
     };
     return cmocka_run_group_tests_name("daemon/endpoints", tests, NULL, NULL);
 }

@@ -339,8 +339,9 @@ static inline world *world_new(void)
     world_open_stores(w);
     gather_options go = world_gather_options(w);
     w->gather = gather_new(&go, w->content, w->locator);
-    w->endpoints[0] = (delivery_endpoint){"ehr", false, "https://fhir.example.org", "osteoguard"};
-    w->endpoints[1] = (delivery_endpoint){"@alerts", true, "", ""};
+    w->endpoints[0] =
+        (delivery_endpoint){"ehr", false, "https://fhir.example.org", "osteoguard", false};
+    w->endpoints[1] = (delivery_endpoint){"@alerts", true, "", "", true};
     w->setup.tenant = "t";
     w->setup.endpoints = w->endpoints;
     w->setup.endpoint_count = 2;

@@ -151,9 +151,10 @@ static bool same(const plan_alert *a, const plan_alert *b)
     return strcmp(a->id, b->id) == 0 && og_str_eq(a->rule, b->rule) &&
            og_str_eq(a->slot, b->slot) && a->state == b->state && a->revision == b->revision &&
            a->material == b->material && a->indicator == b->indicator &&
-           a->opened_ms == b->opened_ms && a->changed_ms == b->changed_ms &&
-           a->resolved_ms == b->resolved_ms && strcmp(a->card_uuid, b->card_uuid) == 0 &&
-           og_str_eq(a->card, b->card) && og_str_eq(a->digest, b->digest);
+           a->worklist == b->worklist && a->opened_ms == b->opened_ms &&
+           a->changed_ms == b->changed_ms && a->resolved_ms == b->resolved_ms &&
+           strcmp(a->card_uuid, b->card_uuid) == 0 && og_str_eq(a->card, b->card) &&
+           og_str_eq(a->digest, b->digest);
 }
 
 static plan_alert sample(void)
@@ -165,7 +166,8 @@ static plan_alert sample(void)
         .state = PLAN_ALERT_RESOLVED,
         .revision = UINT32_MAX,
         .material = UINT64_MAX,
-        .indicator = PLAN_CRITICAL,
+        .indicator = PLAN_INFO,
+        .worklist = true,
         .opened_ms = -1,
         .changed_ms = 1772352000000,
         .resolved_ms = 9999999999999,
@@ -187,6 +189,8 @@ static void an_alert_survives_writing(void **state)
     assert_true(same(&x, &y));
     assert_true(og_str_eq(text, plan_alert_write(a, &y)));
     x.material = 7;
+    x.indicator = PLAN_CRITICAL;
+    x.worklist = false;
     x.slot = (og_str){0};
     assert_int_equal(plan_alert_read(a, plan_alert_write(a, &x), &y, &err), OG_OK);
     assert_true(same(&x, &y));

@@ -32,13 +32,16 @@
         l) "},{\"name\":\"value\",\"value\":" STR(v) "}]}"
 #define ROWS(list)     "{\"type\":\"List\",\"element\":[" list "]}"
 #define EVIDENCE(name) ",\"extension\":[" OG_EXT("evidence", "\"valueExpression\":" EXPR(name)) "]"
+/* clang-format off */
 #define LIBRARY_T                                                                                  \
     LIBRARY("T", "", "",                                                                           \
-            "," DEF("Yes", YES) "," DEF("No", NO) "," DEF("Fails", FAILS) "," DEF(                 \
-                "Rows",                                                                            \
-                ROWS(TUPLE("Creatinine", "124") "," TUPLE(                                         \
-                    "Weight", "61"))) "," DEF("More Rows",                                         \
-                                              ROWS(TUPLE("Weight", "61") "," TUPLE("Age", "74"))))
+            "," DEF("Yes", YES)                                                                    \
+            "," DEF("No", NO)                                                                      \
+            "," DEF("Fails", FAILS)                                                                \
+            "," DEF("Warning", STR("warning"))                                                     \
+            "," DEF("Rows", ROWS(TUPLE("Creatinine", "124") "," TUPLE("Weight", "61")))            \
+            "," DEF("More Rows", ROWS(TUPLE("Weight", "61") "," TUPLE("Age", "74"))))
+/* clang-format on */
 
 static const char *member(const plan_card *card, const char *path, og_arena *a)
 {
@@ -84,16 +87,17 @@ static void a_guest_stands_on_its_hosts_card(void **state)
                "| Finding | Value | Date | Source |\n| --- | --- | --- | --- |\n"
                "| Creatinine | 124 |  |  |\n| Weight | 61 |  |  |\n| Age | 74 |  |  |");
     assert_int_equal(card->evidence_count, 3);
-    assert_string_equal(
-        member(card, "extension/org.osteoguard.alert/merged", f.arena),
-        "[{\"rule\":\"G\",\"definition\":\"https://example.org/PlanDefinition/G\",\"version\":"
-        "\"7\"}]");
-    assert_string_equal(
-        member(card, "overrideReasons", f.arena),
-        "[{\"system\":\"urn:r\",\"code\":\"a\",\"display\":\"a\"},{\"system\":"
-        "\"urn:r\",\"code\":\"b\",\"display\":\"b\"},{\"system\":\"urn:r\",\"code\":"
-        "\"c\",\"display\":\"c\"}]");
-    /* The guest's zoledronic acid is the host's; only one is recommended of what excludes others.
+    assert_string_equal(member(card, "extension/org.osteoguard.alert/merged", f.arena),
+                        "[{\"rule\":\"G\",\"definition\":\"https://example.org/PlanDefinition/"
+                        "G\",\"version\":"
+                        "\"7\"}]");
+    assert_string_equal(member(card, "overrideReasons", f.arena),
+                        "[{\"system\":\"urn:r\",\"code\":\"a\",\"display\":\"a\"},{\"system\":"
+                        "\"urn:r\",\"code\":\"b\",\"display\":\"b\"},{\"system\":\"urn:r\","
+                        "\"code\":"
+                        "\"c\",\"display\":\"c\"}]");
+    /* The guest's zoledronic acid is the host's; only one is recommended of what
+     * excludes others.
      */
     const char *suggestions = member(card, "suggestions", f.arena);
     assert_non_null(strstr(suggestions, "\"label\":\"Zoledronic acid\""));
@@ -127,7 +131,8 @@ static void what_a_guest_says_is_material(void **state)
     assert_true(one != material_with(RULE("G", "No", HEAD(MERGES("H")), SAYS("one"))));
 }
 
-/* G into H into K; a suppressed or failed rule is no host; a merged one still suppresses. */
+/* G into H into K; a suppressed or failed rule is no host; a merged one still
+ * suppresses. */
 static void the_last_host_has_the_card(void **state)
 {
     fixture f;
@@ -165,7 +170,8 @@ static void a_circle_of_merging_is_refused(void **state)
     fixture_free(&f);
 }
 
-/* C offers three drugs. What forbids them fires, is suppressed, is merged, does not fire, fails. */
+/* C offers three drugs. What forbids them fires, is suppressed, is merged, does not
+ * fire, fails. */
 static void no_card_offers_what_a_rule_forbids(void **state)
 {
     static const struct {
@@ -195,9 +201,9 @@ static void no_card_offers_what_a_rule_forbids(void **state)
                     &f, &o, "elm/T.json", LIBRARY_T, "PlanDefinition-C.json",
                     RULE("C", "Yes", CONTAINED,
                          SAYS("c") OFFERS(OFFER("Zoledronic acid 4 mg", "zol") "," OFFER(
-                             "Denosumab",
-                             "den") ",{\"title\":\"Both\",\"definitionCanonical\":\"#den\","
-                                    "\"action\":[" OFFER("ca", "ca") "]}")),
+                             "Denosumab", "den") ",{\"title\":\"Both\","
+                                                 "\"definitionCanonical\":\"#den\","
+                                                 "\"action\":[" OFFER("ca", "ca") "]}")),
                     "PlanDefinition-F.json", table[i].forbidding, "PlanDefinition-M.json",
                     RULE("M", "Yes", HEAD(SUPPRESSES("M0")), TITLED), "ValueSet-Zol.json",
                     MEDICINES("Zol", "M05BA08"), "ValueSet-Ca.json", MEDICINES("Ca", "A12AA04"),
@@ -234,10 +240,55 @@ static void guests_do_not_offer_it_either(void **state)
                                   "ValueSet-Zol.json", MEDICINES("Zol", "M05BA08"), NULL));
     plan_result r = fixture_evaluate(&f, false);
     assert_str(fixture_card(&r, "H")->detail,
-               "Detail of h.\n\n### g\n\nDetail of g.\n\nNot offered: Zoledronic acid (H: Title of "
+               "Detail of h.\n\n### g\n\nDetail of g.\n\nNot offered: Zoledronic "
+               "acid (H: Title of "
                "H).");
     assert_null(strstr(fixture_card(&r, "H")->json.p, "M05BA08"));
     fixture_free(&f);
+}
+
+#define WORKLIST                                                                                   \
+    ",\"useContext\":[{\"code\":{\"system\":\"http://terminology.hl7.org/CodeSystem/"              \
+    "usage-context-type\",\"code\":\"workflow\"},\"valueCodeableConcept\":{\"coding\":[{"          \
+    "\"system\":\"https://osteoguard.org/fhir/CodeSystem/channel\",\"code\":\"worklist\"}]}}]"
+#define URGENT ",\"priority\":\"urgent\""
+
+static void a_worklist_never_interrupts(void **state)
+{
+    static const char *const refused[][2] = {
+        {RULE("W", "Yes", WORKLIST, TITLED URGENT), "a rule for a worklist has the priority"},
+        {RULE("I", "Yes", HEAD(MERGES("W0")), TITLED), "rule W0 is for a worklist, this one"},
+    };
+    fixture f;
+    (void)state;
+    fixture_good(
+        &f,
+        fixture_load(&f, NULL, "elm/T.json", LIBRARY_T, "PlanDefinition-W.json",
+                     RULE("W", "Yes", WORKLIST, TITLED), "PlanDefinition-I.json",
+                     RULE("I", "Yes", "", TITLED), "PlanDefinition-V.json",
+                     RULE("V", "Yes", WORKLIST HEAD(MERGES("I")), TITLED), "PlanDefinition-X.json",
+                     RULE("X", "Yes", WORKLIST,
+                          TITLED ",\"dynamicValue\":[{\"path\":\"priority\",\"expression\":" EXPR(
+                              "Warning") "}]"),
+                     NULL));
+    plan_result r = fixture_evaluate(&f, false);
+    assert_true(fixture_card(&r, "W")->worklist);
+    assert_false(fixture_card(&r, "I")->worklist);
+    assert_str(fixture_outcome(&r, "V")->by, "I");
+    assert_contains(fixture_card(&r, "W")->json, "\"version\":\"7\",\"channel\":\"worklist\"");
+    assert_null(strstr(fixture_card(&r, "I")->json.p, "channel"));
+    assert_int_equal(fixture_outcome(&r, "X")->kind, PLAN_FAILED);
+    assert_string_equal(fixture_outcome(&r, "X")->error.text,
+                        "a rule for a worklist is info, this is warning");
+    fixture_free(&f);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        assert_int_not_equal(
+            fixture_load(&f, NULL, "elm/T.json", LIBRARY_T, "PlanDefinition-1.json", refused[i][0],
+                         "PlanDefinition-W0.json", RULE("W0", "Yes", WORKLIST, TITLED), NULL),
+            OG_OK);
+        assert_non_null(strstr(f.problems, refused[i][1]));
+        fixture_free(&f);
+    }
 }
 
 int main(void)
@@ -249,6 +300,7 @@ int main(void)
         cmocka_unit_test(a_circle_of_merging_is_refused),
         cmocka_unit_test(no_card_offers_what_a_rule_forbids),
         cmocka_unit_test(guests_do_not_offer_it_either),
+        cmocka_unit_test(a_worklist_never_interrupts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
