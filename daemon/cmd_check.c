@@ -57,7 +57,7 @@ static void problem(tally *t, const char *where, const char *text)
 
 static void check_content(const config *c, tally *t)
 {
-    og_report report = {.fn = print_problem, .ctx = t};
+    og_report report = {.fn = print_problem, .ctx = t}, warnings = content_dir_warnings();
     plan_content *content = NULL;
     plan_setting *settings =
         og_arena_zalloc(c->arena, c->content_parameters.count + 1, sizeof *settings);
@@ -72,7 +72,8 @@ static void check_content(const config *c, tally *t)
                             .setting_count = c->content_parameters.count,
                             .disabled = c->content_disabled.at,
                             .disabled_count = c->content_disabled.count,
-                            .language = c->language};
+                            .language = c->language,
+                            .warnings = &warnings};
     unsigned before = t->problems;
     if (content_dir_load(c->content_dir, &options, &content, &report) != OG_OK) {
         if (t->problems == before)

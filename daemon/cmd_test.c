@@ -774,7 +774,7 @@ static int read_options(tests *t, int argc, char **argv)
 int cmd_test(int argc, char **argv)
 {
     tests t = {0};
-    og_report problems = content_dir_stderr();
+    og_report problems = content_dir_stderr(), warnings = content_dir_warnings();
     int status = read_options(&t, argc, argv);
 
     if (status >= 0)
@@ -784,7 +784,9 @@ int cmd_test(int argc, char **argv)
     if (t.names == NULL)
         return misuse("out of memory%s", "");
     og_table_init(&t.ids, t.names);
-    if (content_dir_load(t.content_dir, NULL, &t.content, &problems) != OG_OK || !run_folder(&t))
+    plan_options options = {.warnings = &warnings};
+    if (content_dir_load(t.content_dir, &options, &t.content, &problems) != OG_OK ||
+        !run_folder(&t))
         goto out;
     if (t.only != NULL && t.matched == 0 && t.failed == 0) {
         status = misuse("there is no case %s", t.only);

@@ -15,7 +15,7 @@ typedef struct reading {
     og_arena *arena;
     plan_file *files;
     size_t count, cap;
-    og_report *report;
+    og_report *report, *warnings;
     og_status status;
 } reading;
 
@@ -98,9 +98,8 @@ static void read_folder(reading *r, const char *sub)
 }
 
 /* The rules name files as the folder does; people want to click on the whole path. */
-static void with_dir(void *ctx, const og_error *from)
+static og_error with_dir(const reading *r, const og_error *from)
 {
-    reading *r = ctx;
     og_error err = *from;
 
     if (from->origin[0] != '\0') {
@@ -110,15 +109,33 @@ static void with_dir(void *ctx, const og_error *from)
     } else {
         snprintf(err.origin, sizeof err.origin, "%s", r->dir);
     }
+    return err;
+}
+
+static void relay_problem(void *ctx, const og_error *from)
+{
+    reading *r = ctx;
+    og_error err = with_dir(r, from);
     report_error(r, &err);
+}
+
+static void relay_warning(void *ctx, const og_error *from)
+{
+    const reading *r = ctx;
+    og_error err = with_dir(r, from);
+    og_report_add(r->warnings, &err);
 }
 
 og_status content_dir_load(const char *dir, const plan_options *options, plan_content **ret,
                            og_report *report)
 {
     reading r = {.dir = dir, .report = report};
-    og_report relayed = {.fn = with_dir, .ctx = &r};
+    og_report relayed = {.fn = relay_problem, .ctx = &r};
+    og_report warnings = {.fn = relay_warning, .ctx = &r};
+    plan_options mine = options != NULL ? *options : (plan_options){0};
 
+    r.warnings = mine.warnings;
+    mine.warnings = &warnings;
     r.arena = og_arena_new(MAX_TOTAL_BYTES);
     if (r.arena == NULL)
         return OG_NOMEM;
@@ -126,7 +143,7 @@ og_status content_dir_load(const char *dir, const plan_options *options, plan_co
     if (r.status == OG_OK)
         read_folder(&r, "elm");
     if (r.status == OG_OK) {
-        og_status s = plan_content_load(r.files, r.count, options, ret, &relayed);
+        og_status s = plan_content_load(r.files, r.count, &mine, ret, &relayed);
         r.status = r.status != OG_OK ? r.status : s;
     }
     og_arena_free(r.arena);
@@ -139,6 +156,17 @@ static void print(void *ctx, const og_error *err)
     (void)ctx;
     og_error_format(err, line, sizeof line);
     fprintf(stderr, "%s\n", line);
+}
+
+static void print_warning(void *ctx, const og_error *err)
+{
+    (void)ctx;
+    fprintf(stderr, "%s:%u:%u: warning: %s\n", err->origin, err->line, err->column, err->text);
+}
+
+og_report content_dir_warnings(void)
+{
+    return (og_report){.fn = print_warning};
 }
 
 og_report content_dir_stderr(void)

@@ -6,12 +6,13 @@
 
 /* Reads what belongs to the knowledge (files ending in .json or .cql in dir, .json in its folder
  * elm) in byte order of the names and loads it. Problems go to report with dir before the file's
- * name. On any of them *ret is untouched: the caller keeps the content that it has. OG_NOTFOUND
- * when there is no such folder. Caller owns *ret. */
+ * name, and so do warnings to options->warnings. On any problem *ret is untouched: the caller keeps
+ * the content that it has. OG_NOTFOUND when there is no such folder. Caller owns *ret. */
 OG_MUSTCHECK og_status content_dir_load(const char *dir, const plan_options *options,
                                         plan_content **ret, og_report *report);
 
-/* A report that prints each problem as a line on stderr, for commands. */
+/* Reports that print each problem, or each warning, as a line on stderr, for commands. */
 og_report content_dir_stderr(void);
+og_report content_dir_warnings(void);
 
 #endif

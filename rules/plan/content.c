@@ -154,6 +154,7 @@ static void relay(void *ctx, const og_error *from)
 typedef enum source_kind {
     SOURCE_NONE, /* not ours: README, cases, scripts */
     SOURCE_PLAN,
+    SOURCE_ACTIVITY,
     SOURCE_TERMS,
     SOURCE_ELM,
     SOURCE_LIBRARY, /* FHIR Library that carries ELM */
@@ -166,6 +167,7 @@ static const struct {
     source_kind kind;
 } source_kinds[] = {
     {"PlanDefinition-", "PlanDefinition", SOURCE_PLAN},
+    {"ActivityDefinition-", "ActivityDefinition", SOURCE_ACTIVITY},
     {"ValueSet-", "ValueSet", SOURCE_TERMS},
     {"ConceptMap-", "ConceptMap", SOURCE_TERMS},
     {"CodeSystem-", "CodeSystem", SOURCE_TERMS},
@@ -199,10 +201,10 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const plan__source *)a)->name, ((const plan__source *)b)->name);
 }
 
-/* Rules borrow their texts from their file; the other files are forgotten after loading. */
+/* Rules borrow their texts from their files; the others are forgotten after loading. */
 static og_arena *arena_for(plan__load *l, source_kind kind)
 {
-    return kind == SOURCE_PLAN ? l->content->arena : l->scratch;
+    return kind == SOURCE_PLAN || kind == SOURCE_ACTIVITY ? l->content->arena : l->scratch;
 }
 
 /* Takes the files that are ours, in byte order of their names. */
@@ -240,8 +242,8 @@ static void decode_one(plan__load *l, plan__source *s)
         return;
     if (kind == SOURCE_UNKNOWN) {
         plan__problem(l, s->name, (og_str){0}, -1,
-                      "a content folder holds PlanDefinition-, ValueSet-, ConceptMap-, CodeSystem- "
-                      "and Library-*.json");
+                      "a content folder holds PlanDefinition-, ActivityDefinition-, ValueSet-, "
+                      "ConceptMap-, CodeSystem- and Library-*.json");
         return;
     }
     og_error_init(&err);
@@ -431,6 +433,61 @@ static void disable_rules(plan__load *l, plan__rule *rules, size_t count)
     }
 }
 
+/* ---- ActivityDefinitions that several rules share ---- */
+
+static bool is_activity(const plan__source *s)
+{
+    const char *type;
+    return s->decoded && kind_of(s->name, &type) == SOURCE_ACTIVITY;
+}
+
+plan__source *plan__activity_find(const plan__load *l, og_str canonical)
+{
+    ptrdiff_t bar = og_str_find(canonical, '|');
+    og_str url = {canonical.p, bar < 0 ? canonical.n : (size_t)bar};
+    og_str version = bar < 0 ? (og_str){0} : og_str_from(canonical, (size_t)bar + 1);
+
+    for (size_t i = 0; i < l->source_count; i++) {
+        plan__source *s = &l->sources[i];
+        if (is_activity(s) && fhir_is_str(fhir_get(fhir_root(&s->doc), "url"), url) &&
+            (version.n == 0 || fhir_is_str(fhir_get(fhir_root(&s->doc), "version"), version)))
+            return s;
+    }
+    return NULL;
+}
+
+static void check_activities(plan__load *l)
+{
+    for (size_t i = 0; i < l->source_count; i++) {
+        plan__source *s = &l->sources[i];
+        if (!is_activity(s))
+            continue;
+        unsigned before = l->count;
+        fhir_elem root = fhir_root(&s->doc), url = fhir_get(root, "url");
+        plan__check_elements(l, s->name, root);
+        const plan__source *first = plan__activity_find(l, fhir_string(l->scratch, url));
+        if (!fhir_exists(url))
+            plan__problem_at(l, s->name, root, "an ActivityDefinition needs a url: its name");
+        else if (first != s && first != NULL)
+            plan__problem_at(l, s->name, url, "%s has this url too", first->name);
+        s->faulty = l->count != before;
+    }
+}
+
+static void warn_of_unused(plan__load *l)
+{
+    for (size_t i = 0; i < l->source_count && l->options != NULL; i++) {
+        og_error err;
+        if (!is_activity(&l->sources[i]) || l->sources[i].used)
+            continue;
+        og_error_init(&err);
+        og_fail(&err, OG_INVALID, "no rule names this ActivityDefinition");
+        og_error_origin(&err, l->sources[i].name);
+        og_error_at(&err, 1, 1);
+        og_report_add(l->options->warnings, &err);
+    }
+}
+
 static bool load_rules(plan__load *l)
 {
     plan_content *c = l->content;
@@ -440,6 +497,7 @@ static bool load_rules(plan__load *l)
 
     if (rules == NULL)
         return false;
+    check_activities(l);
     for (size_t i = 0; i < l->source_count; i++) {
         const plan__source *s = &l->sources[i];
         if (!s->decoded || kind_of(s->name, &type) != SOURCE_PLAN)
@@ -447,6 +505,7 @@ static bool load_rules(plan__load *l)
         plan__check_elements(l, s->name, fhir_root(&s->doc));
         plan__definition_read(l, s, &rules[count++]);
     }
+    warn_of_unused(l);
     qsort(rules, count, sizeof *rules, by_id);
     check_rules(l, rules, count);
     disable_rules(l, rules, count);

@@ -708,45 +708,90 @@ static void read_dynamic(reader *r, fhir_elem e, plan__suggestion *suggestion, p
     }
 }
 
+/* file is where the ActivityDefinition stands. */
 static void read_dynamics(reader *r, fhir_elem action, fhir_elem activity,
-                          plan__suggestion *suggestion, plan__draft *d)
+                          plan__suggestion *suggestion, plan__draft *d, const plan__source *file)
 {
+    const plan__source *rule_file = r->file;
+
     fhir_elem of_activity = fhir_get(activity, "dynamicValue");
     fhir_elem of_action = fhir_get(action, "dynamicValue");
     plan__dynamic *list = list_of(r, each_count(of_activity) + each_count(of_action), sizeof *list);
 
     if (list == NULL)
         return;
+    r->file = file;
     for (fhir_elem e = fhir_each_first(of_activity); fhir_exists(e);
          e = fhir_each_next(of_activity, e))
         read_dynamic(r, e, NULL, d, list);
+    r->file = rule_file;
     for (fhir_elem e = fhir_each_first(of_action); fhir_exists(e); e = fhir_each_next(of_action, e))
         read_dynamic(r, e, suggestion, d, list);
     if (d != NULL)
         d->dynamics = list;
 }
 
+/* The ActivityDefinition that a canonical names: contained (`#id`) or in a file of its own.
+ * *ret_file is where it stands. */
+static fhir_elem activity_of(reader *r, fhir_elem canonical, const plan__source **ret_file)
+{
+    og_str name = fhir_string(r->a, canonical);
+    fhir_elem activity = FHIR_ABSENT;
+
+    *ret_file = r->file;
+    if (name.n > 1 && name.p[0] == '#') {
+        activity = contained_of(r, og_str_from(name, 1));
+        if (!fhir_exists(activity))
+            problem(r, canonical, "'%.*s' is not a contained resource", OG_STR_ARG(name));
+        else if (!fhir_is(fhir_get(activity, "resourceType"), "ActivityDefinition"))
+            problem(r, canonical, "'%.*s' is not an ActivityDefinition", OG_STR_ARG(name));
+        else
+            return activity;
+        return FHIR_ABSENT;
+    }
+    plan__source *s = plan__activity_find(r->l, name);
+    if (s == NULL) {
+        problem(r, canonical, "there is no ActivityDefinition '%.*s'", OG_STR_ARG(name));
+        return FHIR_ABSENT;
+    }
+    s->used = true;
+    *ret_file = s;
+    return fhir_root(&s->doc);
+}
+
+/* Problems of a shared definition are told once, and in its own file. */
+static void read_shared_activity(reader *r, fhir_elem activity, plan__source *file, plan__draft *d)
+{
+    const plan__source *rule_file = r->file;
+    unsigned before = r->l->count;
+
+    if (file->faulty)
+        return;
+    r->file = file;
+    read_activity(r, activity, d);
+    r->file = rule_file;
+    file->faulty = r->l->count != before;
+}
+
 /* The definition of one sub-action. False when it has none. */
 static bool read_draft(reader *r, fhir_elem action, plan__suggestion *suggestion, plan__draft *d)
 {
     fhir_elem canonical = fhir_get(action, "definitionCanonical"), activity = FHIR_ABSENT;
-    og_str id = fhir_string(r->a, canonical);
+    const plan__source *file = r->file;
 
     if (fhir_exists(fhir_get(action, "definitionUri")))
-        problem(r, action, "definitionUri is not supported: name a contained ActivityDefinition");
+        problem(r, action, "definitionUri is not supported: name an ActivityDefinition");
     if (!fhir_exists(canonical)) {
-        read_dynamics(r, action, activity, suggestion, NULL);
+        read_dynamics(r, action, activity, suggestion, NULL, r->file);
         return false;
     }
-    if (id.n > 1 && id.p[0] == '#')
-        activity = contained_of(r, og_str_from(id, 1));
-    if (!fhir_exists(activity))
-        problem(r, canonical, "'%.*s' is not a contained resource", OG_STR_ARG(id));
-    else if (!fhir_is(fhir_get(activity, "resourceType"), "ActivityDefinition"))
-        problem(r, canonical, "'%.*s' is not an ActivityDefinition", OG_STR_ARG(id));
-    else
+    activity = activity_of(r, canonical, &file);
+    if (fhir_exists(activity) && file == r->file)
         read_activity(r, activity, d);
-    read_dynamics(r, action, activity, suggestion, d->type != 0 ? d : NULL);
+    else if (fhir_exists(activity))
+        read_shared_activity(r, activity, plan__activity_find(r->l, fhir_string(r->a, canonical)),
+                             d);
+    read_dynamics(r, action, activity, suggestion, d->type != 0 ? d : NULL, file);
     if (d->type != 0 && d->description.n == 0)
         d->description = text_at(r, action, "description");
     if (d->type != 0 && d->description.n == 0)

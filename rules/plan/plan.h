@@ -27,6 +27,8 @@ typedef struct plan_options {
     const char *const *disabled; /* rule ids that are switched off */
     size_t disabled_count;
     const char *language; /* "en" (default), "de": FHIR translation extensions choose */
+    og_report
+        *warnings; /* what is odd and does no harm (a definition that no rule names); or NULL */
 } plan_options;
 
 /* Loads and checks everything; every problem goes to report with file, line and column where it has

@@ -177,6 +177,7 @@ typedef struct plan__source { /* a JSON file of the folder, while it is being lo
     og_str text;
     fhir_doc doc;
     bool decoded;
+    bool used, faulty; /* an ActivityDefinition: a rule names it; its problems have been told */
 } plan__source;
 
 /* What loading carries around. */
@@ -212,6 +213,9 @@ void plan__check_elements(plan__load *l, const char *file, fhir_elem resource);
 /* Reports every code of a value set that stands also in one that its extension disjoint-with names.
  * Needs linked terminology. */
 void plan__check_disjoint(plan__load *l, const char *file, fhir_elem value_set);
+
+/* The ActivityDefinition file with this canonical (url, or url|version); NULL: none. */
+plan__source *plan__activity_find(const plan__load *l, og_str canonical);
 
 /* Reads one PlanDefinition; all its problems are reported. False when it has any. */
 bool plan__definition_read(plan__load *l, const plan__source *file, plan__rule *ret);

@@ -490,6 +490,83 @@ static void paths_find_their_place(void **state)
     og_arena_free(a);
 }
 
+#define ACTIVITY(members)                                                                          \
+    "{\n\"resourceType\":\"ActivityDefinition\",\"status\":\"active\",\n\"title\":\"A "            \
+    "draft\"" members "}"
+#define CALLED(url) ",\n\"url\":\"" url "\",\"version\":\"2\""
+#define OFFERS(url)                                                                                \
+    ",\"title\":\"s\",\"action\":[{\"title\":\"t\",\"definitionCanonical\":\"" url "\"}]"
+
+static void a_definition_may_have_a_file(void **state)
+{
+    const char *good = ACTIVITY(CALLED("urn:a") ",\"kind\":\"ServiceRequest\"");
+    const char *other = ACTIVITY(CALLED("urn:b") ",\"kind\":\"ServiceRequest\"");
+    fixture f;
+    og_report warnings = {.fn = fixture_note, .ctx = &f};
+    plan_options o = {.warnings = &warnings};
+    (void)state;
+    assert_int_equal(fixture_load(&f, &o, "elm/T.json", BASIC, "PlanDefinition-R1.json",
+                                  RULE("R1", "Yes", "", OFFERS("urn:a")), "PlanDefinition-R2.json",
+                                  RULE("R2", "Yes", "", OFFERS("urn:a|2")),
+                                  "ActivityDefinition-a.json", good, "ActivityDefinition-b.json",
+                                  other, NULL),
+                     OG_OK);
+    assert_int_equal(f.problem_count, 1);
+    assert_non_null(strstr(f.problems, "ActivityDefinition-b.json:1:1"));
+    assert_non_null(strstr(f.problems, "no rule names this ActivityDefinition"));
+    plan_result r = fixture_evaluate(&f, false);
+    assert_int_equal(r.card_count, 2);
+    assert_contains(r.cards[1].json,
+                    "{\"type\":\"create\",\"description\":\"A draft\",\"resource\":{"
+                    "\"resourceType\":\"ServiceRequest\",\"status\":\"draft\"");
+    fixture_free(&f);
+}
+
+/* The faults of a shared definition are told once, where they are. */
+static void faulty_definitions_are_refused(void **state)
+{
+    static const struct {
+        const char *activity, *url, *problem;
+    } table[] = {
+        {ACTIVITY(CALLED("urn:a") ",\"kind\":\"ServiceRequest\""), "urn:no",
+         "PlanDefinition-R1.json:11:241: error: there is no ActivityDefinition 'urn:no'"},
+        {ACTIVITY(CALLED("urn:a") ",\"kind\":\"ServiceRequest\""), "urn:a|3",
+         "there is no ActivityDefinition 'urn:a|3'"},
+        {ACTIVITY(",\"kind\":\"ServiceRequest\""), "urn:a",
+         "ActivityDefinition-a.json:1:1: error: an ActivityDefinition needs a url"},
+        {ACTIVITY(CALLED("urn:b") ",\"kind\":\"ServiceRequest\""), "urn:a",
+         "ActivityDefinition-b.json:4:7: error: ActivityDefinition-a.json has this url too"},
+        {ACTIVITY(CALLED("urn:a") ",\"kind\":\"Appointment\""), "urn:a",
+         "ActivityDefinition-a.json:1:1: error: kind must be MedicationRequest"},
+        {ACTIVITY(CALLED("urn:a") ",\"kidn\":\"ServiceRequest\""), "urn:a",
+         "ActivityDefinition-a.json:4:36: error: ActivityDefinition has no element 'kidn'"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char rules[2][4096];
+        fixture f;
+        for (int k = 0; k < 2; k++) {
+            const char *base =
+                k == 0 ? RULE("R1", "Yes", "", OFFERS("@")) : RULE("R2", "Yes", "", OFFERS("@"));
+            const char *at = strchr(base, '@');
+            snprintf(rules[k], sizeof rules[k], "%.*s%s%s", (int)(at - base), base, table[i].url,
+                     at + 1);
+        }
+        assert_int_not_equal(
+            fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json", rules[0],
+                         "PlanDefinition-R2.json", rules[1], "ActivityDefinition-a.json",
+                         table[i].activity, "ActivityDefinition-b.json",
+                         ACTIVITY(CALLED("urn:b") ",\"kind\":\"ServiceRequest\""), NULL),
+            OG_OK);
+        const char *found = strstr(f.problems, table[i].problem);
+        if (found == NULL)
+            fail_msg("want \"%s\"\nhave:\n%s", table[i].problem, f.problems);
+        if (strstr(table[i].problem, "Activity") == table[i].problem)
+            assert_null(strstr(found + 1, table[i].problem));
+        fixture_free(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -507,6 +584,8 @@ int main(void)
         cmocka_unit_test(a_rule_that_is_off_is_still_known),
         cmocka_unit_test(damaged_files_do_no_harm),
         cmocka_unit_test(paths_find_their_place),
+        cmocka_unit_test(a_definition_may_have_a_file),
+        cmocka_unit_test(faulty_definitions_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
