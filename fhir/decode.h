@@ -75,6 +75,9 @@ static inline bool fhir_exists(fhir_elem e)
 /* The member called name of an object, or absent. Names are compared unescaped. */
 fhir_elem fhir_get(fhir_elem object, const char *name);
 fhir_elem fhir_get_str(fhir_elem object, og_str name);
+/* The same, and in *ret_sibling the member called _name, which holds what a primitive has beside
+ * its value (R4 json.html); either may be absent. */
+fhir_elem fhir_get_primitive(fhir_elem object, og_str name, fhir_elem *ret_sibling);
 /* fhir_get along names separated by '.'; an array on the way means its first element. */
 fhir_elem fhir_path(fhir_elem object, const char *path);
 

@@ -233,3 +233,13 @@ uint16_t fhir_model_choice(const fhir_model_element *e, size_t i)
 {
     return i < e->choice_count ? choices[e->choice_first + i] : 0;
 }
+
+uint16_t fhir_model_number(const fhir_model_element *e)
+{
+    return (uint16_t)(e - elements + 1);
+}
+
+const fhir_model_element *fhir_model_at(uint16_t number)
+{
+    return number != 0 && number <= COUNT(elements) ? &elements[number - 1] : NULL;
+}

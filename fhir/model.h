@@ -45,6 +45,10 @@ typedef struct fhir_model_element {
     uint16_t choice_first, choice_count; /* see fhir_model_choice */
 } fhir_model_element;
 
+/* A number for the element, never 0, and back; no element has number 0. */
+uint16_t fhir_model_number(const fhir_model_element *e);
+const fhir_model_element *fhir_model_at(uint16_t number);
+
 /* The type called name, or 0. Names as above. */
 uint16_t fhir_type_of(og_str name);
 /* The type by the forms that ELM uses: "{http://hl7.org/fhir}Observation", "FHIR.Observation",

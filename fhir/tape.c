@@ -157,6 +157,12 @@ static bool escaped_is(og_str escaped, og_str plain)
 
 /* --- members and elements --- */
 
+/* The first byte tells most names apart, without a call. */
+static bool same_text(const char *a, const char *b, size_t n)
+{
+    return n == 0 || (a[0] == b[0] && memcmp(a, b, n) == 0);
+}
+
 fhir_elem fhir_get_str(fhir_elem object, og_str name)
 {
     const fhir_doc *d = object.doc;
@@ -166,11 +172,47 @@ fhir_elem fhir_get_str(fhir_elem object, og_str name)
     uint32_t plain = (uint32_t)name.n << 4 | FHIR_KEY;
     for (uint32_t i = object.at + 1; i + 1 < end; i = behind(d, i + 1)) {
         fhir_node k = d->nodes[i];
-        if (k.info == plain ? name.n == 0 || memcmp(d->text + k.pos, name.p, name.n) == 0
+        if (k.info == plain ? same_text(d->text + k.pos, name.p, name.n)
                             : (k.info & 15) == FHIR_KEY_ESCAPED && escaped_is(lexeme(d, i), name))
             return (fhir_elem){d, i + 1};
     }
     return FHIR_ABSENT;
+}
+
+/* Does the escaped name mean _name? */
+static bool escaped_is_sibling(og_str escaped, og_str name)
+{
+    unescaper u = {.p = escaped.p, .end = escaped.p + escaped.n};
+    if (next_byte(&u) != '_')
+        return false;
+    for (size_t i = 0; i < name.n; i++)
+        if (next_byte(&u) != (unsigned char)name.p[i])
+            return false;
+    return next_byte(&u) < 0;
+}
+
+fhir_elem fhir_get_primitive(fhir_elem object, og_str name, fhir_elem *ret_sibling)
+{
+    const fhir_doc *d = object.doc;
+    fhir_elem found = FHIR_ABSENT;
+    *ret_sibling = FHIR_ABSENT;
+    if (d == NULL || kind_at(d, object.at) != FHIR_OBJECT)
+        return FHIR_ABSENT;
+    uint32_t end = d->nodes[object.at].info >> 4;
+    uint32_t plain = (uint32_t)name.n << 4 | FHIR_KEY, sibling = plain + (1u << 4);
+    for (uint32_t i = object.at + 1; i + 1 < end; i = behind(d, i + 1)) {
+        fhir_node k = d->nodes[i];
+        const char *key = d->text + k.pos;
+        if (k.info == plain && same_text(key, name.p, name.n))
+            found = (fhir_elem){d, i + 1};
+        else if (k.info == sibling && key[0] == '_' && same_text(key + 1, name.p, name.n))
+            *ret_sibling = (fhir_elem){d, i + 1};
+        else if ((k.info & 15) == FHIR_KEY_ESCAPED && escaped_is(lexeme(d, i), name))
+            found = (fhir_elem){d, i + 1};
+        else if ((k.info & 15) == FHIR_KEY_ESCAPED && escaped_is_sibling(lexeme(d, i), name))
+            *ret_sibling = (fhir_elem){d, i + 1};
+    }
+    return found;
 }
 
 fhir_elem fhir_get(fhir_elem object, const char *name)

@@ -9,6 +9,7 @@
 
 #include <stdarg.h>
 
+#include "fhir/model.h"
 #include "rules/cql/ops_private.h"
 
 #define MAX_BIND_DEPTH 12000 /* of nodes, across references; bounds the C stack */
@@ -328,9 +329,8 @@ static bool bind_name(binder *b, cql__node *n)
     }
     if (sort != NULL && n->ref.library.n == 0) {
         cql__step *step = og_arena_zalloc(b->link->set->arena, 1, sizeof *step);
-        if (step == NULL)
+        if (step == NULL || !cql__make_step(b->link->set, name, step))
             return false;
-        *step = (cql__step){.name = name, .index = -1};
         n->kind = CQL__PROPERTY;
         use_slot(b, n, sort->slot);
         n->path.steps = step;
@@ -957,6 +957,39 @@ static void link_includes(linker *l, cql_library *lib)
     }
 }
 
+/* The table of a name that some type has as an element. */
+static uint16_t *elements_of(cql_set *set, og_str name)
+{
+    cql__member *m = og_table_get(&set->members, name);
+    if (m == NULL)
+        return NULL;
+    if (m->elements == NULL)
+        m->elements = og_arena_zalloc(set->arena, fhir_type_count() + 1u, sizeof *m->elements);
+    return (uint16_t *)m->elements;
+}
+
+/* What the names in paths mean for each type of the model, inherited elements included. */
+static void link_members(cql_set *set)
+{
+    uint16_t types = fhir_type_count();
+    for (uint16_t t = 1; t <= types; t++) {
+        size_t count;
+        const fhir_model_element *e = fhir_model_elements(t, &count);
+        for (size_t k = 0; k < count; k++) {
+            uint16_t *of = elements_of(set, fhir_model_element_name(&e[k]));
+            if (of != NULL)
+                of[t] = fhir_model_number(&e[k]);
+        }
+    }
+    for (uint32_t i = 0; i < set->members.count; i++) {
+        const cql__member *m = set->members.entries[i].value;
+        uint16_t *of = (uint16_t *)m->elements;
+        for (uint16_t t = 1; of != NULL && t <= types; t++)
+            for (uint16_t up = t; of[t] == 0 && up != 0; up = fhir_type_base(up))
+                of[t] = of[up];
+    }
+}
+
 og_status cql_set_link(cql_set *set, const fhir_terminology *terms, og_report *report)
 {
     linker l = {.set = set, .report = report};
@@ -970,6 +1003,8 @@ og_status cql_set_link(cql_set *set, const fhir_terminology *terms, og_report *r
     for (size_t i = 0; i < set->count; i++)
         for (size_t k = 0; k < set->libraries[i]->all_count; k++)
             (void)bind_define(&l, (cql_define *)set->libraries[i]->all[k]);
+    if (l.status == OG_OK)
+        link_members(set);
     if (l.status == OG_OK && (og_arena_failed(set->arena) || !cql__require_all(set)))
         l.status = OG_NOMEM;
     set->linked = l.status == OG_OK;

@@ -4,6 +4,8 @@
  * copied. */
 #include "rules/cql/element.h"
 
+#include "rules/cql/tree.h"
+
 #define MAX_MEMBER 96 /* longer than any member name of the model */
 
 /* --- making elements --- */
@@ -298,23 +300,28 @@ static cql_value primitive_step(og_arena *a, const cql_value *of, og_str name)
                       : make(a, at, FHIR_ABSENT, m->type, e->resource);
 }
 
-static cql_value step(og_arena *a, const cql_value *of, og_str name)
+/* The JSON member that holds element m of object e, and its type: of a choice the one that is
+ * there. Empty when none is. buffer: for a name that is not in the document as it is. */
+static og_str member_name(const cql_element *e, const fhir_model_element *m, og_str name,
+                          char buffer[MAX_MEMBER], uint16_t *ret_type)
+{
+    *ret_type = m->type;
+    return m->choice_count == 0 ? name : choice_member(e->at, m, e->type, buffer, ret_type);
+}
+
+static cql_value member(og_arena *a, const cql_value *of, const fhir_model_element *m, og_str name)
 {
     const cql_element *e = of->element;
-    if (fhir_type_is_primitive(e->type))
-        return primitive_step(a, of, name);
-    const fhir_model_element *m = fhir_model_element_of(e->type, name);
-    if (m == NULL)
-        return CQL_NULL_VALUE;
-    uint16_t type = m->type;
+    uint16_t type;
     char buffer[MAX_MEMBER];
-    if (m->choice_count != 0) {
-        name = choice_member(e->at, m, e->type, buffer, &type);
-        if (name.n == 0)
-            return CQL_NULL_VALUE;
-    }
-    fhir_elem at = fhir_get_str(e->at, name);
-    fhir_elem ext = fhir_type_is_primitive(type) ? sibling(e->at, name) : FHIR_ABSENT;
+    fhir_elem at, ext = FHIR_ABSENT;
+    name = member_name(e, m, name, buffer, &type);
+    if (name.n == 0)
+        return CQL_NULL_VALUE;
+    if (fhir_type_is_primitive(type))
+        at = fhir_get_primitive(e->at, name, &ext);
+    else
+        at = fhir_get_str(e->at, name);
     return m->is_list ? list_property(a, at, ext, type, of) : make(a, at, ext, type, e->resource);
 }
 
@@ -322,9 +329,57 @@ cql_value cql_element_step(og_arena *a, cql_value element, og_str name)
 {
     if (element.kind != CQL_ELEMENT)
         return CQL_NULL_VALUE;
-    cql_value v = step(a, &element, name);
+    cql_value v = CQL_NULL_VALUE;
+    const fhir_model_element *m;
+    if (fhir_type_is_primitive(element.element->type))
+        v = primitive_step(a, &element, name);
+    else if ((m = fhir_model_element_of(element.element->type, name)) != NULL)
+        v = member(a, &element, m, name);
     v.from = element.from;
     return v;
+}
+
+static const fhir_model_element *element_of(const cql__step *step, uint16_t type)
+{
+    const uint16_t *elements = step->member->elements;
+    return elements != NULL ? fhir_model_at(elements[type]) : NULL;
+}
+
+void cql__element_member(og_arena *a, const cql_value *of, const cql__step *step, cql_value *ret)
+{
+    const fhir_model_element *m;
+    if (fhir_type_is_primitive(of->element->type))
+        *ret = primitive_step(a, of, step->name);
+    else if ((m = element_of(step, of->element->type)) != NULL)
+        *ret = member(a, of, m, step->name);
+    else
+        *ret = CQL_NULL_VALUE;
+    ret->from = of->from;
+}
+
+bool cql__element_member_value(og_arena *a, const cql_value *of, const cql__step *step,
+                               cql_value *ret)
+{
+    const cql_element *e = of->element;
+    char buffer[MAX_MEMBER];
+    uint16_t type;
+    if (fhir_type_is_primitive(e->type))
+        return false;
+    const fhir_model_element *m = element_of(step, e->type);
+    if (m == NULL || m->is_list || (m->choice_count == 0 && !fhir_type_is_primitive(m->type)))
+        return false;
+    og_str name = member_name(e, m, step->name, buffer, &type);
+    if (name.n != 0 && !fhir_type_is_primitive(type))
+        return false;
+    *ret = CQL_NULL_VALUE;
+    if (name.n != 0) {
+        cql_element value = {
+            .at = fhir_get_str(e->at, name), .type = type, .resource = e->resource};
+        if (json_fits(fhir_kind_of(value.at), type))
+            *ret = primitive_value(a, &value);
+    }
+    ret->from = of->from;
+    return true;
 }
 
 /* Takes the first step off path: a name and, when it has one, an index (else -1). False on bad

@@ -10,6 +10,8 @@
 #include "fhir/model.h"
 #include "rules/cql/ops.h"
 
+typedef struct cql__step cql__step; /* tree.h */
+
 /* The resource itself as a value; its evidence (`from`) is the resource. r is borrowed until the
  * arena is reset. Null when memory is out. */
 cql_value cql_element_root(og_arena *a, const fhir_resource *r);
@@ -23,6 +25,13 @@ cql_value cql_element_at(og_arena *a, fhir_elem at, uint16_t type, const fhir_re
 cql_value cql_element_property(og_arena *a, cql_value element, og_str path);
 /* One step of a path: the property called name, without dots or index. */
 cql_value cql_element_step(og_arena *a, cql_value element, og_str name);
+/* The same for a step of a linked path, which knows what its name means for each type. The index is
+ * the caller's. of is an element. */
+void cql__element_member(og_arena *a, const cql_value *of, const cql__step *step, cql_value *ret);
+/* The System value of the primitive that the step leads to: `step.value` at once. False, and *ret
+ * untouched, when it leads to a list or to no primitive. */
+bool cql__element_member_value(og_arena *a, const cql_value *of, const cql__step *step,
+                               cql_value *ret);
 /* The System value of a primitive element (System types of the model info; decimals rounded to 8
  * places, dateTimes as partial as they are written, without offset when none is written). Null when
  * the element is no primitive, has no value, or a value that cannot be represented. */

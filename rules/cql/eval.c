@@ -111,175 +111,226 @@ static cql_value system_property(cql_run *run, cql_value v, og_str name)
     }
 }
 
-cql_value cql__property(cql_run *run, cql_value v, const cql__step *steps, uint32_t count)
+/* The item that an index names; a single value is its own first. */
+static void take_indexed(cql_value *v, size_t at)
 {
-    for (uint32_t i = 0; i < count && !cql_is_null(v); i++) {
-        if (v.kind == CQL_ELEMENT) {
-            v = cql_element_step(run->arena, v, steps[i].name);
+    if (v->kind == CQL_LIST)
+        *v = at < v->list->count ? v->list->items[at] : CQL_NULL_VALUE;
+    else if (at != 0)
+        *v = CQL_NULL_VALUE;
+}
+
+void cql__property_to(cql_run *run, const cql_value *of, const cql__step *steps, uint32_t count,
+                      cql_value *ret)
+{
+    cql_value v[2]; /* what a step was taken from stays while its result is made */
+    const cql_value *at = of;
+    for (uint32_t i = 0; i < count && at->kind != CQL_NULL; i++) {
+        cql_value *made = &v[i & 1];
+        if (at->kind == CQL_ELEMENT) {
+            /* `.value` behind a name: the primitive's value without an element for the primitive */
+            if (i + 1 < count && steps[i].index < 0 && steps[i + 1].index < 0 &&
+                steps[i + 1].is_value &&
+                cql__element_member_value(run->arena, at, &steps[i], made)) {
+                at = made;
+                i++;
+                continue;
+            }
+            cql__element_member(run->arena, at, &steps[i], made);
         } else {
-            cql_value of = v;
-            v = system_property(run, of, steps[i].name);
-            if (of.from != NULL)
-                cql__rest_on(run, &v, &of, 1);
+            *made = system_property(run, *at, steps[i].name);
+            if (at->from != NULL)
+                cql__rest_on(run, made, at, 1);
         }
-        if (steps[i].index < 0)
-            continue;
-        size_t at = (size_t)steps[i].index;
-        if (v.kind == CQL_LIST)
-            v = at < v.list->count ? v.list->items[at] : CQL_NULL_VALUE;
-        else if (at != 0) /* a single value is its own first */
-            v = CQL_NULL_VALUE;
+        if (steps[i].index >= 0)
+            take_indexed(made, (size_t)steps[i].index);
+        at = made;
     }
-    return v;
+    *ret = *at;
 }
 
-static cql_value eval_property(cql_run *run, const cql__node *n)
+static void eval_property(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    cql_value v = n->argc != 0 ? cql__eval(run, n->args[0]) : run->frame[n->slot];
-    return cql__property(run, v, n->path.steps, n->path.count);
+    cql_value v;
+    const cql_value *of = &v;
+    if (n->argc != 0)
+        cql__eval_to(run, n->args[0], &v);
+    else
+        of = &run->frame[n->slot];
+    cql__property_to(run, of, n->path.steps, n->path.count, ret);
 }
 
-static cql_value eval_each(cql_run *run, const cql__node *n)
+static void eval_each(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql_value v = cql__eval(run, n->args[0]);
+    *ret = v;
     if (v.kind != CQL_LIST)
-        return v;
+        return;
     cql_value *items = og_arena_alloc(run->arena, v.list->count * sizeof *items);
-    if (items == NULL)
-        return cql__no_memory(run);
+    if (items == NULL) {
+        *ret = cql__no_memory(run);
+        return;
+    }
     for (size_t i = 0; i < v.list->count; i++)
-        items[i] = cql__property(run, v.list->items[i], n->path.steps, n->path.count);
-    return cql__list_of(run, items, v.list->count);
+        cql__property_to(run, &v.list->items[i], n->path.steps, n->path.count, &items[i]);
+    *ret = cql__list_of(run, items, v.list->count);
 }
 
 /* ---- operators ---- */
 
-static cql_value call_op(cql_run *run, const cql__node *n, const cql_value *args)
+static inline void call_op(cql_run *run, const cql__node *n, const cql_value *args, cql_value *ret)
 {
-    if (cql__failed(run))
-        return CQL_NULL_VALUE;
+    if (cql__failed(run)) {
+        *ret = CQL_NULL_VALUE;
+        return;
+    }
     run->c.precision = n->precision;
     run->c.weeks = n->weeks;
-    cql_value v = n->op(&run->c, args, n->argc);
-    cql__rest_on(run, &v, args, n->argc);
-    return v;
+    *ret = n->op(&run->c, args, n->argc);
+    cql__rest_on(run, ret, args, n->argc);
 }
 
-static cql_value eval_op(cql_run *run, const cql__node *n)
+static void eval_op(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql_value args[FEW_ARGS];
     for (uint32_t i = 0; i < n->argc; i++)
-        args[i] = cql__eval(run, n->args[i]);
-    return call_op(run, n, args);
+        cql__eval_to(run, n->args[i], &args[i]);
+    call_op(run, n, args, ret);
 }
 
-static cql_value eval_wide_op(cql_run *run, const cql__node *n)
+static void eval_wide_op(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql__mark mark;
     cql_value *args = cql__push(run, n->argc, &mark);
-    if (args == NULL)
-        return CQL_NULL_VALUE;
+    if (args == NULL) {
+        *ret = CQL_NULL_VALUE;
+        return;
+    }
     for (uint32_t i = 0; i < n->argc; i++)
-        args[i] = cql__eval(run, n->args[i]);
-    cql_value v = call_op(run, n, args);
+        cql__eval_to(run, n->args[i], &args[i]);
+    call_op(run, n, args, ret);
     cql__pop(run, mark);
-    return v;
 }
 
-static cql_tri tri_of(cql_value v)
+static void eval_any_op(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    if (v.kind != CQL_BOOLEAN)
+    if (n->argc <= FEW_ARGS)
+        eval_op(run, n, ret);
+    else
+        eval_wide_op(run, n, ret);
+}
+
+static inline cql_tri tri_of(const cql_value *v)
+{
+    if (v->kind != CQL_BOOLEAN)
         return CQL_UNKNOWN;
-    return v.boolean ? CQL_TRUE : CQL_FALSE;
+    return v->boolean ? CQL_TRUE : CQL_FALSE;
 }
 
 /* Both operands of the same connective: `decisive` is the value of one that decides alone. */
-static cql_value connect(cql_run *run, const cql__node *n, cql_tri decisive, bool negate_left)
+static inline void connect(cql_run *run, const cql__node *n, cql_tri decisive, bool negate_left,
+                           cql_value *ret)
 {
-    cql_value l = cql__eval(run, n->args[0]);
-    cql_tri a = tri_of(l);
+    cql_value l, r;
+    cql__eval_to(run, n->args[0], &l);
+    cql_tri a = tri_of(&l);
     if (negate_left && a != CQL_UNKNOWN)
         a = a == CQL_TRUE ? CQL_FALSE : CQL_TRUE;
     if (a == decisive && !n->args[1]->may_fail) {
-        cql_value v = cql_bool(decisive == CQL_TRUE);
-        v.from = l.from;
-        return v;
+        *ret = cql_bool(decisive == CQL_TRUE);
+        ret->from = l.from;
+        return;
     }
-    cql_value r = cql__eval(run, n->args[1]);
-    if (cql__failed(run))
-        return CQL_NULL_VALUE;
-    cql_tri b = tri_of(r);
-    cql_value v = CQL_NULL_VALUE;
-    if (a == decisive || b == decisive) {
-        v = cql_bool(decisive == CQL_TRUE);
-        v.from = a == decisive ? l.from : r.from;
-        return v;
+    cql__eval_to(run, n->args[1], &r);
+    cql_tri b = tri_of(&r);
+    if (cql__failed(run)) {
+        *ret = CQL_NULL_VALUE;
+    } else if (a == decisive || b == decisive) {
+        *ret = cql_bool(decisive == CQL_TRUE);
+        ret->from = a == decisive ? l.from : r.from;
+    } else {
+        *ret =
+            a != CQL_UNKNOWN && b != CQL_UNKNOWN ? cql_bool(decisive != CQL_TRUE) : CQL_NULL_VALUE;
+        ret->from = cql__join_sources(run, l.from, r.from);
     }
-    if (a != CQL_UNKNOWN && b != CQL_UNKNOWN)
-        v = cql_bool(decisive != CQL_TRUE);
-    v.from = cql__join_sources(run, l.from, r.from);
-    return v;
+}
+
+static void eval_and(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    connect(run, n, CQL_FALSE, false, ret);
+}
+
+static void eval_or(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    connect(run, n, CQL_TRUE, false, ret);
+}
+
+static void eval_implies(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    connect(run, n, CQL_TRUE, true, ret);
+}
+
+/* The first member that is not null. */
+static cql_value first_known(const cql_list *l)
+{
+    for (size_t k = 0; k < l->count; k++)
+        if (!cql_is_null(l->items[k]))
+            return l->items[k];
+    return CQL_NULL_VALUE;
 }
 
 /* A single list is looked through; several arguments are evaluated as far as needed. */
-static cql_value eval_coalesce(cql_run *run, const cql__node *n)
+static void eval_coalesce(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    for (uint32_t i = 0; i < n->argc; i++) {
-        cql_value v = cql__eval(run, n->args[i]);
-        if (n->argc == 1 && v.kind == CQL_LIST) {
-            for (size_t k = 0; k < v.list->count; k++)
-                if (!cql_is_null(v.list->items[k]))
-                    return v.list->items[k];
-            return CQL_NULL_VALUE;
-        }
-        if (!cql_is_null(v))
-            return v;
-    }
-    return CQL_NULL_VALUE;
+    cql_value v = CQL_NULL_VALUE;
+    for (uint32_t i = 0; i < n->argc && v.kind == CQL_NULL; i++)
+        cql__eval_to(run, n->args[i], &v);
+    *ret = n->argc == 1 && v.kind == CQL_LIST ? first_known(v.list) : v;
 }
 
 /* ---- conditions ---- */
 
-static bool is_true(cql_value v)
+static inline bool is_true(const cql_value *v)
 {
-    return v.kind == CQL_BOOLEAN && v.boolean;
+    return v->kind == CQL_BOOLEAN && v->boolean;
 }
 
-static cql_value eval_if(cql_run *run, const cql__node *n)
+static void eval_if(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    cql_value condition = cql__eval(run, n->args[0]);
-    cql_value v = cql__eval(run, n->args[is_true(condition) ? 1 : 2]);
-    cql__rest_on(run, &v, &condition, 1);
-    return v;
+    cql_value condition;
+    cql__eval_to(run, n->args[0], &condition);
+    cql__eval_to(run, n->args[is_true(&condition) ? 1 : 2], ret);
+    cql__rest_on(run, ret, &condition, 1);
 }
 
-static cql_value eval_case(cql_run *run, const cql__node *n)
+static void eval_case(cql_run *run, const cql__node *n, cql_value *ret)
 {
     uint32_t i = n->flag, chosen = n->argc - 1;
-    cql_value comparand = n->flag ? cql__eval(run, n->args[0]) : CQL_NULL_VALUE;
+    cql_value comparand = CQL_NULL_VALUE, when;
+    if (n->flag)
+        cql__eval_to(run, n->args[0], &comparand);
     cql_value seen = comparand;
     for (; i + 1 < n->argc && !cql__failed(run); i += 2) {
-        cql_value when = cql__eval(run, n->args[i]);
-        bool hit = n->flag ? cql_equal(&run->c, comparand, when) == CQL_TRUE : is_true(when);
+        cql__eval_to(run, n->args[i], &when);
+        bool hit = n->flag ? cql_equal(&run->c, comparand, when) == CQL_TRUE : is_true(&when);
         seen.from = cql__join_sources(run, seen.from, when.from);
         if (hit) {
             chosen = i + 1;
             break;
         }
     }
-    cql_value v = cql__eval(run, n->args[chosen]);
-    cql__rest_on(run, &v, &seen, 1);
-    return v;
+    cql__eval_to(run, n->args[chosen], ret);
+    cql__rest_on(run, ret, &seen, 1);
 }
 
 /* ---- types ---- */
 
-static cql_value eval_is(cql_run *run, const cql__node *n)
+static void eval_is(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    cql_value v = cql__eval(run, n->args[0]);
-    cql_value is = cql_bool(cql__type_has(n->type, v));
-    cql__rest_on(run, &is, &v, 1);
-    return is;
+    cql_value v;
+    cql__eval_to(run, n->args[0], &v);
+    *ret = cql_bool(cql__type_has(n->type, v));
+    cql__rest_on(run, ret, &v, 1);
 }
 
 /* An interval with two unknown ends learns its point type from the cast. */
@@ -297,22 +348,25 @@ static cql_value with_point_type(cql_run *run, cql_value v, const cql__type *t)
     return v;
 }
 
-static cql_value eval_as(cql_run *run, const cql__node *n)
+static void fail_cast(cql_run *run, const cql__type *to)
 {
-    cql_value v = cql__eval(run, n->args[0]);
-    if (cql_is_null(v))
-        return v;
-    if (cql__type_has(n->type, v))
-        return with_point_type(run, v, n->type);
-    if (!n->flag)
-        return CQL_NULL_VALUE;
     og_buf b;
     og_buf_init(&b, 1024);
-    cql__type_format(&b, n->type);
-    cql_value none =
-        cql__fail(run, OG_EVAL, "the value cannot be cast to %.*s", OG_STR_ARG(og_buf_str(&b)));
+    cql__type_format(&b, to);
+    (void)cql__fail(run, OG_EVAL, "the value cannot be cast to %.*s", OG_STR_ARG(og_buf_str(&b)));
     og_buf_done(&b);
-    return none;
+}
+
+static void eval_as(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    cql_value v;
+    cql__eval_to(run, n->args[0], &v);
+    if (!cql_is_null(v) && !cql__type_has(n->type, v)) {
+        if (n->flag)
+            fail_cast(run, n->type);
+        v = CQL_NULL_VALUE;
+    }
+    *ret = v.kind == CQL_INTERVAL ? with_point_type(run, v, n->type) : v;
 }
 
 /* ---- selectors ---- */
@@ -331,16 +385,18 @@ static cql_kind point_kind(const cql__node *n)
     return CQL_NULL;
 }
 
-static cql_value eval_interval(cql_run *run, const cql__node *n)
+static void eval_interval(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql_value part[4];
     for (int i = 0; i < 4; i++)
-        part[i] = cql__eval(run, n->args[i]);
+        cql__eval_to(run, n->args[i], &part[i]);
+    *ret = CQL_NULL_VALUE;
     if (cql__failed(run))
-        return CQL_NULL_VALUE;
+        return;
     cql_kind point = point_kind(n);
     /* An interval without any end is the null interval unless something says of what it is one. */
-    return cql_interval_make(&run->c, part[0], part[1], is_true(part[2]), is_true(part[3]), point);
+    *ret =
+        cql_interval_make(&run->c, part[0], part[1], is_true(&part[2]), is_true(&part[3]), point);
 }
 
 static cql_value *eval_args(cql_run *run, const cql__node *n)
@@ -351,14 +407,14 @@ static cql_value *eval_args(cql_run *run, const cql__node *n)
         return NULL;
     }
     for (uint32_t i = 0; i < n->argc; i++)
-        items[i] = cql__eval(run, n->args[i]);
+        cql__eval_to(run, n->args[i], &items[i]);
     return cql__failed(run) ? NULL : items;
 }
 
-static cql_value eval_list(cql_run *run, const cql__node *n)
+static void eval_list(cql_run *run, const cql__node *n, cql_value *ret)
 {
     const cql_value *items = eval_args(run, n);
-    return items != NULL ? cql__list_of(run, items, n->argc) : CQL_NULL_VALUE;
+    *ret = items != NULL ? cql__list_of(run, items, n->argc) : CQL_NULL_VALUE;
 }
 
 static cql_value make_tuple(cql_run *run, const cql__node *n, const cql_value *items,
@@ -371,10 +427,10 @@ static cql_value make_tuple(cql_run *run, const cql__node *n, const cql_value *i
     return (cql_value){.kind = CQL_TUPLE, .tuple = t};
 }
 
-static cql_value eval_tuple(cql_run *run, const cql__node *n)
+static void eval_tuple(cql_run *run, const cql__node *n, cql_value *ret)
 {
     const cql_value *items = eval_args(run, n);
-    return items != NULL ? make_tuple(run, n, items, (og_str){NULL, 0}) : CQL_NULL_VALUE;
+    *ret = items != NULL ? make_tuple(run, n, items, (og_str){NULL, 0}) : CQL_NULL_VALUE;
 }
 
 /* The element of an instance, FHIR primitives as System values. */
@@ -475,11 +531,8 @@ static cql_value make_setref(cql_run *run, const cql__node *n, const cql_value *
     return (cql_value){.kind = (uint8_t)kind, .setref = s};
 }
 
-static cql_value eval_instance(cql_run *run, const cql__node *n)
+static cql_value instance_of(cql_run *run, const cql__node *n, const cql_value *items)
 {
-    const cql_value *items = eval_args(run, n);
-    if (items == NULL)
-        return CQL_NULL_VALUE;
     cql_value v;
     if (n->type->kind != CQL__TYPE_SYSTEM)
         return make_tuple(run, n, items, n->tuple.class_name);
@@ -497,18 +550,26 @@ static cql_value eval_instance(cql_run *run, const cql__node *n)
     return v;
 }
 
+static void eval_instance(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    const cql_value *items = eval_args(run, n);
+    *ret = items != NULL ? instance_of(run, n, items) : CQL_NULL_VALUE;
+}
+
 /* ---- references, calls ---- */
 
-static cql_value eval_define_ref(cql_run *run, const cql__node *n)
+static void eval_slot(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    cql_value v = cql__eval_define(run, n->ref.define);
-    if (!n->flag || cql__failed(run))
-        return v;
-    cql_value *item = og_arena_alloc(run->arena, sizeof *item); /* one patient's worth */
-    if (item == NULL)
-        return cql__no_memory(run);
-    *item = v;
-    return cql__list_of(run, item, 1);
+    *ret = run->frame[n->slot];
+}
+
+static void eval_define_ref(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    const cql_value *v = cql__eval_define(run, n->ref.define);
+    *ret = v != NULL ? *v : CQL_NULL_VALUE;
+    /* Outside of the patient's context what is a patient's becomes a list, of one here. */
+    if (n->flag && v != NULL)
+        *ret = cql__list_of(run, v, 1);
 }
 
 /* The overload whose operand types the arguments have; what is null fits everywhere. */
@@ -530,31 +591,32 @@ static const cql_define *choose(cql_run *run, const cql__call *call, const cql_v
     return NULL;
 }
 
-static cql_value call_function(cql_run *run, const cql_define *d, cql_value *frame)
+static void call_function(cql_run *run, const cql_define *d, cql_value *frame, cql_value *ret)
 {
     cql_value *caller_frame = run->frame;
     const cql_define *caller = run->current;
     run->frame = frame;
     run->current = d;
-    cql_value v = cql__eval(run, d->body);
+    cql__eval_to(run, d->body, ret);
     run->frame = caller_frame;
     run->current = caller;
-    return v;
 }
 
-static cql_value eval_call(cql_run *run, const cql__node *n)
+static void eval_call(cql_run *run, const cql__node *n, cql_value *ret)
 {
     uint32_t slots = n->argc;
     for (uint32_t i = 0; i < n->call->count; i++)
         if (n->call->targets[i]->slots > slots)
             slots = n->call->targets[i]->slots;
     cql__mark mark;
-    cql_value *frame = cql__push(run, slots, &mark);
-    if (frame == NULL)
-        return CQL_NULL_VALUE;
-    for (uint32_t i = 0; i < n->argc; i++)
-        frame[i] = cql__eval(run, n->args[i]);
     cql_value v = CQL_NULL_VALUE;
+    cql_value *frame = cql__push(run, slots, &mark);
+    if (frame == NULL) {
+        *ret = v;
+        return;
+    }
+    for (uint32_t i = 0; i < n->argc; i++)
+        cql__eval_to(run, n->args[i], &frame[i]);
     const cql_define *d = cql__failed(run) ? NULL : choose(run, n->call, frame);
     /* A known body still serves for what a selector made (FHIR.Quantity { ... }). */
     bool native = d != NULL && d->native != NULL &&
@@ -563,14 +625,14 @@ static cql_value eval_call(cql_run *run, const cql__node *n)
         v = d->native(&run->c, frame, n->argc);
         cql__rest_on(run, &v, frame, n->argc);
     } else if (d != NULL) {
-        v = call_function(run, d, frame);
+        call_function(run, d, frame, &v);
     }
     if (cql__failed(run) && d != NULL && run->err.origin[0] == '\0' && d->body != NULL) {
         og_error_origin(&run->err, d->library->name.p);
         og_error_path(&run->err, d->name.p);
     }
     cql__pop(run, mark);
-    return v;
+    *ret = v;
 }
 
 /* ---- value sets, messages, children ---- */
@@ -600,21 +662,22 @@ cql_value cql__expand(cql_run *run, cql_value set)
 /* Message(source, condition, code, severity, message): severity Error stops the evaluation,
  * everything else passes the source on. The message's text is told only when the author wrote it:
  * what is put together from data may speak of the patient. */
-static cql_value eval_message(cql_run *run, const cql__node *n)
+static void eval_message(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql_value part[5];
     for (int i = 0; i < 5; i++)
         part[i] = n->args[i] != NULL ? cql__eval(run, n->args[i]) : CQL_NULL_VALUE;
+    *ret = part[0];
     if (cql__failed(run))
-        return CQL_NULL_VALUE;
+        return;
     bool error = part[3].kind == CQL_STRING && og_str_is(cql_str(part[3]), "Error");
-    if (!error || (n->args[1] != NULL && !is_true(part[1])))
-        return part[0];
+    if (!error || (n->args[1] != NULL && !is_true(&part[1])))
+        return;
     og_str code = part[2].kind == CQL_STRING ? cql_str(part[2]) : (og_str){NULL, 0};
     og_str text = {NULL, 0};
     if (part[4].kind == CQL_STRING && n->args[4]->kind == CQL__CONSTANT)
         text = cql_str(part[4]);
-    return cql__fail(run, OG_EVAL, "%.*s%s%.*s", OG_STR_ARG(code),
+    *ret = cql__fail(run, OG_EVAL, "%.*s%s%.*s", OG_STR_ARG(code),
                      code.n != 0 && text.n != 0 ? ": " : "", OG_STR_ARG(text));
 }
 
@@ -675,74 +738,91 @@ static void add_children(cql_run *run, cql__items *out, cql_value v, bool deep)
             add_child(run, out, system_property(run, v, og_str_of(names[i])), deep);
 }
 
-static cql_value eval_children(cql_run *run, const cql__node *n)
+static void eval_children(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql__items out = {0};
     cql_value v = cql__eval(run, n->args[0]);
+    *ret = CQL_NULL_VALUE;
     if (cql_is_null(v))
-        return v;
+        return;
     add_children(run, &out, v, n->flag);
-    return cql__failed(run) ? CQL_NULL_VALUE : cql__list_of(run, out.items, out.count);
+    if (!cql__failed(run))
+        *ret = cql__list_of(run, out.items, out.count);
 }
 
 /* Without the hierarchy of a code system only equality can be decided, and not knowing is an error.
  */
-static cql_value eval_subsumes(cql_run *run, const cql__node *n)
+static void eval_subsumes(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql_value a = cql__eval(run, n->args[0]), b = cql__eval(run, n->args[1]);
+    *ret = CQL_NULL_VALUE;
     if (cql_is_null(a) || cql_is_null(b) || cql__failed(run))
-        return CQL_NULL_VALUE;
+        return;
     if (cql_equivalent(&run->c, a, b))
-        return cql_bool(true);
-    return cql__fail(run, OG_UNSUPPORTED, "subsumption needs the hierarchy of the code system");
+        *ret = cql_bool(true);
+    else
+        (void)cql__fail(run, OG_UNSUPPORTED, "subsumption needs the hierarchy of the code system");
+}
+
+static void eval_expand(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    *ret = cql__expand(run, cql__eval(run, n->args[0]));
 }
 
 /* ---- every node ---- */
 
-static __attribute__((noinline)) cql_value dispatch(cql_run *run, const cql__node *n)
+/* What linking must have replaced. */
+static void eval_unlinked(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    switch ((cql__kind)n->kind) {
-    case CQL__CONSTANT: return n->value;
-    case CQL__SLOT: return run->frame[n->slot];
-    case CQL__OP: return n->argc <= FEW_ARGS ? eval_op(run, n) : eval_wide_op(run, n);
-    case CQL__AND: return connect(run, n, CQL_FALSE, false);
-    case CQL__OR: return connect(run, n, CQL_TRUE, false);
-    case CQL__IMPLIES: return connect(run, n, CQL_TRUE, true);
-    case CQL__COALESCE: return eval_coalesce(run, n);
-    case CQL__IF: return eval_if(run, n);
-    case CQL__CASE: return eval_case(run, n);
-    case CQL__IS: return eval_is(run, n);
-    case CQL__AS: return eval_as(run, n);
-    case CQL__INTERVAL: return eval_interval(run, n);
-    case CQL__LIST_OF: return eval_list(run, n);
-    case CQL__TUPLE_OF: return eval_tuple(run, n);
-    case CQL__INSTANCE: return eval_instance(run, n);
-    case CQL__PROPERTY: return eval_property(run, n);
-    case CQL__DEFINE:
-    case CQL__PARAMETER: return eval_define_ref(run, n);
-    case CQL__CALL: return eval_call(run, n);
-    case CQL__EXPAND: return cql__expand(run, cql__eval(run, n->args[0]));
-    case CQL__QUERY: return cql__eval_query(run, n);
-    case CQL__RETRIEVE: return cql__eval_retrieve(run, n);
-    case CQL__FOREACH: return cql__eval_foreach(run, n);
-    case CQL__FILTER: return cql__eval_filter(run, n);
-    case CQL__REPEAT: return cql__eval_repeat(run, n);
-    case CQL__FOLD: return cql__eval_fold(run, n);
-    case CQL__SORT: return cql__eval_sort(run, n);
-    case CQL__EACH: return eval_each(run, n);
-    case CQL__MESSAGE: return eval_message(run, n);
-    case CQL__CHILDREN: return eval_children(run, n);
-    case CQL__SUBSUMES: return eval_subsumes(run, n);
-    case CQL__NAME:
-    case CQL__LOOPVAR:
-    case CQL__SETREF:
-    case CQL__CODEREF: break; /* linking leaves none of these */
-    }
-    return cql__fail(run, OG_INTERNAL, "node of kind %u was not linked", n->kind);
+    *ret = cql__fail(run, OG_INTERNAL, "node of kind %u was not linked", n->kind);
 }
 
+static void eval_constant(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    (void)run;
+    *ret = n->value;
+}
+
+static const cql__evaluator evaluators[] = {
+    [CQL__CONSTANT] = eval_constant,
+    [CQL__OP] = eval_any_op,
+    [CQL__AND] = eval_and,
+    [CQL__OR] = eval_or,
+    [CQL__IMPLIES] = eval_implies,
+    [CQL__COALESCE] = eval_coalesce,
+    [CQL__IF] = eval_if,
+    [CQL__CASE] = eval_case,
+    [CQL__IS] = eval_is,
+    [CQL__AS] = eval_as,
+    [CQL__INTERVAL] = eval_interval,
+    [CQL__LIST_OF] = eval_list,
+    [CQL__TUPLE_OF] = eval_tuple,
+    [CQL__INSTANCE] = eval_instance,
+    [CQL__SLOT] = eval_slot,
+    [CQL__NAME] = eval_unlinked,
+    [CQL__LOOPVAR] = eval_unlinked,
+    [CQL__PROPERTY] = eval_property,
+    [CQL__DEFINE] = eval_define_ref,
+    [CQL__CALL] = eval_call,
+    [CQL__PARAMETER] = eval_define_ref,
+    [CQL__SETREF] = eval_unlinked,
+    [CQL__CODEREF] = eval_unlinked,
+    [CQL__EXPAND] = eval_expand,
+    [CQL__QUERY] = cql__eval_query,
+    [CQL__RETRIEVE] = cql__eval_retrieve,
+    [CQL__FOREACH] = cql__eval_foreach,
+    [CQL__FILTER] = cql__eval_filter,
+    [CQL__REPEAT] = cql__eval_repeat,
+    [CQL__FOLD] = cql__eval_fold,
+    [CQL__SORT] = cql__eval_sort,
+    [CQL__EACH] = eval_each,
+    [CQL__MESSAGE] = eval_message,
+    [CQL__CHILDREN] = eval_children,
+    [CQL__SUBSUMES] = eval_subsumes,
+};
+
 /* False, with the error told, when the evaluation has gone on for too long or too deep. */
-static bool enter(cql_run *run)
+static inline bool enter(cql_run *run)
 {
     if (cql__failed(run))
         return false;
@@ -759,25 +839,25 @@ static bool enter(cql_run *run)
     return true;
 }
 
-/* The only local is what is returned, so that values are built where the caller wants them: copying
- * them once more made a third of the time of an evaluation. */
-cql_value cql__eval(cql_run *run, const cql__node *n)
+/* Values are built where the caller wants them: copying them once more made a third of the time of
+ * an evaluation. */
+void cql__eval_to(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    cql_value v = CQL_NULL_VALUE;
     if (n->kind == CQL__CONSTANT) {
-        v = n->value;
-        return v;
+        *ret = n->value;
+        return;
     }
-    if (!enter(run))
-        return v;
-    v = dispatch(run, n);
+    if (!enter(run)) {
+        *ret = CQL_NULL_VALUE;
+        return;
+    }
+    evaluators[n->kind](run, n, ret);
     run->depth--;
     if (cql__failed(run)) {
         if (n->place.line != 0) /* the innermost place is told first, and stays */
             og_error_at(&run->err, n->place.line, n->place.column);
-        v = CQL_NULL_VALUE;
+        *ret = CQL_NULL_VALUE;
     } else if (run->trace != NULL) {
-        cql__trace_value(run, n, v);
+        cql__trace_value(run, n, *ret);
     }
-    return v;
 }

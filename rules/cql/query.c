@@ -6,7 +6,7 @@
  * query without one keeps them); sorting is last and stable. */
 #include "rules/cql/run.h"
 
-bool cql__items_add(cql_run *run, cql__items *l, cql_value v)
+cql_value *cql__items_room(cql_run *run, cql__items *l)
 {
     if (l->count == l->cap) {
         size_t cap = l->cap != 0 ? l->cap * 2 : 8;
@@ -14,17 +14,29 @@ bool cql__items_add(cql_run *run, cql__items *l, cql_value v)
             og_arena_grow(run->arena, l->items, l->cap * sizeof *items, cap * sizeof *items);
         if (items == NULL) {
             (void)cql__no_memory(run);
-            return false;
+            return NULL;
         }
         l->items = items;
         l->cap = cap;
     }
-    l->items[l->count++] = v;
+    return &l->items[l->count];
+}
+
+bool cql__items_add(cql_run *run, cql__items *l, cql_value v)
+{
+    cql_value *room = cql__items_room(run, l);
+    if (room == NULL)
+        return false;
+    *room = v;
+    l->count++;
     return true;
 }
 
-static bool is_true(cql_value v)
+/* Is the expression true for the row at hand? */
+static bool holds(cql_run *run, const cql__node *n)
 {
+    cql_value v;
+    cql__eval_to(run, n, &v);
     return v.kind == CQL_BOOLEAN && v.boolean;
 }
 
@@ -153,9 +165,9 @@ static cql_value sort_list(cql_run *run, const cql__sort *sort, cql_value list)
     return v;
 }
 
-cql_value cql__eval_sort(cql_run *run, const cql__node *n)
+void cql__eval_sort(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    return sort_list(run, n->sort, cql__eval(run, n->args[0]));
+    *ret = sort_list(run, n->sort, cql__eval(run, n->args[0]));
 }
 
 /* ---- queries ---- */
@@ -187,7 +199,7 @@ static bool related(query *s, uint32_t which)
     const cql_value *items = elements(&v, &count);
     for (size_t i = 0; i < count && !cql__failed(run); i++) {
         run->frame[r->slot] = items[i];
-        if (r->such_that == NULL || is_true(cql__eval(run, r->such_that)))
+        if (r->such_that == NULL || holds(run, r->such_that))
             return !r->without;
     }
     return r->without;
@@ -199,7 +211,7 @@ static bool accepted(query *s)
     for (uint32_t i = 0; i < q->relation_count; i++)
         if (!related(s, i) || cql__failed(s->run))
             return false;
-    return q->where == NULL || is_true(cql__eval(s->run, q->where));
+    return q->where == NULL || holds(s->run, q->where);
 }
 
 static void set_lets(query *s)
@@ -248,16 +260,18 @@ static void take_row(query *s)
         accumulate(s);
         return;
     }
-    cql_value v;
+    cql_value *v = cql__items_room(run, &s->out);
+    if (v == NULL)
+        return;
     if (q->ret != NULL && !q->has_aggregate) {
-        v = cql__eval(run, q->ret);
+        cql__eval_to(run, q->ret, v);
         /* A return that says nothing of the row still rests on it. */
-        for (uint32_t i = 0; v.from == NULL && v.kind != CQL_ELEMENT && i < q->source_count; i++)
-            cql__rest_on(run, &v, &run->frame[q->sources[i].slot], 1);
+        for (uint32_t i = 0; v->from == NULL && v->kind != CQL_ELEMENT && i < q->source_count; i++)
+            cql__rest_on(run, v, &run->frame[q->sources[i].slot], 1);
     } else {
-        v = row_value(s);
+        *v = row_value(s);
     }
-    (void)cql__items_add(run, &s->out, v);
+    s->out.count++;
 }
 
 /* All combinations of the elements of sources i and following. */
@@ -309,9 +323,8 @@ static cql_value finish(query *s, bool list)
     return q->sort != NULL ? sort_list(run, q->sort, v) : v;
 }
 
-cql_value cql__eval_query(cql_run *run, const cql__node *n)
+static cql_value query_value(cql_run *run, const cql__query *q)
 {
-    const cql__query *q = n->query;
     query s = {.run = run, .q = q, .total = CQL_NULL_VALUE};
     cql_value few[4];
     cql_value *sources = few;
@@ -341,6 +354,11 @@ cql_value cql__eval_query(cql_run *run, const cql__node *n)
     return finish(&s, list);
 }
 
+void cql__eval_query(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    *ret = query_value(run, n->query);
+}
+
 /* ---- loops ---- */
 
 static void set_loop(cql_run *run, const cql__node *n, cql_value item, size_t index)
@@ -349,7 +367,7 @@ static void set_loop(cql_run *run, const cql__node *n, cql_value item, size_t in
     run->frame[n->slot + 1] = cql_integer((int32_t)index);
 }
 
-cql_value cql__eval_foreach(cql_run *run, const cql__node *n)
+static cql_value foreach_value(cql_run *run, const cql__node *n)
 {
     cql_value v = cql__eval(run, n->args[0]);
     size_t count;
@@ -365,7 +383,7 @@ cql_value cql__eval_foreach(cql_run *run, const cql__node *n)
     return cql__list_of(run, out.items, out.count);
 }
 
-cql_value cql__eval_filter(cql_run *run, const cql__node *n)
+static cql_value filter_value(cql_run *run, const cql__node *n)
 {
     cql_value v = cql__eval(run, n->args[0]);
     size_t count;
@@ -376,7 +394,7 @@ cql_value cql__eval_filter(cql_run *run, const cql__node *n)
     run->frame[n->slot + 2] = CQL_NULL_VALUE;
     for (size_t i = 0; i < count && !cql__failed(run); i++) {
         set_loop(run, n, items[i], i);
-        if (is_true(cql__eval(run, n->args[1])))
+        if (holds(run, n->args[1]))
             (void)cql__items_add(run, &out, items[i]);
     }
     return cql__list_of(run, out.items, out.count);
@@ -392,7 +410,7 @@ static bool known(cql_run *run, const cql__items *l, cql_value v)
 }
 
 /* Applies the element expression to what it made before, until nothing new comes (B.10 Repeat). */
-cql_value cql__eval_repeat(cql_run *run, const cql__node *n)
+static cql_value repeat_value(cql_run *run, const cql__node *n)
 {
     cql_value v = cql__eval(run, n->args[0]);
     size_t count;
@@ -415,7 +433,7 @@ cql_value cql__eval_repeat(cql_run *run, const cql__node *n)
     return cql__list_of(run, out.items, out.count);
 }
 
-cql_value cql__eval_fold(cql_run *run, const cql__node *n)
+static cql_value fold_value(cql_run *run, const cql__node *n)
 {
     cql_value v = cql__eval(run, n->args[0]);
     size_t count;
@@ -429,4 +447,24 @@ cql_value cql__eval_fold(cql_run *run, const cql__node *n)
         total = cql__eval(run, n->args[1]);
     }
     return total;
+}
+
+void cql__eval_foreach(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    *ret = foreach_value(run, n);
+}
+
+void cql__eval_filter(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    *ret = filter_value(run, n);
+}
+
+void cql__eval_repeat(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    *ret = repeat_value(run, n);
+}
+
+void cql__eval_fold(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    *ret = fold_value(run, n);
 }

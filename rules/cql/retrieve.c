@@ -290,13 +290,15 @@ static cql_value retrieve(cql_run *run, const cql__retrieve *q)
     return cql__failed(run) ? CQL_NULL_VALUE : cql__list_of(run, out.items, out.count);
 }
 
-cql_value cql__eval_retrieve(cql_run *run, const cql__node *n)
+void cql__eval_retrieve(cql_run *run, const cql__node *n, cql_value *ret)
 {
     const cql__retrieve *q = n->retrieve;
-    if (!q->constant)
-        return retrieve(run, q);
+    if (!q->constant) {
+        *ret = retrieve(run, q);
+        return;
+    }
     cql_value *kept = &run->retrieved[q->index];
     if (cql_is_null(*kept))
         *kept = retrieve(run, q);
-    return *kept;
+    *ret = *kept;
 }

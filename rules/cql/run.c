@@ -306,18 +306,19 @@ static void keep_error(cql_run *run, const cql_define *d, cql__cell *cell)
     cell->state = CQL__FAILED;
 }
 
-cql_value cql__eval_define(cql_run *run, const cql_define *d)
+static const cql_value *first_value(cql_run *run, const cql_define *d, cql__cell *cell)
 {
-    cql__cell *cell = &run->cells[d->index];
     switch (cell->state) {
-    case CQL__DONE: return cell->value;
     case CQL__FAILED:
         if (cell->err != NULL)
             run->err = *cell->err;
         else
             (void)cql__no_memory(run);
-        return CQL_NULL_VALUE;
-    case CQL__RUNNING: return cql__fail(run, OG_EVAL, "%.*s refers to itself", OG_STR_ARG(d->name));
+        return NULL;
+    case CQL__RUNNING:
+        (void)cql__fail(run, OG_EVAL, "%.*s refers to itself", OG_STR_ARG(d->name));
+        return NULL;
+    case CQL__DONE:
     case CQL__FRESH: break;
     }
     cell->state = CQL__RUNNING;
@@ -327,10 +328,16 @@ cql_value cql__eval_define(cql_run *run, const cql_define *d)
     run->trace = trace;
     if (cql__failed(run)) {
         keep_error(run, d, cell);
-        return CQL_NULL_VALUE;
+        return NULL;
     }
     cell->state = CQL__DONE;
-    return cell->value;
+    return &cell->value;
+}
+
+const cql_value *cql__eval_define(cql_run *run, const cql_define *d)
+{
+    cql__cell *cell = &run->cells[d->index];
+    return cell->state == CQL__DONE ? &cell->value : first_value(run, d, cell);
 }
 
 /* ---- the run ---- */
@@ -385,7 +392,7 @@ og_status cql_run_define(cql_run *run, const cql_define *d, cql_value *ret, og_e
     run->depth = 0;
     if (d->kind == CQL__FUNCTION_DEF)
         return og_fail(err, OG_INVALID, "%.*s is a function", OG_STR_ARG(d->name));
-    cql_value v = cql__eval_define(run, d);
+    const cql_value *v = cql__eval_define(run, d);
     if (!cql__failed(run) && og_arena_failed(run->arena))
         (void)cql__no_memory(run);
     if (cql__failed(run)) {
@@ -393,7 +400,7 @@ og_status cql_run_define(cql_run *run, const cql_define *d, cql_value *ret, og_e
             *err = run->err;
         return run->err.status;
     }
-    *ret = v;
+    *ret = *v;
     return OG_OK;
 }
 

@@ -72,21 +72,40 @@ static inline bool cql__failed(const cql_run *run)
     return run->err.status != OG_OK;
 }
 
-cql_value cql__eval(cql_run *run, const cql__node *n);
-cql_value cql__eval_query(cql_run *run, const cql__node *n);
-cql_value cql__eval_foreach(cql_run *run, const cql__node *n);
-cql_value cql__eval_filter(cql_run *run, const cql__node *n);
-cql_value cql__eval_repeat(cql_run *run, const cql__node *n);
-cql_value cql__eval_fold(cql_run *run, const cql__node *n);
-cql_value cql__eval_sort(cql_run *run, const cql__node *n);
-cql_value cql__eval_retrieve(cql_run *run, const cql__node *n);
+/* Evaluates n into *ret, which is null after an error. ret may be a place in the frame or in a
+ * list: it is written last, when nothing of n is left to be evaluated. */
+void cql__eval_to(cql_run *run, const cql__node *n, cql_value *ret);
+static inline cql_value cql__eval(cql_run *run, const cql__node *n)
+{
+    cql_value v;
+    cql__eval_to(run, n, &v);
+    return v;
+}
+/* What one kind of node does; called by cql__eval_to alone. */
+typedef void (*cql__evaluator)(cql_run *run, const cql__node *n, cql_value *ret);
+void cql__eval_query(cql_run *run, const cql__node *n, cql_value *ret);
+void cql__eval_foreach(cql_run *run, const cql__node *n, cql_value *ret);
+void cql__eval_filter(cql_run *run, const cql__node *n, cql_value *ret);
+void cql__eval_repeat(cql_run *run, const cql__node *n, cql_value *ret);
+void cql__eval_fold(cql_run *run, const cql__node *n, cql_value *ret);
+void cql__eval_sort(cql_run *run, const cql__node *n, cql_value *ret);
+void cql__eval_retrieve(cql_run *run, const cql__node *n, cql_value *ret);
 /* Records the value of a node of the definition that is being explained. */
 void cql__trace_value(cql_run *run, const cql__node *n, cql_value v);
-/* The remembered value of an expression or parameter; evaluates it when it is asked for first. */
-cql_value cql__eval_define(cql_run *run, const cql_define *d);
+/* The remembered value of an expression or parameter; evaluates it when it is asked for first. NULL
+ * after an error. */
+const cql_value *cql__eval_define(cql_run *run, const cql_define *d);
 
 /* A path over any value: null where there is no such thing. */
-cql_value cql__property(cql_run *run, cql_value v, const cql__step *steps, uint32_t count);
+void cql__property_to(cql_run *run, const cql_value *of, const cql__step *steps, uint32_t count,
+                      cql_value *ret);
+static inline cql_value cql__property(cql_run *run, cql_value of, const cql__step *steps,
+                                      uint32_t count)
+{
+    cql_value v;
+    cql__property_to(run, &of, steps, count, &v);
+    return v;
+}
 /* The codes of a value set as a list of Code; an error when the set is not known. */
 cql_value cql__expand(cql_run *run, cql_value set);
 /* A list of the values that stand in items (not copied). */
@@ -122,6 +141,9 @@ typedef struct cql__items {
     cql_value *items;
     size_t count, cap;
 } cql__items;
+/* Room for one more value behind the last, which becomes part of the list when the caller raises
+ * the count; NULL when memory is out (the run has failed then). */
+cql_value *cql__items_room(cql_run *run, cql__items *l);
 bool cql__items_add(cql_run *run, cql__items *l, cql_value v);
 
 #endif

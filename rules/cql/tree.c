@@ -97,6 +97,22 @@ og_str cql__intern(cql_set *set, og_str s)
     return copy;
 }
 
+bool cql__make_step(cql_set *set, og_str name, cql__step *ret)
+{
+    cql__member *m = og_table_get(&set->members, name);
+    if (m == NULL) {
+        m = og_arena_zalloc(set->arena, 1, sizeof *m);
+        if (m == NULL)
+            return false;
+        m->name = cql__intern(set, name);
+        if (!og_table_put(&set->members, m->name, m))
+            return false;
+    }
+    *ret = (cql__step){
+        .name = m->name, .member = m, .index = -1, .is_value = og_str_is(name, "value")};
+    return true;
+}
+
 og_str cql__read_string(cql__reader *r, fhir_elem object, const char *name, const cql__path *at)
 {
     fhir_elem e = fhir_get(object, name);
@@ -956,7 +972,7 @@ static const cql__step *read_steps(cql__reader *r, fhir_elem e, og_str path, uin
         if (dot >= 0)
             part.n = (size_t)dot;
         start += part.n + 1;
-        steps[i].index = -1;
+        int32_t index_of_step = -1;
         ptrdiff_t bracket = og_str_find(part, '[');
         if (bracket >= 0) {
             int64_t index;
@@ -965,14 +981,16 @@ static const cql__step *read_steps(cql__reader *r, fhir_elem e, og_str path, uin
                 !read_integer(digits, 0, INT32_MAX, &index))
                 part.n = (size_t)(bracket = 0);
             else
-                steps[i].index = (int32_t)index;
+                index_of_step = (int32_t)index;
             part.n = (size_t)bracket;
         }
         if (part.n == 0) {
             cql__read_fail(r, e, at, OG_INVALID, "'%.*s' is no path", OG_STR_ARG(path));
             return NULL;
         }
-        steps[i].name = cql__intern(r->set, part);
+        if (!cql__make_step(r->set, part, &steps[i]))
+            return NULL;
+        steps[i].index = index_of_step;
     }
     *ret_count = count;
     return steps;

@@ -98,9 +98,17 @@ typedef struct cql__query cql__query;
 typedef struct cql__retrieve cql__retrieve;
 typedef struct cql__sort cql__sort;
 
+/* A name that paths use, once per set, with what it means for each type. */
+typedef struct cql__member {
+    og_str name;
+    const uint16_t *elements; /* by type: number of the model's element, 0 none; set by linking */
+} cql__member;
+
 typedef struct cql__step { /* of a path: name, then index when it is not negative */
     og_str name;
+    const cql__member *member;
     int32_t index;
+    bool is_value; /* name is `value` */
 } cql__step;
 
 /* The function that a call means. When one remains, it is called; when several do (no signature and
@@ -274,6 +282,7 @@ struct cql_set {
     og_table nodes;     /* ELM node name -> how tree.c reads it */
     og_table strings;   /* interned text */
     og_table retrieves; /* what distinguishes a constant retrieve -> itself */
+    og_table members;   /* name -> cql__member */
     cql_library **libraries;
     size_t count, cap;
     uint32_t define_count;                     /* memory cells of a run */
@@ -326,6 +335,8 @@ bool cql__read_bool(cql__reader *r, fhir_elem object, const char *name, bool oth
                     const cql__path *at);
 cql__place cql__read_place(cql__reader *r, fhir_elem object);
 og_str cql__intern(cql_set *set, og_str s);
+/* A step of this name without an index; false when memory is out. */
+bool cql__make_step(cql_set *set, og_str name, cql__step *ret);
 /* Fills set->nodes with every node type of ELM; false when memory is out. */
 bool cql__register_nodes(cql_set *set);
 /* The unit of a quantity: a calendar word becomes its singular, none becomes "1". */
