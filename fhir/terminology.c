@@ -144,14 +144,9 @@ bool fhir_code_equal(og_str system, og_str a, og_str b)
     return code_equal(a, b, is_icd(fhir_system_canonical(system)));
 }
 
-/* A system (canonical) and a code as a key. */
-typedef struct key {
-    og_str system, code;
-    bool icd;
-    uint32_t hash;
-} key;
+typedef fhir_code_key key;
 
-static key key_of(og_str system, og_str code)
+fhir_code_key fhir_code_key_of(og_str system, og_str code)
 {
     key k = {.system = fhir_system_canonical(system), .code = code};
     k.icd = is_icd(k.system);
@@ -161,6 +156,12 @@ static key key_of(og_str system, og_str code)
         h = (h ^ (unsigned)ch) * 0x100000001b3u;
     k.hash = (uint32_t)(h ^ h >> 32);
     return k;
+}
+
+bool fhir_code_key_equal(const fhir_code_key *a, const fhir_code_key *b)
+{
+    return a->hash == b->hash && og_str_eq(a->system, b->system) &&
+           code_equal(a->code, b->code, a->icd);
 }
 
 /* --- structures --- */
@@ -327,7 +328,7 @@ static og_str keep_system(og_arena *a, og_str system, const code_set *s)
 
 static bool set_add(code_set *s, og_arena *a, og_str system, og_str code, og_str display)
 {
-    key k = key_of(system, code);
+    key k = fhir_code_key_of(system, code);
     if (set_find(s, &k) != NULL)
         return true;
     code_row row = {keep_system(a, system, s), og_arena_str(a, code), og_arena_str(a, display),
@@ -794,7 +795,7 @@ static void read_targets(reader *r, fhir_elem element, og_str source, og_str tar
             continue;
         }
         og_str to = required(r, e, "code", at);
-        mapping m = {key_of(source, code), target, to, (uint8_t)rank};
+        mapping m = {fhir_code_key_of(source, code), target, to, (uint8_t)rank};
         if (store && to.n != 0 && code.n != 0 && !put_mapping(r->t, &m))
             no_memory(r);
     }
@@ -1075,12 +1076,15 @@ const fhir_valueset *fhir_valueset_find(const fhir_terminology *t, og_str url, o
     return all != NULL ? choose(all, version) : NULL;
 }
 
+bool fhir_valueset_has_key(const fhir_valueset *vs, const fhir_code_key *key)
+{
+    return key->system.n != 0 && key->code.n != 0 && set_find(&vs->codes, key) != NULL;
+}
+
 bool fhir_valueset_has(const fhir_valueset *vs, og_str system, og_str code)
 {
-    if (system.n == 0 || code.n == 0)
-        return false;
-    key k = key_of(system, code);
-    return set_find(&vs->codes, &k) != NULL;
+    key k = fhir_code_key_of(system, code);
+    return fhir_valueset_has_key(vs, &k);
 }
 
 og_str fhir_valueset_url(const fhir_valueset *vs)
@@ -1109,7 +1113,7 @@ const fhir_codesystem *fhir_codesystem_find(const fhir_terminology *t, og_str ur
 
 bool fhir_codesystem_has(const fhir_codesystem *cs, og_str code)
 {
-    key k = key_of(cs->url, code);
+    key k = fhir_code_key_of(cs->url, code);
     return code.n != 0 && set_find(&cs->codes, &k) != NULL;
 }
 
@@ -1123,7 +1127,7 @@ bool fhir_translate(const fhir_terminology *t, og_str system, og_str code, og_st
 {
     if (system.n == 0 || code.n == 0)
         return false;
-    key k = key_of(system, code);
+    key k = fhir_code_key_of(system, code);
     const mapping *m = find_mapping(t, &k);
     if (m != NULL) {
         *ret_system = m->system;

@@ -11,6 +11,18 @@
 typedef struct fhir_terminology fhir_terminology;
 typedef struct fhir_valueset fhir_valueset;
 
+/* A code made ready to be compared and looked up: worth it for one that is asked for in many sets.
+ * Borrows its texts. */
+typedef struct fhir_code_key {
+    og_str system, code; /* system in its canonical form */
+    bool icd;
+    uint32_t hash;
+} fhir_code_key;
+
+fhir_code_key fhir_code_key_of(og_str system, og_str code);
+/* The same system and code, as fhir_system_canonical and fhir_code_equal see them. */
+bool fhir_code_key_equal(const fhir_code_key *a, const fhir_code_key *b);
+
 fhir_terminology *fhir_terminology_new(void); /* caller owns */
 void fhir_terminology_free(fhir_terminology *t);
 /* Adds a ValueSet, ConceptMap or CodeSystem resource; copies what it needs. All errors go to report
@@ -29,6 +41,7 @@ og_status fhir_terminology_link(fhir_terminology *t, og_report *report);
  * the highest one; with a version this one, or one that has none. */
 const fhir_valueset *fhir_valueset_find(const fhir_terminology *t, og_str url, og_str version);
 bool fhir_valueset_has(const fhir_valueset *vs, og_str system, og_str code);
+bool fhir_valueset_has_key(const fhir_valueset *vs, const fhir_code_key *key);
 og_str fhir_valueset_url(const fhir_valueset *vs);
 size_t fhir_valueset_count(const fhir_valueset *vs);
 /* Code i of the expansion, in file order. Borrowed. */

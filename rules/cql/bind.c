@@ -777,6 +777,17 @@ static void fold_codes(binder *b, cql__node *n)
     become_constant(n, (cql_value){.kind = CQL_LIST, .list = l});
 }
 
+/* Filters that look at the same place of the same type share what a run finds there. */
+static bool number_codings(binder *b, const cql__retrieve *q, cql__filter *f)
+{
+    cql_set *set = b->link->set;
+    og_str key = og_arena_printf(set->arena, "%u %.*s", q->type, OG_STR_ARG(f->path_text));
+    const void *known = og_table_get(&set->codings, key);
+    f->codings = known != NULL ? (uint32_t)(uintptr_t)known - 1 : set->codings.count;
+    return known != NULL ||
+           (key.p != NULL && og_table_put(&set->codings, key, (void *)(uintptr_t)(f->codings + 1)));
+}
+
 static bool missing_set(cql_value v)
 {
     return v.kind == CQL_VALUESET && v.setref->resolved == NULL;
@@ -794,8 +805,11 @@ static bool bind_retrieve(binder *b, cql__node *n)
                 true; /* the set, not the list of its codes: it is looked up, not searched */
         if (!bind_part(b, n, value))
             return false;
-        if (q->filters[i].kind == CQL__FILTER_CODE)
+        if (q->filters[i].kind == CQL__FILTER_CODE) {
             fold_codes(b, value);
+            if (!number_codings(b, q, &q->filters[i]))
+                return fail(b, n, OG_NOMEM, "out of memory");
+        }
         n->may_fail |= value->kind == CQL__CONSTANT && missing_set(value->value);
     }
     if (n->result == NULL) {

@@ -28,6 +28,7 @@ cql_set *cql_set_new(void)
     og_table_init(&set->strings, set->arena);
     og_table_init(&set->retrieves, set->arena);
     og_table_init(&set->members, set->arena);
+    og_table_init(&set->codings, set->arena);
     set->codeable_concept = fhir_type_of(OG_STR("CodeableConcept"));
     set->coding = fhir_type_of(OG_STR("Coding"));
     set->period = fhir_type_of(OG_STR("Period"));

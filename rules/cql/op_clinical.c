@@ -75,11 +75,48 @@ static bool set_of(cql_op_context *c, cql_value v, cql_kind kind, code_set *ret)
     return true;
 }
 
+#define KEYS 256u /* a power of two */
+
+/* Texts do not change during an evaluation, so a place stands for its text. A later code takes the
+ * place of an earlier one. */
+struct cql__keys {
+    struct {
+        og_str system, code; /* as given */
+        fhir_code_key key;
+    } known[KEYS];
+};
+
+struct cql__keys *cql__keys_new(og_arena *a)
+{
+    return og_arena_zalloc(a, 1, sizeof(struct cql__keys));
+}
+
+const fhir_code_key *cql__key_of(cql_op_context *c, og_str system, og_str code,
+                                 fhir_code_key *storage)
+{
+    if (c->keys == NULL || code.p == NULL) {
+        *storage = fhir_code_key_of(system, code);
+        return storage;
+    }
+    uintptr_t at = (uintptr_t)code.p * 31 + (uintptr_t)system.p;
+    size_t slot = (at ^ at >> 8) & (KEYS - 1);
+    og_str had = c->keys->known[slot].code, of = c->keys->known[slot].system;
+    if (had.p != code.p || had.n != code.n || of.p != system.p || of.n != system.n) {
+        c->keys->known[slot].code = code;
+        c->keys->known[slot].system = system;
+        c->keys->known[slot].key = fhir_code_key_of(system, code);
+    }
+    return &c->keys->known[slot].key;
+}
+
 /* A code without a system is in no set: it could be anything (B.12 In value set, for Code). */
 static cql_tri code_in(cql_op_context *c, const code_set *s, const cql_code *code)
 {
-    if (s->values != NULL)
-        return fhir_valueset_has(s->values, code->system, code->code) ? CQL_TRUE : CQL_FALSE;
+    if (s->values != NULL) {
+        fhir_code_key storage;
+        const fhir_code_key *key = cql__key_of(c, code->system, code->code, &storage);
+        return fhir_valueset_has_key(s->values, key) ? CQL_TRUE : CQL_FALSE;
+    }
     og_str system = fhir_system_canonical(code->system);
     if (code->system.n == 0 || code->code.n == 0 ||
         !og_str_eq(system, fhir_system_canonical(s->id)))
@@ -126,15 +163,16 @@ static cql_tri concept_in(cql_op_context *c, const code_set *s, const cql_concep
 /* Elements are converted as FHIRHelpers does. */
 static cql_value system_value(cql_op_context *c, cql_value v)
 {
-    const char *function = NULL;
+    const char *function;
+    if (v.kind != CQL_ELEMENT)
+        return v;
     if (cql_element_is_type(v, fhir_type_of(OG_STR("Coding"))))
         function = "ToCode";
     else if (cql_element_is_type(v, fhir_type_of(OG_STR("CodeableConcept"))))
         function = "ToConcept";
-    else if (v.kind == CQL_ELEMENT)
+    else
         return cql_element_value(c->arena, v);
-    if (function != NULL)
-        cql_helpers_call(c, og_str_of(function), &v, 1, &v);
+    cql_helpers_call(c, og_str_of(function), &v, 1, &v);
     return v;
 }
 

@@ -20,8 +20,9 @@ typedef struct cql_op_context {
     uint8_t
         precision; /* ELM `precision` of the node, 0 when absent (og_precision; weeks: see below) */
     bool weeks;    /* precision was Week (precision itself is then not looked at) */
-    uint16_t depth; /* of values inside values while = and ~ walk them; 0 at first */
-    void *user;     /* the evaluator */
+    uint16_t depth;         /* of values inside values while = and ~ walk them; 0 at first */
+    void *user;             /* the evaluator */
+    struct cql__keys *keys; /* codes made ready for looking up (op_clinical.c), or NULL */
 } cql_op_context;
 
 typedef cql_value (*cql_op)(cql_op_context *c, const cql_value *args, size_t count);

@@ -2,6 +2,7 @@
 #ifndef OG_CQL_OPS_PRIVATE_H
 #define OG_CQL_OPS_PRIVATE_H
 
+#include "fhir/terminology.h"
 #include "rules/cql/element.h"
 #include "rules/cql/ops.h"
 
@@ -98,6 +99,15 @@ bool cql__quantity_convert(const cql_quantity *q, og_str unit, og_decimal *ret);
 /* The product; null when it cannot be represented. */
 cql_value cql__quantity_multiply(cql_op_context *c, const cql_quantity *a, const cql_quantity *b);
 cql_value cql__quantity_divide(cql_op_context *c, const cql_quantity *a, const cql_quantity *b);
+
+/* ---- codes ---- */
+
+/* The key of a code, remembered by the place of its texts where the context has room for that.
+ * Valid until the next call. */
+const fhir_code_key *cql__key_of(cql_op_context *c, og_str system, og_str code,
+                                 fhir_code_key *storage);
+/* Room for remembering keys during an evaluation; NULL when memory is out. */
+struct cql__keys *cql__keys_new(og_arena *a);
 
 /* ---- numbers ---- */
 

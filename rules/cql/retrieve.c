@@ -11,38 +11,20 @@
 #include "rules/cql/element.h"
 #include "rules/cql/helpers.h"
 
+#define MAX_FILTERS 8
+
 /* The value of a filter, looked at once per retrieve. */
 typedef struct wanted {
     const fhir_valueset *set;
     const cql_value *items; /* codes, concepts, strings */
     size_t count;
-    cql_value range; /* of a date filter */
+    const fhir_code_key *keys; /* of the items, and of the codes in concepts; strings have none */
+    size_t key_count;
+    const cql__codings *codings; /* what there is to match, or NULL: look at the elements */
+    cql_value range;             /* of a date filter */
 } wanted;
 
 /* ---- codes ---- */
-
-static bool code_is(og_str system, og_str code, const cql_code *wants)
-{
-    return og_str_eq(fhir_system_canonical(system), fhir_system_canonical(wants->system)) &&
-           fhir_code_equal(wants->system, code, wants->code);
-}
-
-static bool code_wanted(const wanted *w, og_str system, og_str code)
-{
-    if (code.n == 0)
-        return false;
-    if (w->set != NULL)
-        return fhir_valueset_has(w->set, system, code);
-    for (size_t i = 0; i < w->count; i++) {
-        const cql_value *v = &w->items[i];
-        if (v->kind == CQL_CODE && code_is(system, code, v->code))
-            return true;
-        for (size_t k = 0; v->kind == CQL_CONCEPT && k < v->concept->count; k++)
-            if (code_is(system, code, &v->concept->codes[k]))
-                return true;
-    }
-    return false;
-}
 
 /* A code or string element has its system in the binding, not in the data: the code alone decides.
  */
@@ -70,10 +52,29 @@ static bool bare_code_wanted(const wanted *w, og_str code)
     return false;
 }
 
+static bool key_wanted(const wanted *w, const fhir_code_key *key)
+{
+    if (w->set != NULL)
+        return fhir_valueset_has_key(w->set, key);
+    for (size_t i = 0; i < w->key_count; i++)
+        if (fhir_code_key_equal(key, &w->keys[i]))
+            return true;
+    return false;
+}
+
+static bool coding_key(cql_run *run, fhir_elem coding, fhir_code_key *ret)
+{
+    og_str code = fhir_string(run->arena, fhir_get(coding, "code"));
+    if (code.n == 0)
+        return false;
+    *ret = fhir_code_key_of(fhir_string(run->arena, fhir_get(coding, "system")), code);
+    return true;
+}
+
 static bool coding_wanted(cql_run *run, const wanted *w, fhir_elem coding)
 {
-    return code_wanted(w, fhir_string(run->arena, fhir_get(coding, "system")),
-                       fhir_string(run->arena, fhir_get(coding, "code")));
+    fhir_code_key key;
+    return coding_key(run, coding, &key) && key_wanted(w, &key);
 }
 
 static bool codes_match(cql_run *run, const wanted *w, cql_value v)
@@ -188,8 +189,16 @@ static cql_value low_to_high(cql_run *run, const cql__filter *f, cql_value root)
     return cql_interval_make(&run->c, low, high, true, true, CQL_DATETIME);
 }
 
-static bool filter_accepts(cql_run *run, const cql__filter *f, const wanted *w, cql_value root)
+/* k: number of the resource among those of its type. */
+static bool filter_accepts(cql_run *run, const cql__filter *f, const wanted *w, cql_value root,
+                           uint32_t k)
 {
+    if (f->kind == CQL__FILTER_CODE && w->codings != NULL) {
+        for (uint32_t i = w->codings->first[k]; i < w->codings->first[k + 1]; i++)
+            if (key_wanted(w, &w->codings->keys[i]))
+                return true;
+        return false;
+    }
     if (f->kind == CQL__FILTER_CODE)
         return codes_match_at(run, w, root, f->path, f->path_count);
     cql_value v = f->path_count != 0 ? cql__property(run, root, f->path, f->path_count)
@@ -200,6 +209,30 @@ static bool filter_accepts(cql_run *run, const cql__filter *f, const wanted *w, 
     case CQL__FILTER_CODE: break; /* above: its path may lead through lists */
     }
     return false;
+}
+
+/* The keys of the codes that are wanted. */
+static bool want_keys(cql_run *run, wanted *w)
+{
+    size_t max = 0;
+    for (size_t i = 0; i < w->count; i++)
+    max += w->items[i].kind == CQL_CONCEPT ? w->items[i].concept->count : 1;
+    fhir_code_key *keys = og_arena_alloc(run->arena, max * sizeof *keys);
+    if (keys == NULL) {
+        (void)cql__no_memory(run);
+        return false;
+    }
+    for (size_t i = 0; i < w->count; i++) {
+        const cql_value *v = &w->items[i];
+        const cql_code *codes = v->kind == CQL_CONCEPT ? v->concept->codes
+                                : v->kind == CQL_CODE  ? v->code
+                                                       : NULL;
+        size_t n = v->kind == CQL_CONCEPT ? v->concept->count : codes != NULL;
+        for (size_t k = 0; k < n; k++)
+            keys[w->key_count++] = fhir_code_key_of(codes[k].system, codes[k].code);
+    }
+    w->keys = keys;
+    return true;
 }
 
 /* False: the filter can match nothing (its value is null), or the run has failed. */
@@ -220,7 +253,7 @@ static bool look_at(cql_run *run, const cql__filter *f, cql_value *value, wanted
     }
     ret->items = value->kind == CQL_LIST ? value->list->items : value;
     ret->count = value->kind == CQL_LIST ? value->list->count : 1;
-    return true;
+    return want_keys(run, ret);
 }
 
 static bool id_accepts(cql_value id, const fhir_resource *r)
@@ -233,7 +266,7 @@ static bool id_accepts(cql_value id, const fhir_resource *r)
     return false;
 }
 
-/* ---- the retrieve ---- */
+/* ---- resources ---- */
 
 static cql_value root_of(cql_run *run, size_t i)
 {
@@ -258,36 +291,144 @@ static bool declares(cql_run *run, const fhir_resource *r, og_str profile)
     return false;
 }
 
-#define MAX_FILTERS 8
+/* ---- what there is to match ---- */
+
+typedef struct key_list {
+    fhir_code_key *keys;
+    size_t count, cap;
+    bool bare;
+} key_list;
+
+static void add_key(cql_run *run, key_list *l, fhir_elem coding)
+{
+    if (l->count == l->cap) {
+        size_t cap = l->cap != 0 ? l->cap * 2 : 64;
+        fhir_code_key *keys =
+            og_arena_grow(run->arena, l->keys, l->cap * sizeof *keys, cap * sizeof *keys);
+        if (keys == NULL) {
+            (void)cql__no_memory(run);
+            return;
+        }
+        l->keys = keys;
+        l->cap = cap;
+    }
+    if (coding_key(run, coding, &l->keys[l->count]))
+        l->count++;
+}
+
+static void add_keys(cql_run *run, key_list *l, cql_value v)
+{
+    if (v.kind == CQL_LIST) {
+        for (size_t i = 0; i < v.list->count && !cql__failed(run); i++)
+            add_keys(run, l, v.list->items[i]);
+    } else if (v.kind == CQL_ELEMENT && v.element->type == run->set->codeable_concept) {
+        fhir_elem codings = fhir_get(v.element->at, "coding");
+        for (fhir_elem c = fhir_each_first(codings); fhir_exists(c); c = fhir_each_next(codings, c))
+            add_key(run, l, c);
+    } else if (v.kind == CQL_ELEMENT && v.element->type == run->set->coding) {
+        add_key(run, l, v.element->at);
+    } else if (!cql_is_null(v)) {
+        l->bare = true;
+    }
+}
+
+/* The same below a path, through lists. */
+static void add_keys_at(cql_run *run, key_list *l, cql_value v, const cql__step *steps,
+                        uint32_t count)
+{
+    if (v.kind == CQL_LIST) {
+        for (size_t i = 0; i < v.list->count && !cql__failed(run); i++)
+            add_keys_at(run, l, v.list->items[i], steps, count);
+    } else if (count == 0) {
+        add_keys(run, l, v);
+    } else {
+        add_keys_at(run, l, cql__property(run, v, steps, 1), steps + 1, count - 1);
+    }
+}
+
+/* The codings of all resources of a type where a filter looks; NULL when elements must be looked at
+ * one by one. Found once per run, however many retrieves want some of them. */
+static const cql__codings *codings_of(cql_run *run, const cql__kin *kin, const cql__filter *f)
+{
+    cql__codings *c = &run->codings[f->codings];
+    if (c->found)
+        return c->bare ? NULL : c;
+    key_list l = {0};
+    c->first = og_arena_alloc(run->arena, (kin->count + (size_t)1) * sizeof *c->first);
+    if (c->first == NULL) {
+        (void)cql__no_memory(run);
+        return NULL;
+    }
+    for (uint32_t k = 0; k < kin->count && !cql__failed(run) && !l.bare; k++) {
+        c->first[k] = (uint32_t)l.count;
+        add_keys_at(run, &l, root_of(run, kin->at[k]), f->path, f->path_count);
+    }
+    c->first[kin->count] = (uint32_t)l.count;
+    c->keys = l.keys;
+    c->bare = l.bare;
+    c->found = !cql__failed(run);
+    return c->found && !c->bare ? c : NULL;
+}
+
+/* ---- the retrieve ---- */
+
+typedef struct search {
+    const cql__retrieve *q;
+    wanted wants[MAX_FILTERS];
+    cql_value id;
+    cql__items out;
+} search;
+
+/* Resource number i of the request, k of its type. */
+static void look(cql_run *run, search *s, uint32_t i, uint32_t k)
+{
+    const cql__retrieve *q = s->q;
+    const fhir_resource *r = &run->request->resources[i];
+    if (q->id != NULL && !id_accepts(s->id, r))
+        return;
+    if (run->request->by_profile && q->profile.n != 0 && !declares(run, r, q->profile))
+        return;
+    cql_value root = root_of(run, i);
+    for (uint32_t f = 0; f < q->filter_count; f++)
+        if (!filter_accepts(run, &q->filters[f], &s->wants[f], root, k))
+            return;
+    (void)cql__items_add(run, &s->out, root);
+}
+
+static void look_among(cql_run *run, search *s, const cql__kin *kin)
+{
+    for (uint32_t f = 0; f < s->q->filter_count; f++)
+        if (s->q->filters[f].kind == CQL__FILTER_CODE)
+            s->wants[f].codings = codings_of(run, kin, &s->q->filters[f]);
+    for (uint32_t k = 0; k < kin->count && !cql__failed(run); k++)
+        look(run, s, kin->at[k], k);
+}
+
+/* Resource, DomainResource: resources of every type, in the order of the request. */
+static void look_everywhere(cql_run *run, search *s)
+{
+    for (size_t i = 0; i < run->request->resource_count && !cql__failed(run); i++)
+        if (fhir_type_is(run->types[i], s->q->type))
+            look(run, s, (uint32_t)i, 0);
+}
 
 static cql_value retrieve(cql_run *run, const cql__retrieve *q)
 {
-    const cql_request *req = run->request;
-    wanted wants[MAX_FILTERS];
-    cql_value values[MAX_FILTERS], id = CQL_NULL_VALUE;
-    cql__items out = {0};
+    search s = {.q = q, .id = CQL_NULL_VALUE};
     if (q->filter_count > MAX_FILTERS)
         return cql__fail(run, OG_UNSUPPORTED, "retrieve with more than %d filters", MAX_FILTERS);
     if (q->id != NULL)
-        id = cql__eval(run, q->id);
+        s.id = cql__eval(run, q->id);
+    cql_value values[MAX_FILTERS];
     for (uint32_t k = 0; k < q->filter_count; k++)
-        if (!look_at(run, &q->filters[k], &values[k], &wants[k]))
+        if (!look_at(run, &q->filters[k], &values[k], &s.wants[k]))
             return cql__failed(run) ? CQL_NULL_VALUE : cql__list_of(run, NULL, 0);
-    for (size_t i = 0; i < req->resource_count && !cql__failed(run); i++) {
-        if (run->types[i] != q->type && !fhir_type_is(run->types[i], q->type))
-            continue;
-        if (q->id != NULL && !id_accepts(id, &req->resources[i]))
-            continue;
-        if (req->by_profile && q->profile.n != 0 && !declares(run, &req->resources[i], q->profile))
-            continue;
-        cql_value root = root_of(run, i);
-        uint32_t k = 0;
-        while (k < q->filter_count && filter_accepts(run, &q->filters[k], &wants[k], root))
-            k++;
-        if (k == q->filter_count)
-            (void)cql__items_add(run, &out, root);
-    }
-    return cql__failed(run) ? CQL_NULL_VALUE : cql__list_of(run, out.items, out.count);
+    if (fhir_type_is_resource(q->type) && !fhir_type_is_concrete_resource(q->type))
+        look_everywhere(run, &s);
+    for (uint32_t k = 0; k < run->kin_count; k++)
+        if (run->kin[k].type == q->type)
+            look_among(run, &s, &run->kin[k]);
+    return cql__failed(run) ? CQL_NULL_VALUE : cql__list_of(run, s.out.items, s.out.count);
 }
 
 void cql__eval_retrieve(cql_run *run, const cql__node *n, cql_value *ret)

@@ -342,6 +342,43 @@ const cql_value *cql__eval_define(cql_run *run, const cql_define *d)
 
 /* ---- the run ---- */
 
+/* Sorts the resources by type, each type's in the order of the request. */
+static bool prepare_kin(cql_run *run)
+{
+    size_t n = run->request->resource_count;
+    const fhir_resource *all = run->request->resources;
+    uint16_t *types = og_arena_alloc(run->arena, n * sizeof *types);
+    uint32_t *at = og_arena_alloc(run->arena, n * sizeof *at);
+    cql__kin *kin = og_arena_alloc(run->arena, n * sizeof *kin);
+    uint32_t used = 0;
+    if (types == NULL || at == NULL || kin == NULL)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        bool again = i != 0 && og_str_eq(all[i].type, all[i - 1].type);
+        types[i] = again ? types[i - 1] : fhir_type_of(all[i].type);
+        uint32_t k = 0;
+        while (k < used && kin[k].type != types[i])
+            k++;
+        if (k == used)
+            kin[used++] = (cql__kin){.type = types[i]};
+        kin[k].count++;
+    }
+    for (uint32_t k = 0; k < used; at += kin[k++].count)
+        kin[k].at = at;
+    for (uint32_t k = 0; k < used; k++)
+        kin[k].count = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t k = 0;
+        while (kin[k].type != types[i])
+            k++;
+        kin[k].at[kin[k].count++] = (uint32_t)i;
+    }
+    run->types = types;
+    run->kin = kin;
+    run->kin_count = used;
+    return true;
+}
+
 static bool prepare_memory(cql_run *run)
 {
     og_arena *a = run->arena;
@@ -350,15 +387,14 @@ static bool prepare_memory(cql_run *run)
     run->cells = og_arena_zalloc(a, set->define_count, sizeof *run->cells);
     run->retrieved = og_arena_zalloc(a, set->retrieves.count, sizeof *run->retrieved);
     run->roots = og_arena_zalloc(a, n, sizeof *run->roots);
-    run->types = og_arena_alloc(a, n * sizeof *run->types);
+    run->codings = og_arena_zalloc(a, set->codings.count, sizeof *run->codings);
+    run->c.keys = cql__keys_new(a);
     run->stack = og_arena_alloc(a, sizeof *run->stack + CHUNK_VALUES * sizeof(cql_value));
-    if (run->cells == NULL || run->retrieved == NULL || run->roots == NULL || run->types == NULL ||
-        run->stack == NULL)
+    if (run->cells == NULL || run->retrieved == NULL || run->roots == NULL ||
+        run->codings == NULL || run->stack == NULL || run->c.keys == NULL)
         return false;
     *run->stack = (cql__chunk){.cap = CHUNK_VALUES};
-    for (size_t i = 0; i < n; i++)
-        run->types[i] = fhir_type_of(run->request->resources[i].type);
-    return true;
+    return prepare_kin(run);
 }
 
 cql_run *cql_run_begin(og_arena *a, const cql_set *set, const cql_request *request)

@@ -28,6 +28,20 @@ typedef struct cql__cell { /* what is remembered of a definition */
     cql__state state;
 } cql__cell;
 
+/* The codings of every resource of a type at one path; those of resource number k of the type are
+ * keys[first[k]] to before keys[first[k + 1]]. */
+typedef struct cql__codings {
+    bool found, bare; /* bare: something there has no system of its own; look at the elements */
+    uint32_t *first;
+    fhir_code_key *keys;
+} cql__codings;
+
+typedef struct cql__kin { /* the resources of one type */
+    uint16_t type;
+    uint32_t count;
+    uint32_t *at; /* their numbers in the request */
+} cql__kin;
+
 typedef struct cql__chunk { /* of the stack of frames */
     struct cql__chunk *next;
     uint32_t cap, used;
@@ -56,6 +70,9 @@ struct cql_run {
     cql_value *retrieved; /* results of constant retrieves; null: not yet */
     cql_value *roots;     /* resources as values, by their place in the request; null: not yet */
     uint16_t *types;      /* model number of each resource */
+    cql__kin *kin;        /* the resources by type */
+    uint32_t kin_count;
+    cql__codings *codings; /* by number of the set */
     cql_value *frame;
     cql__chunk *stack;
     const cql_define *current; /* whose body is being evaluated */

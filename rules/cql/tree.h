@@ -197,6 +197,7 @@ typedef struct cql__filter { /* codeFilter, dateFilter, otherFilter */
     const cql__step *path, *low_path, *high_path; /* path, or low and high */
     uint32_t path_count, low_count, high_count;
     og_str path_text;
+    uint32_t codings; /* number of this type and path in the set, for code filters */
     og_str comparator;
     const cql__node *value;
 } cql__filter;
@@ -283,6 +284,7 @@ struct cql_set {
     og_table strings;   /* interned text */
     og_table retrieves; /* what distinguishes a constant retrieve -> itself */
     og_table members;   /* name -> cql__member */
+    og_table codings;   /* type and path of a code filter -> number + 1 */
     cql_library **libraries;
     size_t count, cap;
     uint32_t define_count;                     /* memory cells of a run */
