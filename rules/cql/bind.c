@@ -310,6 +310,28 @@ static bool bind_define_ref(binder *b, cql__node *n, bool parameter)
     return true;
 }
 
+/* `A.code.value` is a property of a property: one path, walked at once. */
+static bool join_paths(binder *b, cql__node *n)
+{
+    const cql__node *from = n->argc != 0 ? n->args[0] : NULL;
+    n->path.all = n->path.steps;
+    n->path.all_count = n->path.count;
+    n->path.base = from;
+    if (from == NULL || from->kind != CQL__PROPERTY)
+        return true;
+    uint32_t inner = from->path.all_count;
+    cql__step *all = og_arena_alloc(b->link->set->arena, (inner + n->path.count) * sizeof *all);
+    if (all == NULL)
+        return false;
+    memcpy(all, from->path.all, inner * sizeof *all);
+    memcpy(all + inner, n->path.steps, n->path.count * sizeof *all);
+    n->path.all = all;
+    n->path.all_count = inner + n->path.count;
+    n->path.base = from->path.base;
+    n->slot = from->slot;
+    return true;
+}
+
 /* IdentifierRef: inside a sort it is an element of the item, elsewhere whatever has this name. */
 static bool bind_name(binder *b, cql__node *n)
 {
@@ -335,7 +357,7 @@ static bool bind_name(binder *b, cql__node *n)
         use_slot(b, n, sort->slot);
         n->path.steps = step;
         n->path.count = 1;
-        return true;
+        return join_paths(b, n);
     }
     if (find_scope(b, SCOPE_NAME, name) != NULL) {
         n->kind = CQL__SLOT;
@@ -827,7 +849,7 @@ static bool bind_retrieve(binder *b, cql__node *n)
 static bool bind_property(binder *b, cql__node *n)
 {
     if (n->argc != 0)
-        return true;
+        return join_paths(b, n);
     /* Older translators leave the scope out where an author left the alias out: the nearest one. */
     const scope *s = n->flag ? find_scope(b, SCOPE_SORT, (og_str){NULL, 0})
                              : find_scope(b, SCOPE_NAME, n->path.scope);
@@ -836,7 +858,7 @@ static bool bind_property(binder *b, cql__node *n)
     if (s == NULL)
         return fail(b, n, OG_NOTFOUND, "unknown name %.*s", OG_STR_ARG(n->path.scope));
     use_slot(b, n, s->slot);
-    return true;
+    return join_paths(b, n);
 }
 
 static bool type_constant(binder *b, cql__node *n)
@@ -875,6 +897,33 @@ static bool type_length(binder *b, cql__node *n)
     return true;
 }
 
+/* The two operators that rules use most have kinds of their own. */
+static bool name_operator(cql__node *n)
+{
+    if (n->op == cql_op_Not && n->argc == 1)
+        n->kind = CQL__NOT;
+    else if (n->op == cql_op_IsNull && n->argc == 1)
+        n->kind = CQL__IS_NULL;
+    return true;
+}
+
+/* A list of constants is one. */
+static bool fold_list(binder *b, cql__node *n)
+{
+    for (uint32_t i = 0; i < n->argc; i++)
+        if (n->args[i]->kind != CQL__CONSTANT)
+            return true;
+    cql_list *list = og_arena_zalloc(b->link->set->arena, 1, sizeof *list);
+    cql_value *items = og_arena_alloc(b->link->set->arena, n->argc * sizeof *items);
+    if (list == NULL || items == NULL)
+        return false;
+    for (uint32_t i = 0; i < n->argc; i++)
+        items[i] = n->args[i]->value;
+    *list = (cql_list){.items = items, .count = n->argc};
+    become_constant(n, (cql_value){.kind = CQL_LIST, .list = list});
+    return true;
+}
+
 static bool bind_args(binder *b, cql__node *n)
 {
     bool ok = true;
@@ -905,7 +954,8 @@ static bool bind_node(binder *b, cql__node *n)
         return false;
     switch ((cql__kind)n->kind) {
     case CQL__CONSTANT: return type_constant(b, n);
-    case CQL__OP: return type_length(b, n);
+    case CQL__OP: return name_operator(n) && type_length(b, n);
+    case CQL__LIST_OF: return fold_list(b, n);
     case CQL__PROPERTY: return bind_property(b, n);
     case CQL__CALL: return bind_call(b, n);
     case CQL__SORT: return bind_sort(b, n, n->sort);

@@ -152,12 +152,17 @@ void cql__property_to(cql_run *run, const cql_value *of, const cql__step *steps,
 static void eval_property(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql_value v;
-    const cql_value *of = &v;
-    if (n->argc != 0)
+    if (run->trace != NULL && n->argc != 0) { /* step by step, for who wants to see each */
         cql__eval_to(run, n->args[0], &v);
-    else
-        of = &run->frame[n->slot];
-    cql__property_to(run, of, n->path.steps, n->path.count, ret);
+        cql__property_to(run, &v, n->path.steps, n->path.count, ret);
+        return;
+    }
+    const cql_value *of = &run->frame[n->slot];
+    if (n->path.base != NULL) {
+        cql__eval_to(run, n->path.base, &v);
+        of = &v;
+    }
+    cql__property_to(run, of, n->path.all, n->path.all_count, ret);
 }
 
 static void eval_each(cql_run *run, const cql__node *n, cql_value *ret)
@@ -268,6 +273,23 @@ static void eval_or(cql_run *run, const cql__node *n, cql_value *ret)
 static void eval_implies(cql_run *run, const cql__node *n, cql_value *ret)
 {
     connect(run, n, CQL_TRUE, true, ret);
+}
+
+static void eval_not(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    cql_value v;
+    cql__eval_to(run, n->args[0], &v);
+    cql_tri a = tri_of(&v);
+    *ret = a == CQL_UNKNOWN ? CQL_NULL_VALUE : cql_bool(a == CQL_FALSE);
+    cql__rest_on(run, ret, &v, 1);
+}
+
+static void eval_is_null(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    cql_value v;
+    cql__eval_to(run, n->args[0], &v);
+    *ret = cql_bool(cql_is_null(v));
+    cql__rest_on(run, ret, &v, 1);
 }
 
 /* The first member that is not null. */
@@ -790,6 +812,8 @@ static const cql__evaluator evaluators[] = {
     [CQL__OR] = eval_or,
     [CQL__IMPLIES] = eval_implies,
     [CQL__COALESCE] = eval_coalesce,
+    [CQL__NOT] = eval_not,
+    [CQL__IS_NULL] = eval_is_null,
     [CQL__IF] = eval_if,
     [CQL__CASE] = eval_case,
     [CQL__IS] = eval_is,
@@ -841,12 +865,8 @@ static inline bool enter(cql_run *run)
 
 /* Values are built where the caller wants them: copying them once more made a third of the time of
  * an evaluation. */
-void cql__eval_to(cql_run *run, const cql__node *n, cql_value *ret)
+void cql__eval_node(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    if (n->kind == CQL__CONSTANT) {
-        *ret = n->value;
-        return;
-    }
     if (!enter(run)) {
         *ret = CQL_NULL_VALUE;
         return;

@@ -305,6 +305,8 @@ bool cql_compare(cql_op_context *c, cql_value a, cql_value b, int *ret)
 cql_value cql_op_Equal(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
+    if (args[0].kind == CQL_STRING && args[1].kind == CQL_STRING)
+        return cql_bool(og_str_eq(cql_str(args[0]), cql_str(args[1])));
     return cql_tri_value(cql_equal(c, args[0], args[1]));
 }
 

@@ -13,9 +13,17 @@ static uint32_t mix(uint32_t a, uint32_t b)
     return (a ^ b) * 0x9e3779b1u + (a >> 15);
 }
 
+/* Eight bytes at a time. */
 static uint32_t hash_text(og_str s)
 {
-    return (uint32_t)og_str_hash(s);
+    uint64_t h = s.n;
+    for (size_t i = 0; i < s.n; i += sizeof(uint64_t)) {
+        uint64_t part = 0;
+        memcpy(&part, s.p + i, s.n - i < sizeof part ? s.n - i : sizeof part);
+        h = (h ^ part) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 32;
+    }
+    return (uint32_t)(h ^ h >> 29);
 }
 
 static uint32_t hash_number(og_decimal d)

@@ -268,7 +268,7 @@ static types visit_op(reader *r, activation *a, const cql__node *n)
         read_element(r, given, OG_STR("id"));
         return given;
     }
-    if (op != cql_op_Exists && op != cql_op_Count && op != cql_op_IsNull)
+    if (op != cql_op_Exists && op != cql_op_Count)
         read_all(r, given);
     return 0;
 }
@@ -327,7 +327,8 @@ static types walk(reader *r, activation *a, const cql__node *n)
     case CQL__RETRIEVE: return visit_retrieve(r, a, n->retrieve);
     case CQL__QUERY: return visit_query(r, a, n->query);
     case CQL__OP: return visit_op(r, a, n);
-    case CQL__IS: walk_args(r, a, n); return 0;
+    case CQL__IS:
+    case CQL__IS_NULL: walk_args(r, a, n); return 0;
     case CQL__AS:
     case CQL__COALESCE:
     case CQL__LIST_OF: return walk_args(r, a, n);

@@ -89,9 +89,19 @@ static inline bool cql__failed(const cql_run *run)
     return run->err.status != OG_OK;
 }
 
+/* The same as cql__eval_to for what is more than a look. */
+void cql__eval_node(cql_run *run, const cql__node *n, cql_value *ret);
 /* Evaluates n into *ret, which is null after an error. ret may be a place in the frame or in a
  * list: it is written last, when nothing of n is left to be evaluated. */
-void cql__eval_to(cql_run *run, const cql__node *n, cql_value *ret);
+static inline void cql__eval_to(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    if (n->kind == CQL__CONSTANT)
+        *ret = n->value;
+    else if (n->kind == CQL__SLOT && run->trace == NULL && !cql__failed(run))
+        *ret = run->frame[n->slot];
+    else
+        cql__eval_node(run, n, ret);
+}
 static inline cql_value cql__eval(cql_run *run, const cql__node *n)
 {
     cql_value v;
@@ -148,9 +158,12 @@ static inline void cql__rest_on(cql_run *run, cql_value *v, const cql_value *on,
 {
     if (v->from != NULL || v->kind == CQL_ELEMENT)
         return;
-    for (size_t i = 0; i < count; i++)
-        if (on[i].from != NULL || on[i].kind >= CQL_INTERVAL) /* or has values inside */
+    for (size_t i = 0; i < count; i++) {
+        if (on[i].from != NULL && (v->from == NULL || v->from == on[i].from))
+            v->from = on[i].from;
+        else if (on[i].from != NULL || on[i].kind >= CQL_INTERVAL) /* or has values inside */
             v->from = cql__join_sources(run, v->from, cql__sources_of(run, &on[i]));
+    }
 }
 
 /* A list that grows in the arena. */

@@ -61,6 +61,8 @@ typedef enum cql__kind {
     CQL__OR,
     CQL__IMPLIES,
     CQL__COALESCE,
+    CQL__NOT,
+    CQL__IS_NULL,
     CQL__IF,        /* condition, then, else */
     CQL__CASE,      /* when, then, ..., else; flag: args[0] is the comparand */
     CQL__IS,        /* type */
@@ -140,9 +142,15 @@ struct cql__node {
             const cql_define *define;
         } ref;
         struct {
-            const cql__step *steps;
-            uint32_t count;
-            og_str scope;
+            const cql__step *steps; /* its own */
+            uint32_t count, all_count;
+            union {
+                og_str scope; /* before linking */
+                struct {
+                    const cql__step *all;  /* with those of the properties that it is taken from */
+                    const cql__node *base; /* what the innermost is taken from, NULL: slot */
+                };
+            };
         } path;
         struct {
             og_str class_name;
