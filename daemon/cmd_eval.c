@@ -280,8 +280,8 @@ static void eval_patient(eval *e, size_t i, og_arena *a)
         goto out;
     if (patient.resource_count == 0)
         goto out; /* all of it was deleted */
-    if (plan_content_evaluate(e->content, a, &patient, e->now.ms, e->now.offset_min, e->explain,
-                              &result, &err) != OG_OK ||
+    if (plan_content_evaluate(e->content, a, &patient, e->now.ms, e->now.offset_min,
+                              e->explain ? PLAN_REASONS : PLAN_CARDS, &result, &err) != OG_OK ||
         plan_alert_compare(a, e->content, NULL, 0, &result, e->now.ms, &changes, &change_count,
                            &err) != OG_OK)
         goto out;

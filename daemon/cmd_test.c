@@ -11,7 +11,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "daemon/bilingual.h"
 #include "daemon/content_dir.h"
+#include "daemon/coverage.h"
 #include "daemon/file.h"
 #include "daemon/moment.h"
 #include "daemon/patients.h"
@@ -24,9 +26,11 @@
 #define HORIZON_DAYS   400 /* how far a case looks ahead for what time alone changes */
 
 typedef struct tests {
-    const char *content_dir, *only;
-    bool verbose;
-    plan_content *content;
+    const char *content_dir, *only, *language;
+    bool verbose, covers;
+    plan_content *content, *translated; /* the same folder; translated may be NULL */
+    bilingual *texts;
+    coverage *coverage;
     og_arena *names; /* ids of cases seen */
     og_table ids;
     unsigned passed, failed, matched;
@@ -48,17 +52,22 @@ typedef struct trial { /* one case, or one variant of it */
 
 static void usage(FILE *to)
 {
-    fputs("usage: osteoguard test --content DIR [--case ID] [--verbose]\n"
+    fputs("usage: osteoguard test --content DIR [options]\n"
           "\n"
           "Runs the clinical cases DIR/cases/*.json against the rules in DIR and says what\n"
-          "differs from what they expect.\n"
+          "differs from what they expect. Each case also runs in a second language: it must\n"
+          "give the same cards there, and every text must be translated.\n"
           "\n"
-          "  --content DIR  content folder\n"
-          "  --case ID      only this case, or this variant\n"
-          "  --verbose      names the cases that pass, too\n"
-          "  --help         this text\n"
+          "  --content DIR      content folder\n"
+          "  --case ID          only this case, or this variant\n"
+          "  --coverage         which conditions of the rules the cases have seen true and\n"
+          "                     false; one that was never both is a gap\n"
+          "  --translation CODE the second language (default: de; none: no second one)\n"
+          "  --verbose          names the cases that pass, and texts without translation\n"
+          "  --help             this text\n"
           "\n"
-          "Exit status: 0 all passed; 1 a case differs, or the content has errors; 2 usage.\n",
+          "Exit status: 0 all passed; 1 a case differs, the coverage has a gap, or the\n"
+          "content has errors; 2 usage.\n",
           to);
 }
 
@@ -327,25 +336,18 @@ static bool contains(og_str text, og_str part)
     return part.n == 0 || memmem(text.p, text.n, part.p, part.n) != NULL;
 }
 
-/* The conditions' values, from the explanation. */
-static void add_conditions(trial *x, og_buf *why, og_str explain)
+/* The conditions that are not true. */
+static void add_conditions(og_buf *why, const plan_outcome *o)
 {
-    fhir_doc *doc = og_arena_zalloc(x->arena, 1, sizeof *doc);
     const char *join = ": ";
 
-    if (doc == NULL || fhir_decode(x->arena, explain, NULL, doc, NULL) != OG_OK)
-        return;
-    fhir_elem list = fhir_get(fhir_root(doc), "expressions");
-    for (fhir_elem c = fhir_first(list); fhir_exists(c); c = fhir_next(list, c)) {
-        if (!fhir_is(fhir_get(c, "role"), "condition"))
+    for (size_t i = 0; i < o->condition_count; i++) {
+        const plan_condition *c = &o->conditions[i];
+        if (c->offer.n != 0 || c->holds == PLAN_TRUE)
             continue;
-        og_str name = fhir_string(x->arena, fhir_get(c, "expression"));
-        og_str words = fhir_string(x->arena, fhir_get(c, "words"));
-        og_str value = fhir_string(x->arena, fhir_get(c, "value"));
-        if (og_str_is(value, "true"))
-            continue;
-        og_buf_addf(why, "%s\"%.*s\" is %.*s", join, OG_STR_ARG(words.n != 0 ? words : name),
-                    OG_STR_ARG(value));
+        og_buf_addf(why, "%s\"%.*s\" is %s", join,
+                    OG_STR_ARG(c->words.n != 0 ? c->words : c->expression),
+                    c->holds == PLAN_FALSE ? "false" : "null");
         join = ", ";
     }
 }
@@ -369,7 +371,7 @@ static void explain_silence(trial *x, og_str rule)
         og_buf_addz(&why, "it runs only when its hook calls");
     } else {
         og_buf_addz(&why, "its conditions do not hold");
-        add_conditions(x, &why, o->explain);
+        add_conditions(&why, o);
     }
     differ(x, "%.*s should appear but does not; %.*s", OG_STR_ARG(rule),
            OG_STR_ARG(og_buf_str(&why)));
@@ -559,15 +561,16 @@ static void compare(trial *x)
 
 /* ---- evaluating ---- */
 
-static bool evaluate(trial *x, int64_t at_ms, plan_result *ret)
+static bool evaluate(trial *x, const plan_content *content, int64_t at_ms, plan_depth depth,
+                     plan_result *ret)
 {
     og_error err;
 
     og_error_init(&err);
     x->patient.resources = x->resources;
     x->patient.resource_count = x->resource_count;
-    if (plan_content_evaluate(x->t->content, x->arena, &x->patient, at_ms, x->as_of.offset_min,
-                              true, ret, &err) == OG_OK)
+    if (plan_content_evaluate(content, x->arena, &x->patient, at_ms, x->as_of.offset_min, depth,
+                              ret, &err) == OG_OK)
         return true;
     differ_error(x, &err);
     return false;
@@ -584,7 +587,7 @@ static void compare_reversed(trial *x)
     for (size_t i = 0; i < x->resource_count; i++)
         list[i] = x->resources[x->resource_count - 1 - i];
     x->resources = list;
-    if (!evaluate(x, x->as_of.ms, &second))
+    if (!evaluate(x, x->t->content, x->as_of.ms, PLAN_CARDS, &second))
         return;
     for (size_t i = 0; i < first.card_count; i++) {
         const plan_card *other = card_of(&second, first.cards[i].rule);
@@ -630,12 +633,31 @@ static void compare_reviews(trial *x)
     for (int i = 0; i < MAX_REVIEWS && x->differences.n == before; i++) {
         int64_t review = now.next_review_ms;
         int64_t until = review == 0 || review > horizon ? horizon : review - 1;
-        if (!evaluate(x, until, &then))
+        if (!evaluate(x, x->t->content, until, PLAN_CARDS, &then))
             return;
         compare_times(x, &now, &then, until);
-        if (until == horizon || !evaluate(x, review, &now))
+        if (until == horizon || !evaluate(x, x->t->content, review, PLAN_CARDS, &now))
             return;
     }
+}
+
+static void differ_line(void *ctx, const char *line)
+{
+    differ(ctx, "%s", line);
+}
+
+/* The same cards in the other language, and nothing in the first one's words. */
+static void compare_languages(trial *x)
+{
+    plan_result other;
+
+    if (x->t->translated != NULL && evaluate(x, x->t->translated, x->as_of.ms, PLAN_CARDS, &other))
+        bilingual_compare(x->t->texts, x->arena, x->id, &x->result, &other, differ_line, x);
+}
+
+static bool speaks_of(void *ctx, og_str rule)
+{
+    return is_spoken_of(ctx, rule);
 }
 
 static bool chosen(const trial *x)
@@ -673,8 +695,12 @@ static void run_trial(tests *t, og_arena *a, const char *file, fhir_elem top, fh
     read_as_of(&x);
     if (p == NULL)
         differ(&x, "out of memory");
-    if (x.differences.n == 0 && gather(&x, p) && evaluate(&x, x.as_of.ms, &x.result)) {
+    if (x.differences.n == 0 && gather(&x, p) &&
+        evaluate(&x, t->content, x.as_of.ms, PLAN_CONDITIONS, &x.result)) {
+        if (!coverage_add(t->coverage, &x.result, speaks_of, &x))
+            differ(&x, "out of memory");
         compare(&x);
+        compare_languages(&x);
         compare_reviews(&x);
         compare_reversed(&x);
     }
@@ -742,10 +768,12 @@ static bool run_folder(tests *t)
 /* Returns -1 when all is well, else an exit status. */
 static int read_options(tests *t, int argc, char **argv)
 {
-    enum { CONTENT = 1, CASE, VERBOSE, HELP };
+    enum { CONTENT = 1, CASE, COVERAGE, TRANSLATION, VERBOSE, HELP };
     static const struct option options[] = {
         {"content", required_argument, NULL, CONTENT},
         {"case", required_argument, NULL, CASE},
+        {"coverage", no_argument, NULL, COVERAGE},
+        {"translation", required_argument, NULL, TRANSLATION},
         {"verbose", no_argument, NULL, VERBOSE},
         {"help", no_argument, NULL, HELP},
         {NULL, 0, NULL, 0},
@@ -758,6 +786,8 @@ static int read_options(tests *t, int argc, char **argv)
         switch (o) {
         case CONTENT: t->content_dir = optarg; break;
         case CASE: t->only = optarg; break;
+        case COVERAGE: t->covers = true; break;
+        case TRANSLATION: t->language = optarg; break;
         case VERBOSE: t->verbose = true; break;
         case HELP: usage(stdout); return 0;
         case ':': return misuse("%s needs a value", argv[optind - 1]);
@@ -771,33 +801,59 @@ static int read_options(tests *t, int argc, char **argv)
     return -1;
 }
 
+/* The folder in both languages: what differs between them is only the words. */
+static bool load_contents(tests *t)
+{
+    og_report problems = content_dir_stderr(), warnings = content_dir_warnings();
+    og_report untranslated = bilingual_report(t->texts);
+    plan_options options = {.warnings = &warnings};
+    plan_options translated = {.language = t->language, .untranslated = &untranslated};
+
+    if (content_dir_load(t->content_dir, &options, &t->content, &problems) != OG_OK)
+        return false;
+    return strcmp(t->language, "none") == 0 ||
+           content_dir_load(t->content_dir, &translated, &t->translated, &problems) == OG_OK;
+}
+
+static int conclude(tests *t)
+{
+    unsigned gaps = t->covers ? coverage_print(t->coverage, stdout) : 0;
+    unsigned untranslated = bilingual_print(t->texts, t->verbose, stdout);
+
+    if (untranslated != 0)
+        printf("warning: %u texts are not translated into '%s' (--verbose names them)\n",
+               untranslated, t->language);
+    printf("%u passed, %u failed\n", t->passed, t->failed);
+    return t->failed != 0 || t->passed == 0 || gaps != 0 || fflush(stdout) != 0;
+}
+
 int cmd_test(int argc, char **argv)
 {
-    tests t = {0};
-    og_report problems = content_dir_stderr(), warnings = content_dir_warnings();
+    tests t = {.language = "de"};
     int status = read_options(&t, argc, argv);
 
     if (status >= 0)
         return status;
     status = 1;
     t.names = og_arena_new(ARENA_BYTES);
-    if (t.names == NULL)
-        return misuse("out of memory%s", "");
-    og_table_init(&t.ids, t.names);
-    plan_options options = {.warnings = &warnings};
-    if (content_dir_load(t.content_dir, &options, &t.content, &problems) != OG_OK ||
-        !run_folder(&t))
-        goto out;
-    if (t.only != NULL && t.matched == 0 && t.failed == 0) {
-        status = misuse("there is no case %s", t.only);
+    t.texts = bilingual_new();
+    t.coverage = coverage_new();
+    if (t.names == NULL || t.texts == NULL || t.coverage == NULL) {
+        misuse("out of memory%s", "");
         goto out;
     }
-    printf("%u passed, %u failed\n", t.passed, t.failed);
-    status = t.failed != 0 || t.passed == 0;
-    if (fflush(stdout) != 0)
-        status = 1;
+    og_table_init(&t.ids, t.names);
+    if (!load_contents(&t) || !run_folder(&t))
+        goto out;
+    if (t.only != NULL && t.matched == 0 && t.failed == 0)
+        status = misuse("there is no case %s", t.only);
+    else
+        status = conclude(&t);
 out:
+    plan_content_free(t.translated);
     plan_content_free(t.content);
+    coverage_free(t.coverage);
+    bilingual_free(t.texts);
     og_arena_free(t.names);
     return status;
 }

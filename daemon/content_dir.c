@@ -15,7 +15,7 @@ typedef struct reading {
     og_arena *arena;
     plan_file *files;
     size_t count, cap;
-    og_report *report, *warnings;
+    og_report *report, *warnings, *untranslated;
     og_status status;
 } reading;
 
@@ -119,6 +119,13 @@ static void relay_problem(void *ctx, const og_error *from)
     report_error(r, &err);
 }
 
+static void relay_untranslated(void *ctx, const og_error *from)
+{
+    const reading *r = ctx;
+    og_error err = with_dir(r, from);
+    og_report_add(r->untranslated, &err);
+}
+
 static void relay_warning(void *ctx, const og_error *from)
 {
     const reading *r = ctx;
@@ -132,8 +139,11 @@ og_status content_dir_load(const char *dir, const plan_options *options, plan_co
     reading r = {.dir = dir, .report = report};
     og_report relayed = {.fn = relay_problem, .ctx = &r};
     og_report warnings = {.fn = relay_warning, .ctx = &r};
+    og_report untranslated = {.fn = relay_untranslated, .ctx = &r};
     plan_options mine = options != NULL ? *options : (plan_options){0};
 
+    r.untranslated = mine.untranslated;
+    mine.untranslated = r.untranslated != NULL ? &untranslated : NULL;
     r.warnings = mine.warnings;
     mine.warnings = &warnings;
     r.arena = og_arena_new(MAX_TOTAL_BYTES);

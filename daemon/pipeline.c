@@ -331,7 +331,7 @@ static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_e
     }
     if (status == OG_OK)
         status = plan_content_evaluate(r->b->content, r->patient_arena, &who, r->b->now_ms,
-                                       r->b->offset_min, false, &result, &why);
+                                       r->b->offset_min, PLAN_CARDS, &result, &why);
     TRY(note_time(r, clock_monotonic_us() - began_us, err));
     if (status != OG_OK)
         return evaluation_failed(r, patient, &why, err);

@@ -65,6 +65,15 @@ void plan__problem_at(plan__load *l, const char *file, fhir_elem e, const char *
     va_end(ap);
 }
 
+void plan__place_at(const char *file, fhir_elem e, og_error *err)
+{
+    uint32_t line, column;
+
+    og_error_origin(err, file);
+    og_text_place((og_str){e.doc->text, e.doc->size}, plan__elem_byte(e), &line, &column);
+    og_error_at(err, line, column);
+}
+
 /* One step of a path: a name or an index. Returns the position behind it. */
 static size_t path_step(og_str path, size_t at, og_str *ret_name, long *ret_index)
 {

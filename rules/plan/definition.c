@@ -67,9 +67,8 @@ static bool language_fits(og_str have, og_str want)
     return og_str_ieq(have, want);
 }
 
-/* A text in the configured language: the translation extension of `_name`, else the element itself.
- */
-static og_str text_at(reader *r, fhir_elem object, const char *name)
+/* The translation extension of `_name` in the configured language; empty: there is none. */
+static og_str translation_of(reader *r, fhir_elem object, const char *name)
 {
     char sibling[32];
     og_str want = r->l->content->language;
@@ -93,6 +92,38 @@ static og_str text_at(reader *r, fhir_elem object, const char *name)
         if (language_fits(lang, want) && content.n != 0)
             return content;
     }
+    return (og_str){0};
+}
+
+static void tell_untranslated(reader *r, fhir_elem e, const char *name)
+{
+    const plan_options *o = r->l->options;
+    og_error err;
+
+    if (o == NULL || o->untranslated == NULL || r->l->content->language.n == 0 || !fhir_exists(e))
+        return;
+    og_error_init(&err);
+    og_fail(&err, OG_INVALID, "%s has no translation into '%.*s'", name,
+            OG_STR_ARG(r->l->content->language));
+    plan__place_at(r->file->name, e, &err);
+    og_report_add(o->untranslated, &err);
+}
+
+/* A text in the configured language, else as it stands. Names of printed works have none. */
+static og_str name_at(reader *r, fhir_elem object, const char *name)
+{
+    og_str text = translation_of(r, object, name);
+    return text.n != 0 ? text : string_at(r, object, name);
+}
+
+/* The same for what somebody reads on a card: one that is not translated is told. */
+static og_str text_at(reader *r, fhir_elem object, const char *name)
+{
+    og_str text = translation_of(r, object, name);
+
+    if (text.n != 0)
+        return text;
+    tell_untranslated(r, fhir_get(object, name), name);
     return string_at(r, object, name);
 }
 
@@ -352,7 +383,7 @@ static void read_related(reader *r)
         bool documentation = fhir_is(fhir_get(e, "type"), "documentation");
         if (!documentation && !fhir_is(fhir_get(e, "type"), "citation"))
             continue;
-        og_str label = text_at(r, e, "label"), url = string_at(r, e, "url");
+        og_str label = name_at(r, e, "label"), url = string_at(r, e, "url");
         if (url.n != 0 && !absolute_url(url))
             problem(r, fhir_get(e, "url"), "a card's url must be absolute (https://…)");
         if (label.n != 0 && r->rule->source_label.n == 0) {
@@ -362,7 +393,7 @@ static void read_related(reader *r)
         if (!documentation || url.n == 0)
             continue;
         if (label.n == 0)
-            label = text_at(r, e, "display");
+            label = name_at(r, e, "display");
         if (label.n == 0)
             problem(r, e, "a link needs a label or a display");
         links[r->rule->link_count++] = (plan__link){label, url};

@@ -253,6 +253,66 @@ static og_status put_together(plan__eval *e, plan__made *made, plan_outcome *out
     return finish_cards(e, made, outcomes, cards, ret_count, err);
 }
 
+/* ---- what each condition comes out as ---- */
+
+static bool fires(const plan_outcome *o)
+{
+    return o->kind == PLAN_FIRED || o->kind == PLAN_SUPPRESSED || o->kind == PLAN_MERGED;
+}
+
+static plan_truth truth_of(plan__eval *e, const plan__expr *x)
+{
+    cql_value v;
+    og_error err;
+
+    og_error_init(&err);
+    if (plan__expr_value(e->run, x, &v, &err) != OG_OK || v.kind != CQL_BOOLEAN)
+        return PLAN_UNKNOWN;
+    return v.boolean ? PLAN_TRUE : PLAN_FALSE;
+}
+
+static void tell(plan__eval *e, const plan__expr *x, size_t count, og_str offer, bool asked,
+                 plan_condition **to)
+{
+    for (size_t i = 0; i < count; i++)
+        *(*to)++ = (plan_condition){.words = x[i].words,
+                                    .expression = x[i].text,
+                                    .offer = offer,
+                                    .asked = asked,
+                                    .holds = asked ? truth_of(e, &x[i]) : PLAN_UNKNOWN};
+}
+
+static size_t count_conditions(const plan__rule *r)
+{
+    size_t n = r->condition_count;
+
+    for (size_t i = 0; i < r->suggestion_count; i++) {
+        n += r->suggestions[i].condition_count;
+        for (size_t k = 0; k < r->suggestions[i].draft_count; k++)
+            n += r->suggestions[i].drafts[k].condition_count;
+    }
+    return n;
+}
+
+static void tell_conditions(plan__eval *e, const plan__rule *r, plan_outcome *o)
+{
+    size_t count = count_conditions(r);
+    plan_condition *list = og_arena_zalloc(e->arena, count + 1, sizeof *list), *to = list;
+
+    if (list == NULL)
+        return;
+    tell(e, r->conditions, r->condition_count, (og_str){0}, o->kind != PLAN_GATED, &to);
+    for (size_t i = 0; i < r->suggestion_count; i++) {
+        const plan__suggestion *s = &r->suggestions[i];
+        tell(e, s->conditions, s->condition_count, s->label, fires(o), &to);
+        for (size_t k = 0; k < s->draft_count; k++)
+            tell(e, s->drafts[k].conditions, s->drafts[k].condition_count, s->drafts[k].description,
+                 fires(o), &to);
+    }
+    o->conditions = list;
+    o->condition_count = count;
+}
+
 static og_status translate_all(plan__eval *e, og_error *err)
 {
     const plan_patient *p = e->patient;
@@ -273,8 +333,8 @@ static og_status translate_all(plan__eval *e, og_error *err)
 }
 
 og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_patient *patient,
-                                int64_t as_of_ms, int offset_min, bool explain, plan_result *ret,
-                                og_error *err)
+                                int64_t as_of_ms, int offset_min, plan_depth depth,
+                                plan_result *ret, og_error *err)
 {
     plan__eval e = {.content = c, .arena = a, .patient = patient};
     plan_card *cards = og_arena_zalloc(a, c->rule_count + 1, sizeof *cards);
@@ -296,7 +356,9 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
         (s = evaluate_rules(&e, made, outcomes, &next, err)) != OG_OK ||
         (s = put_together(&e, made, outcomes, cards, &count, err)) != OG_OK)
         return s;
-    for (size_t i = 0; explain && i < c->rule_count; i++)
+    for (size_t i = 0; depth >= PLAN_CONDITIONS && i < c->rule_count; i++)
+        tell_conditions(&e, &c->rules[i], &outcomes[i]);
+    for (size_t i = 0; depth >= PLAN_REASONS && i < c->rule_count; i++)
         outcomes[i].explain = plan__explain_rule(&e, &c->rules[i], outcomes[i].kind);
     if (og_arena_failed(a))
         return og_fail(err, OG_NOMEM, "no memory to evaluate");

@@ -26,9 +26,10 @@ typedef struct plan_options {
     size_t setting_count;
     const char *const *disabled; /* rule ids that are switched off */
     size_t disabled_count;
-    const char *language; /* "en" (default), "de": FHIR translation extensions choose */
+    const char *language;    /* "en" (default), "de": FHIR translation extensions choose */
+    og_report *untranslated; /* texts of rules that language lacks, by their place; or NULL */
     og_report
-        *warnings; /* what is odd and does no harm (a definition that no rule names); or NULL */
+        *warnings; /* what is odd and does no harm: a definition that no rule names; or NULL */
 } plan_options;
 
 /* Loads and checks everything; every problem goes to report with file, line and column where it has
@@ -93,12 +94,32 @@ typedef enum plan_outcome_kind {
     PLAN_GATED       /* not run here: it has neither a data-changed nor a periodic trigger */
 } plan_outcome_kind;
 
-typedef struct plan_outcome { /* one per rule, for --explain */
+/* Three-valued, as CQL is. PLAN_UNKNOWN: null, or it failed. */
+typedef enum plan_truth { PLAN_FALSE, PLAN_TRUE, PLAN_UNKNOWN } plan_truth;
+
+typedef struct plan_condition {
+    og_str words; /* what it says, in the content's language; empty when the rule has no words */
+    og_str expression; /* as the rule names it */
+    og_str offer; /* the label of the suggestion or draft that it decides of; empty: the rule */
+    bool asked;   /* false: of a suggestion, and the rule does not fire */
+    plan_truth holds;
+} plan_condition;
+
+/* How much is told beside the cards. */
+typedef enum plan_depth {
+    PLAN_CARDS,      /* nothing; conditions are asked up to the first that is not true */
+    PLAN_CONDITIONS, /* what each condition comes out as: all are asked */
+    PLAN_REASONS     /* and why: plan_outcome.explain */
+} plan_depth;
+
+typedef struct plan_outcome { /* one per rule */
     og_str rule;
     plan_outcome_kind kind;
     og_str by;      /* PLAN_SUPPRESSED: the rule that does; PLAN_MERGED: the one with the card */
     og_error error; /* PLAN_FAILED: origin is the library, path the define that failed */
     og_str note;    /* what had to be mended (a summary that was cut), else empty */
+    const plan_condition *conditions; /* the rule's, then its suggestions'; NULL unless asked for */
+    size_t condition_count;
     og_str explain; /* JSON object text; empty unless asked for:
                      *   {"expressions":[{"role","library","expression","value" or "error","place",
                      *    "parts":[PART]}],"resources":["Observation/1"]}
@@ -124,7 +145,7 @@ typedef struct plan_result {
  */
 OG_MUSTCHECK og_status plan_content_evaluate(const plan_content *c, og_arena *a,
                                              const plan_patient *patient, int64_t as_of_ms,
-                                             int offset_min, bool explain, plan_result *ret,
+                                             int offset_min, plan_depth depth, plan_result *ret,
                                              og_error *err);
 
 /* ---- alerts: what we believe ---- */

@@ -199,6 +199,8 @@ void plan__problem(plan__load *l, const char *file, og_str text, int64_t at, con
 /* Reports a problem with its element. */
 void plan__problem_at(plan__load *l, const char *file, fhir_elem e, const char *fmt, ...)
     OG_PRINTF(4, 5);
+/* Gives err the place of an element. */
+void plan__place_at(const char *file, fhir_elem e, og_error *err);
 /* The place of a JSON or FHIR path in a document: of its deepest part that exists. */
 int64_t plan__path_byte(const fhir_doc *doc, og_str path);
 /* Position of an element in its text. */

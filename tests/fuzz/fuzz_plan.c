@@ -124,7 +124,7 @@ static void evaluate(og_arena *a, const plan_content *c)
     og_error err;
 
     og_error_init(&err);
-    if (plan_content_evaluate(c, a, &p, 1772352000000, 60, true, &r, &err) != OG_OK) {
+    if (plan_content_evaluate(c, a, &p, 1772352000000, 60, PLAN_REASONS, &r, &err) != OG_OK) {
         check(err.status == OG_NOMEM);
         return;
     }

@@ -17,6 +17,25 @@
 #define SICK                                                                                       \
     RULE("R1", "Sick", "",                                                                         \
          ",\"title\":\"Patient is sick\",\"action\":[{\"title\":\"Ask the doctor\"}]")
+#define SICK_RETIRED                                                                               \
+    "{\"resourceType\":\"PlanDefinition\",\"url\":\"urn:r2\",\"identifier\":[{\"system\":\"https:" \
+    "//"                                                                                           \
+    "osteoguard.org/rule\",\"value\":\"R2\"}],\"title\":\"t\",\"status\":\"retired\",\"type\":{"   \
+    "\"coding\":[{\"code\":\"eca-rule\"}]},\"library\":[\"https://osteoguard.org/fhir/Library/"    \
+    "T\"],"                                                                                        \
+    "\"relatedArtifact\":[{\"type\":\"citation\",\"label\":\"l\"}],\"action\":[{\"title\":\"t\","  \
+    "\"trigger\":[{\"type\":\"periodic\"}],\"condition\":[" WHEN("Yes") "]}]}"
+/* define "Language": the parameter that the content's language is put into */
+#define SPEAKING                                                                                   \
+    LIBRARY(                                                                                       \
+        "T",                                                                                       \
+        "{\"name\":\"Language\",\"accessLevel\":\"Public\",\"default\":" STR(                      \
+            "en") ",\"parameterTypeSpecifier\":{\"type\":\"NamedTypeSpecifier\",\"name\":\"" SYS   \
+                  "String\"}}",                                                                    \
+        "",                                                                                        \
+        "," DEF("Spoken", "{\"type\":\"ParameterRef\",\"name\":\"Language\"}") "," DEF(            \
+            "Sick", "{\"type\":\"Exists\",\"operand\":{\"type\":\"Retrieve\",\"dataType\":\"{"     \
+                    "http://hl7.org/fhir}Condition\"}}"))
 #define OF(p) "\"subject\":{\"reference\":\"Patient/" p "\"}"
 
 typedef struct folder {
@@ -391,6 +410,151 @@ static void one_case_is_chosen(void **state)
                      2);
 }
 
+#define GERMAN(text)                                                                               \
+    "{\"extension\":[{\"url\":\"http://hl7.org/fhir/StructureDefinition/translation\","            \
+    "\"extension\":[{\"url\":\"lang\",\"valueCode\":\"de\"},{\"url\":\"content\","                 \
+    "\"valueString\":\"" text "\"}]}]}"
+/* One offer for every patient, one for those with a procedure. */
+#define OFFERS                                                                                     \
+    ",\"action\":[{\"title\":\"Ask the doctor\"},{\"title\":\"Operate "                            \
+    "again\",\"condition\":[" WHEN("Operated") "]}]"
+#define OPERATED                                                                                   \
+    "," DEF("Operated", "{\"type\":\"Exists\",\"operand\":{\"type\":\"Retrieve\",\"dataType\":\"{" \
+                        "http://hl7.org/fhir}Procedure\"}}")
+#define PUT(type)                                                                                  \
+    "\"put\":[{\"resourceType\":\"" type "\",\"id\":\"o\",\"status\":\"completed\"," OF("a") "}]"
+
+static int test_folder(folder *f, const char *option)
+{
+    return run(f, cmd_test, "test", "--content", in(f, "content"), option, NULL);
+}
+
+/* A gap closes with the case that shows the other side of the condition. */
+static void coverage_names_its_gaps(void **state)
+{
+    folder *f = *state;
+    const char *elm = LIBRARY("T", "", "", "," DEF("Yes", YES) OPERATED);
+    put_file(f, "content/elm/T.json", elm);
+    put_file(f, "content/PlanDefinition-R1.json",
+             RULE("R1", "Operated", "", ",\"title\":\"s\"" OFFERS));
+    put_file(f, "content/PlanDefinition-R2.json", RULE("R2", "Yes", "", ",\"title\":\"t\""));
+    put_file(f, "content/cases/K1.json", CASE("\"expect\":[],\"allowed\":[\"R2\"]"));
+    assert_int_equal(test_folder(f, NULL), 0);
+    assert_int_equal(test_folder(f, "--coverage"), 1);
+    says(f->out, "R1  fired 0, suppressed 0, merged 0  <- NEVER FIRED");
+    says(f->out, "         0      1      0      1  Operated  <- NEVER TRUE");
+    says(f->out, "         0      0      0         Operated  <- NEVER ASKED");
+    says(f->out, "         1      0      0      0  Yes  <- NEVER FALSE");
+    says(f->out, "coverage: 2 rules, 3 conditions, 4 gaps\n");
+    /* a case that does not speak of a rule says nothing of it */
+    put_file(
+        f, "content/cases/K1.json",
+        CASE("\"only\":[\"R1\"],\"expect\":[],\"variants\":[{\"id\":\"K1b\",\"title\":\"t\"," PUT(
+            "Procedure") ",\"expect\":[{\"rule\":\"R1\"}]}]"));
+    assert_int_equal(test_folder(f, "--coverage"), 1);
+    says(f->out, "R1  fired 1, suppressed 0, merged 0\n");
+    says(f->out, "         1      1      0      1  Operated\n");
+    says(f->out, "         1      0      0         Operated  <- NEVER FALSE");
+    says(f->out, "R2  fired 0, suppressed 0, merged 0  <- NEVER FIRED");
+    says(f->out, "Yes  <- NEVER ASKED");
+    put_file(f, "content/PlanDefinition-R2.json", SICK_RETIRED);
+    put_file(f, "content/PlanDefinition-R1.json", RULE("R1", "Operated", "", ",\"title\":\"s\""));
+    assert_int_equal(test_folder(f, "--coverage"), 0);
+    says(f->out, "coverage: 1 rules, 1 conditions, 0 gaps");
+}
+
+/* The second language: the same cards, in other words. */
+static void both_languages_say_the_same(void **state)
+{
+    static const struct {
+        const char *head, *action, *said;
+        int status;
+    } table[] = {
+        {"", ",\"title\":\"Patient is sick\"", "R1: the summary is the same in both languages", 0},
+        {"", ",\"title\":\"Patient is sick\"",
+         "content/PlanDefinition-R1.json:11:193: title has no translation into 'de'", 0},
+        {",\"_title\":" GERMAN("Titel"),
+         ",\"title\":\"Patient is sick\",\"_title\":" GERMAN("Krank"), "1 passed, 0 failed\n", 0},
+        {",\"_title\":" GERMAN("Titel"),
+         ",\"title\":\"Patient is sick\",\"_title\":" GERMAN(
+             "Krank") ",\"description\":\"He is ill. Ask him 7 "
+                      "times.\",\"_description\":" GERMAN("Er ist krank. Ask him 8 times."),
+         "1 passed, 0 failed\n", 0},
+        {",\"_title\":" GERMAN("Titel"),
+         ",\"title\":\"Patient is sick\",\"_title\":" GERMAN(
+             "Krank") ",\"description\":\"He is ill. Ask him 7 "
+                      "times.\",\"_description\":" GERMAN("Er ist krank. Ask him 7 times."),
+         "untranslated: R1: the detail is the same in both languages: \"Ask him # times\" (K1)", 0},
+        {",\"_title\":" GERMAN("Titel"),
+         ",\"title\":\"Patient is sick\",\"_title\":" GERMAN("Krank") ",\"action\":[{\"title\":"
+                                                                      "\"Ask the "
+                                                                      "doctor\",\"_"
+                                                                      "title\":" GERMAN(
+                                                                          "Ask the doctor") "}"
+                                                                                            "]",
+         "untranslated: R1: the label is the same in both languages: \"Ask the doctor\" (K1)", 0},
+        {",\"_title\":" GERMAN("Titel"),
+         ",\"title\":\"Patient is sick\",\"_title\":" GERMAN("Krank") ",\"extension\":[" OG_EXT(
+             "slot", "\"valueExpression\":" EXPR("Spoken")) "]",
+         "R1 has the slot \"en\" in one language and \"de\" in the other", 1},
+        {",\"_title\":" GERMAN("Titel"),
+         ",\"title\":\"Patient is sick\",\"_title\":" GERMAN("Krank") ",\"dynamicValue\":[{"
+                                                                      "\"path\":\"priority\","
+                                                                      "\"expression\":" EXPR(
+                                                                          "Spoken") "}]",
+         "R1 could not be evaluated", 1},
+    };
+    folder *f = *state;
+    char rule[8192];
+    put_file(f, "content/elm/T.json", SPEAKING);
+    put_file(f, "content/cases/K1.json", CASE("\"expect\":[{\"rule\":\"R1\"}]"));
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        const char *base = RULE("R1", "Sick", "@", "@");
+        const char *a = strchr(base, '@'), *b = strchr(a + 1, '@');
+        snprintf(rule, sizeof rule, "%.*s%s%.*s%s%s", (int)(a - base), base, table[i].head,
+                 (int)(b - a - 1), a + 1, table[i].action, b + 1);
+        put_file(f, "content/PlanDefinition-R1.json", rule);
+        int status = test_folder(f, "--verbose");
+        says(f->out, table[i].said);
+        assert_int_equal(status, table[i].status);
+    }
+    assert_int_equal(
+        run(f, cmd_test, "test", "--content", in(f, "content"), "--translation", "none", NULL), 1);
+    says(f->out, "is none of info, warning, critical");
+}
+
+/* A guest is no card of its own. */
+static void cases_name_the_guests(void **state)
+{
+    static const struct {
+        const char *text, *said;
+        int status;
+    } table[] = {
+        {CASE("\"expect\":[{\"rule\":\"R1\",\"merges\":[\"R2\"]}]"), "1 passed", 0},
+        {CASE("\"expect\":[{\"rule\":\"R1\"}],\"allowed\":[\"R2\"]"), "1 passed", 0},
+        {CASE("\"only\":[\"R1\"],\"expect\":[{\"rule\":\"R1\"}]"), "1 passed", 0},
+        {CASE("\"expect\":[{\"rule\":\"R1\"}]"),
+         "R2 appears, which the case does not expect, on the card of R1", 1},
+        {CASE("\"expect\":[{\"rule\":\"R1\"}],\"absent\":[\"R2\"]"),
+         "R2 must not appear but stands on the card of R1", 1},
+        {CASE("\"expect\":[{\"rule\":\"R1\",\"merges\":[\"R2\"]},{\"rule\":\"R2\"}]"),
+         "R2 should appear but does not; it stands on the card of R1", 1},
+        {CASE("\"expect\":[{\"rule\":\"R1\",\"merges\":[\"R2\",\"R3\"]}]"),
+         "R3 should stand on the card of R1 but does not", 1},
+        {CASE("\"expect\":[{\"rule\":\"R1\",\"merges\":\"R2\"}]"), "merges must be a list", 1},
+    };
+    folder *f = *state;
+    put_file(f, "content/PlanDefinition-R2.json",
+             RULE("R2", "Sick", ",\"extension\":[" OG_EXT("merge-into", "\"valueCode\":\"R1\"") "]",
+                  ",\"title\":\"guest\""));
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        put_file(f, "content/cases/K1.json", table[i].text);
+        int status = test_folder(f, NULL);
+        says(f->out, table[i].said);
+        assert_int_equal(status, table[i].status);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +568,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(cases_pass_and_differ, begin, end),
         cmocka_unit_test_setup_teardown(the_next_review_must_come_in_time, begin, end),
         cmocka_unit_test_setup_teardown(one_case_is_chosen, begin, end),
+        cmocka_unit_test_setup_teardown(coverage_names_its_gaps, begin, end),
+        cmocka_unit_test_setup_teardown(both_languages_say_the_same, begin, end),
+        cmocka_unit_test_setup_teardown(cases_name_the_guests, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

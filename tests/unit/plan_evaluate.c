@@ -501,7 +501,8 @@ static void memory_may_run_out(void **state)
         plan_result small = {.card_count = 77};
         og_error err;
         og_error_init(&err);
-        og_status s = plan_content_evaluate(f.content, a, &p, AS_OF_MS, 60, true, &small, &err);
+        og_status s =
+            plan_content_evaluate(f.content, a, &p, AS_OF_MS, 60, PLAN_REASONS, &small, &err);
         if (s == OG_OK) {
             done = true;
             assert_int_equal(small.card_count, 1);

@@ -136,7 +136,8 @@ static inline plan_result fixture_evaluate(fixture *f, bool explain)
     assert_non_null(kept);
     *kept = patient;
     p.resources = kept;
-    if (plan_content_evaluate(f->content, f->arena, &p, AS_OF_MS, 60, explain, &r, &err) != OG_OK)
+    if (plan_content_evaluate(f->content, f->arena, &p, AS_OF_MS, 60,
+                              explain ? PLAN_REASONS : PLAN_CARDS, &r, &err) != OG_OK)
         fail_msg("evaluation fails: %s", err.text);
     return r;
 }

@@ -195,7 +195,8 @@ static void rules_see_local_codes(void **state)
         };
         plan_patient p = {OG_STR("site"), OG_STR("p1"), list, 5};
         assert_int_equal(
-            plan_content_evaluate(f.content, f.arena, &p, AS_OF_MS, 60, true, &r, &err), OG_OK);
+            plan_content_evaluate(f.content, f.arena, &p, AS_OF_MS, 60, PLAN_REASONS, &r, &err),
+            OG_OK);
         assert_int_equal(fixture_outcome(&r, "R1")->kind, map != 0 ? PLAN_FIRED : PLAN_NOT_FIRED);
         if (map != 0)
             assert_contains(fixture_outcome(&r, "R1")->explain, "\"Condition/c\"");
