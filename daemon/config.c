@@ -523,11 +523,11 @@ static void apply_variable(reader *r, const char *variable, og_report *warn)
 
 /* ---- what belongs together ---- */
 
-static void check_listen(reader *r)
+/* address:port taken apart; host "" when there is to be no server. */
+static void check_listen(reader *r, const char *option, const char *text, const char **ret_host,
+                         int *ret_port)
 {
-    config *c = r->c;
-    const char *text = c->http_listen;
-    c->http_host = "";
+    *ret_host = "";
     if (text[0] == '\0')
         return;
     const char *colon = strrchr(text, ':');
@@ -535,16 +535,15 @@ static void check_listen(reader *r)
     long port = colon != NULL ? strtol(colon + 1, &end, 10) : -1;
     if (colon == NULL || colon == text || colon[1] == '\0' || *end != '\0' || port < 0 ||
         port > 65535) {
-        problem(r, NULL,
-                "http.listen: \"%s\" is not address:port, for example 127.0.0.1:8080 or [::]:8080",
-                text);
+        problem(r, NULL, "%s: \"%s\" is not address:port, for example 127.0.0.1:8080 or [::]:8080",
+                option, text);
         return;
     }
     og_str host = {text, (size_t)(colon - text)};
     if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
         host = (og_str){host.p + 1, host.n - 2};
-    c->http_host = og_arena_str(c->arena, host).p;
-    c->http_port = (int)port;
+    *ret_host = og_arena_str(r->c->arena, host).p;
+    *ret_port = (int)port;
 }
 
 static void check_clock(reader *r)
@@ -628,7 +627,8 @@ static void check_properties(reader *r)
 static void check_whole(reader *r)
 {
     config *c = r->c;
-    check_listen(r);
+    check_listen(r, "http.listen", r->c->http_listen, &r->c->http_host, &r->c->http_port);
+    check_listen(r, "hooks.listen", r->c->hooks_listen, &r->c->hooks_host, &r->c->hooks_port);
     check_clock(r);
     check_names(r);
     for (size_t i = 0; i < c->endpoint_count; i++)

@@ -63,6 +63,11 @@ typedef struct config {
     const char *http_listen, *http_port_file;
     const char *http_host; /* of http_listen; "" when there is to be no server */
     int http_port;
+    const char *hooks_listen, *hooks_port_file;
+    const char *hooks_host; /* of hooks_listen, likewise */
+    int hooks_port;
+    config_list hooks_cors_origins;
+    int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections;
 
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t max_message_bytes, max_record_bytes, dead_letter_bytes, max_depth;

@@ -385,6 +385,8 @@ og_status serve_new(uv_loop_t *loop, config *c, const serve_options *options, se
         status = serve__open_sink(s, err);
     if (status == OG_OK)
         status = serve__listen(s, err);
+    if (status == OG_OK)
+        status = serve__listen_hooks(s, err);
     if (status == OG_OK) {
         *ret = s;
         reread_if_wanted(s);
@@ -496,6 +498,7 @@ static void finish(serve *s)
     schedule_free(s->schedule);
     serve__close_stores(s);
     plan_content_free(s->content);
+    og_arena_free(s->hook_arena);
     free(s);
     if (on_stopped != NULL)
         on_stopped(ctx, status);
@@ -511,6 +514,16 @@ static void closed(void *ctx)
 static void handle_closed(uv_handle_t *h)
 {
     closed(h->data);
+}
+
+static void close_server(serve *s, http_server **server, int grace_ms)
+{
+    http_server *closing = *server;
+    *server = NULL;
+    if (closing == NULL)
+        return;
+    s->open_things++;
+    http_server_close(closing, grace_ms, closed, s);
 }
 
 static void close_handle(serve *s, uv_handle_t *h)
@@ -556,12 +569,8 @@ static void close_everything(serve *s)
         s->sink = NULL;
         kafka_sink_close(sink, GRACE_MS, closed, s);
     }
-    if (s->server != NULL) {
-        http_server *server = s->server;
-        s->open_things++;
-        s->server = NULL;
-        http_server_close(server, 0, closed, s);
-    }
+    close_server(s, &s->server, 0);
+    close_server(s, &s->hook_server, 0);
     uv_handle_t *handles[] = {(uv_handle_t *)&s->turn,  (uv_handle_t *)&s->tick,
                               (uv_handle_t *)&s->wake,  (uv_handle_t *)&s->sync,
                               (uv_handle_t *)&s->retry, (uv_handle_t *)&s->watchdog};

@@ -30,5 +30,7 @@ void serve_reload(serve *s);
 bool serve_ready(const serve *s);
 /* The bound port; 0 without HTTP. */
 int serve_port(const serve *s);
+/* The bound port of the CDS services; 0 without them. */
+int serve_hooks_port(const serve *s);
 
 #endif

@@ -68,6 +68,8 @@ struct serve {
     http_client *client;
     struct serve_sending *sendings; /* under way; serve_deliver.c */
     http_server *server;
+    http_server *hook_server;
+    og_arena *hook_arena; /* of one call */
 
     uv_prepare_t turn;
     uv_timer_t tick, wake, sync, retry, watchdog;
@@ -131,6 +133,9 @@ OG_MUSTCHECK og_status serve__open_outbox(serve *s, og_error *err);
 void serve__close_hooks(serve *s);
 void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d);
 void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p);
+
+/* serve_hooks.c */
+OG_MUSTCHECK og_status serve__listen_hooks(serve *s, og_error *err);
 
 /* serve_http.c */
 OG_MUSTCHECK og_status serve__listen(serve *s, og_error *err);

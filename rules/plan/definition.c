@@ -497,7 +497,9 @@ static void read_data_trigger(reader *r, fhir_elem trigger)
 static void read_triggers(reader *r, fhir_elem action)
 {
     fhir_elem list = fhir_get(action, "trigger");
+    og_str *hooks = list_of(r, each_count(list), sizeof *hooks);
 
+    r->rule->hooks = hooks;
     for (fhir_elem t = fhir_each_first(list); fhir_exists(t); t = fhir_each_next(list, t)) {
         fhir_elem type = fhir_get(t, "type");
         if (fhir_exists(fhir_get(t, "condition")))
@@ -508,9 +510,11 @@ static void read_triggers(reader *r, fhir_elem action)
         } else if (fhir_is(type, "periodic")) {
             r->rule->on_clock = true;
         } else if (fhir_is(type, "named-event")) {
-            r->rule->on_hook = true;
-            if (string_at(r, t, "name").n == 0)
+            og_str name = string_at(r, t, "name");
+            if (name.n == 0)
                 problem(r, t, "a named-event trigger needs a name: the CDS Hooks hook");
+            else if (hooks != NULL)
+                hooks[r->rule->hook_count++] = name;
         } else {
             problem(r, t, "trigger type must be data-changed, periodic or named-event");
         }

@@ -202,7 +202,7 @@ static og_status evaluate_rules(plan__eval *e, plan__made *made, plan_outcome *o
         outcomes[i].rule = r->id;
         outcomes[i].kind = PLAN_GATED;
         og_error_init(&outcomes[i].error);
-        if (!r->on_data && !r->on_clock)
+        if (!r->on_data && !r->on_clock && !plan__rule_on_hook(r, e->patient->hook))
             continue;
         og_status s = evaluate_rule(e, r, &made[i], &outcomes[i], next);
         if (og_arena_failed(e->arena))

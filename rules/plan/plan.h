@@ -53,12 +53,24 @@ const char *plan_content_rule_id(const plan_content *c, size_t i);
 bool plan_content_wants(const plan_content *c, const fhir_resource *r);
 bool plan_content_wants_type(const plan_content *c, og_str type);
 
+/* ---- CDS Hooks: who answers, and what is to be sent along ---- */
+
+/* Does the rule with this id answer on this hook (a named-event trigger)? */
+bool plan_content_on_hook(const plan_content *c, og_str rule, og_str hook);
+/* How many rules answer on a hook; *ret_only: those that run on hooks only. */
+size_t plan_content_hook_rules(const plan_content *c, og_str hook, size_t *ret_only);
+/* What rules read, one call per resource type and code element: those with one of these codes;
+ * path empty: all of that type (codes NULL). Patient is not among them. */
+typedef void plan_want_fn(void *ctx, og_str type, og_str path, const fhir_valueset *codes);
+void plan_content_each_want(const plan_content *c, plan_want_fn *fn, void *ctx);
+
 /* ---- evaluation ---- */
 
 typedef struct plan_patient {
     og_str tenant, id;              /* id as used for routing (logical id without "Patient/") */
     const fhir_resource *resources; /* see cql_request */
     size_t resource_count;
+    og_str hook; /* CDS Hooks: the hook that asks; its own rules run too. Empty: nobody asks */
 } plan_patient;
 
 typedef enum plan_indicator { PLAN_INFO, PLAN_WARNING, PLAN_CRITICAL } plan_indicator;
@@ -91,7 +103,7 @@ typedef enum plan_outcome_kind {
                       */
     PLAN_MERGED,     /* it fires, and what it says stands on the card of another rule */
     PLAN_FAILED,     /* an expression failed: it neither fires nor suppresses */
-    PLAN_GATED       /* not run here: it has neither a data-changed nor a periodic trigger */
+    PLAN_GATED       /* not run here: it answers to other hooks only */
 } plan_outcome_kind;
 
 /* Three-valued, as CQL is. PLAN_UNKNOWN: null, or it failed. */

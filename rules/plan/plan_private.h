@@ -121,9 +121,11 @@ typedef struct plan__rule {
     plan__mentions suppresses, merge_into;
     const fhir_valueset **forbids; /* medicines that no card of the run may offer */
     size_t forbid_count;
-    bool on_data, on_clock, on_hook; /* triggers */
-    bool off;                        /* retired or disabled */
-    bool worklist;                   /* its alerts interrupt nobody */
+    bool on_data, on_clock; /* triggers */
+    const og_str *hooks;    /* named events */
+    size_t hook_count;
+    bool off;      /* retired or disabled */
+    bool worklist; /* its alerts interrupt nobody */
     const plan__expr *conditions;
     size_t condition_count;
     og_str summary, detail;
@@ -137,6 +139,10 @@ typedef struct plan__rule {
     const plan__expr *all; /* every expression of the rule, once */
     size_t all_count;
 } plan__rule;
+
+/* ---- hook.c ---- */
+
+bool plan__rule_on_hook(const plan__rule *r, og_str hook);
 
 /* ---- content.c ---- */
 

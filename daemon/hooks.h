@@ -1,0 +1,48 @@
+/* CDS services: what an EHR is told when it asks (CDS Hooks 2.0).
+ *
+ * The rules that answer on a hook are those whose PlanDefinition has a named-event trigger with its
+ * name. Without anything sent along the answer is what the store already holds: the patient's open
+ * alerts, evaluated when the data came. With prefetch or drafts the same rules run on the patient's
+ * record, what was sent, and the drafts as if they were ordered.
+ *
+ * No globals, no clock, no loop: a call is all it gets and all it gives; for any thread. */
+#ifndef OG_DAEMON_HOOKS_H
+#define OG_DAEMON_HOOKS_H
+
+#include "daemon/hook_request.h"
+#include "daemon/store.h"
+
+#define HOOKS_SERVICE_PREFIX "osteoguard-" /* a service's id: this and the hook's name */
+
+/* The hook of a service id; NULL: there is no such service, or no rule answers on its hook. */
+const hook_kind *hooks_service(const plan_content *c, og_str id);
+
+/* The body of GET cds-services (2.0 "Discovery"), with prefetch templates from what rules read. */
+void hooks_discovery(const plan_content *c, og_buf *out);
+
+typedef struct hooks_call {
+    /* in; all borrowed */
+    const plan_content *content;
+    const char *tenant, *language;
+    store *store, *shared; /* of the patient's partition */
+    const hook_request *request;
+    int64_t now_ms;
+    int offset_min;
+    int64_t known_ms; /* until when the store has what the sources say; -1: not known */
+    og_arena *arena;  /* the answer lives here */
+    /* out */
+    int status;    /* HTTP */
+    og_str answer; /* JSON; an OperationOutcome unless status is 200 */
+    size_t cards;
+    bool evaluated; /* the rules ran for this call */
+    og_error error; /* status 500: what happened, for the log */
+} hooks_call;
+
+/* Answers a request that hook_request_read accepted. */
+void hooks_answer(hooks_call *c);
+
+/* An OperationOutcome (R4) with one issue, as text in a: code is one of issue-type. path may be
+ * empty. */
+og_str hooks_outcome(og_arena *a, const char *code, const char *text, const char *path);
+
+#endif

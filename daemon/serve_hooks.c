@@ -1,0 +1,208 @@
+/* CDS services on a listener of their own: discovery, calls, and what a browser asks first (CORS).
+ *
+ * A call is answered within its turn of the loop: most come out of the store in some 50 us, and one
+ * evaluation is bounded by the limits of the rules. */
+#include <stdarg.h>
+
+#include "daemon/file.h"
+#include "daemon/hooks.h"
+#include "daemon/metrics.h"
+#include "daemon/serve_private.h"
+
+#define MAX_DISCOVERY ((size_t)4 << 20)
+#define JSON          "application/json"
+
+/* ---- CORS (Fetch standard) ---- */
+
+static bool allows_origin(const config *c, og_str origin)
+{
+    for (size_t i = 0; i < c->hooks_cors_origins.count; i++)
+        if (og_str_is(origin, c->hooks_cors_origins.at[i]) ||
+            strcmp(c->hooks_cors_origins.at[i], "*") == 0)
+            return true;
+    return false;
+}
+
+/* The origin is named, never `*` together with credentials; the answer differs by origin. */
+static bool add_cors(const serve *s, http_exchange *x)
+{
+    char text[512];
+    og_str origin = http_exchange_header(x, "Origin");
+    if (s->config->hooks_cors_origins.count == 0)
+        return false;
+    http_exchange_add_header(x, "Vary", "Origin");
+    if (origin.n == 0 || origin.n >= sizeof text || !allows_origin(s->config, origin))
+        return false;
+    snprintf(text, sizeof text, "%.*s", OG_STR_ARG(origin));
+    return http_exchange_add_header(x, "Access-Control-Allow-Origin", text);
+}
+
+static void preflight(void *ctx, http_exchange *x)
+{
+    const serve *s = ctx;
+    if (add_cors(s, x)) {
+        http_exchange_add_header(x, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+        http_exchange_add_header(x, "Access-Control-Allow-Headers", "Authorization, Content-Type");
+        http_exchange_add_header(x, "Access-Control-Max-Age", "600");
+    }
+    http_exchange_answer(x, 204, NULL, OG_STR(""));
+}
+
+/* ---- answers ---- */
+
+static void count_call(const char *hook, int status)
+{
+    char code[16];
+    snprintf(code, sizeof code, "%d", status);
+    metric_add_label(METRIC_HOOK_CALLS, hook, code, 1);
+}
+
+static void answer(const serve *s, http_exchange *x, int status, og_str json)
+{
+    (void)add_cors(s, x);
+    http_exchange_answer(x, status, JSON, json);
+}
+
+static void refuse(const serve *s, http_exchange *x, og_arena *a, const char *hook, int status,
+                   const char *code, const char *text, const char *path)
+{
+    count_call(hook, status);
+    answer(s, x, status, hooks_outcome(a, code, text, path));
+}
+
+static void discovery(void *ctx, http_exchange *x)
+{
+    serve *s = ctx;
+    og_buf page;
+    og_buf_init(&page, MAX_DISCOVERY);
+    hooks_discovery(s->content, &page);
+    if (og_buf_failed(&page))
+        answer(s, x, 500, OG_STR(""));
+    else
+        answer(s, x, 200, og_buf_str(&page));
+    count_call("discovery", og_buf_failed(&page) ? 500 : 200);
+    og_buf_done(&page);
+}
+
+/* Is it JSON that was announced? Parameters (charset) are passed over. */
+static bool says_json(og_str type)
+{
+    ptrdiff_t semicolon = og_str_find(type, ';');
+    if (semicolon >= 0)
+        type.n = (size_t)semicolon;
+    while (type.n > 0 && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t'))
+        type.n--;
+    return og_str_ieq(type, OG_STR(JSON)) || og_str_ieq(type, OG_STR("application/fhir+json"));
+}
+
+/* Until when the patient's partition has what the topic holds: now when it is read to its end. */
+static int64_t known_until(const serve *s, int partition, int64_t now_ms)
+{
+    kafka_position at[1024];
+    size_t n = s->records != NULL ? kafka_source_positions(s->records, at, 1024) : 0;
+    for (size_t i = 0; i < n && i < 1024; i++)
+        if (at[i].partition == partition && at[i].at_end)
+            return now_ms;
+    return -1;
+}
+
+static int partition_of(const serve *s, og_str patient)
+{
+    og_buf route;
+    og_buf_init(&route, 1024);
+    record_write_route(&route, og_str_of(s->config->tenant), patient);
+    int partition = (int)kafka_partition_for(og_buf_str(&route), s->count);
+    og_buf_done(&route);
+    return partition;
+}
+
+static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q)
+{
+    int partition = partition_of(s, q->patient_id);
+    int64_t began = clock_monotonic_us();
+    hooks_call call = {.content = s->content,
+                       .tenant = s->config->tenant,
+                       .language = s->config->language,
+                       .store = s->partitions[partition].store,
+                       .shared = SERVE_SHARED(s)->store,
+                       .request = q,
+                       .now_ms = clock_now(&s->clock),
+                       .arena = a};
+    if (!owner_get(s->owner, partition).restored || call.store == NULL || call.shared == NULL) {
+        http_exchange_add_header(x, "Retry-After", "5");
+        refuse(s, x, a, q->kind->name, 503, "transient",
+               "the records of this patient are not at hand yet", "");
+        return;
+    }
+    call.offset_min = clock_offset_min(call.now_ms);
+    call.known_ms = known_until(s, partition, call.now_ms);
+    hooks_answer(&call);
+    if (call.error.status != OG_OK)
+        log_failure(LOG_LEVEL_ERROR, "a call of a CDS service failed", &call.error);
+    metric_observe_us(METRIC_HOOK_TIME, clock_monotonic_us() - began);
+    metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call.cards);
+    count_call(q->kind->name, call.status);
+    answer(s, x, call.status, call.answer);
+}
+
+static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *kind)
+{
+    hook_request q;
+    og_error err;
+    og_error_init(&err);
+    if (!says_json(http_exchange_header(x, "Content-Type")))
+        refuse(s, x, a, kind->name, 415, "not-supported", "the body must be application/json", "");
+    else if (hook_request_read(a, http_exchange_body(x), kind, &q, &err) == OG_OK)
+        run_call(s, x, a, &q);
+    else if (err.status == OG_NOMEM)
+        refuse(s, x, a, kind->name, 500, "exception", "the call could not be answered", "");
+    else
+        refuse(s, x, a, kind->name, 400, err.status == OG_INVALID ? "invalid" : "structure",
+               err.text, err.path);
+}
+
+static void call(void *ctx, http_exchange *x)
+{
+    serve *s = ctx;
+    const hook_kind *kind = hooks_service(s->content, http_exchange_rest(x));
+    og_arena *a = s->hook_arena;
+    if (kind == NULL)
+        refuse(s, x, a, "unknown", 404, "not-found", "there is no such service", "");
+    else
+        read_call(s, x, a, kind);
+    og_arena_reset(a);
+}
+
+/* ---- the listener ---- */
+
+og_status serve__listen_hooks(serve *s, og_error *err)
+{
+    const config *c = s->config;
+    char text[32];
+    const http_route routes[] = {{"GET", "/cds-services", discovery, s, 0},
+                                 {"OPTIONS", "/cds-services", preflight, s, 0},
+                                 {"POST", "/cds-services/*", call, s, 0},
+                                 {"OPTIONS", "/cds-services/*", preflight, s, 0}};
+    http_server_options o = {.address = c->hooks_host,
+                             .port = c->hooks_port,
+                             .max_connections = (int)c->hooks_max_connections,
+                             .max_body_bytes = (size_t)c->hooks_body_bytes,
+                             .deadline_ms = (int)c->hooks_deadline_ms,
+                             .routes = routes,
+                             .route_count = sizeof routes / sizeof routes[0]};
+    if (c->hooks_host[0] == '\0')
+        return OG_OK;
+    s->hook_arena = og_arena_new((size_t)c->arena_mb << 20);
+    if (s->hook_arena == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the CDS services");
+    og_status status = http_server_new(s->loop, &o, &s->hook_server, err);
+    if (status != OG_OK || c->hooks_port_file[0] == '\0')
+        return status;
+    snprintf(text, sizeof text, "%d\n", http_server_port(s->hook_server));
+    return file_write(c->hooks_port_file, og_str_of(text), err);
+}
+
+int serve_hooks_port(const serve *s)
+{
+    return s->hook_server != NULL ? http_server_port(s->hook_server) : 0;
+}

@@ -1,0 +1,271 @@
+/* CDS services over HTTP, asked as an EHR asks: discovery, calls, preflight, refusals. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "connectors/http_client.h"
+#include "connectors/http_server.h"
+#include "daemon/clock.h"
+#include "daemon/file.h"
+#include "daemon/metrics.h"
+#include "daemon/serve_private.h"
+#include "mock_kafka.h"
+
+#define NOW_MS      1772352000000 /* 2026-03-01T09:00:00+01:00 */
+#define UUID        "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
+#define PATIENCE_MS 60000
+
+typedef struct stage {
+    mock_kafka kafka;
+    uv_loop_t loop;
+    uv_timer_t beat;
+    char dir[64];
+    config *config;
+    serve *serve;
+    http_client *client;
+    bool stopped, client_closed, answered;
+    int status; /* of the last answer */
+    char body[262144];
+} stage;
+
+static int64_t daemon_time(void *ctx)
+{
+    (void)ctx;
+    return NOW_MS;
+}
+
+static void on_beat(uv_timer_t *t)
+{
+    (void)t; /* so that the condition is looked at */
+}
+
+static void wait_for(stage *s, const char *what, const bool *flag)
+{
+    int64_t begin = clock_monotonic_us() / 1000;
+    while (!*flag) {
+        if (clock_monotonic_us() / 1000 - begin > PATIENCE_MS)
+            fail_msg("waited too long: %s", what);
+        uv_run(&s->loop, UV_RUN_ONCE);
+    }
+}
+
+static void wait_until_ready(stage *s)
+{
+    int64_t begin = clock_monotonic_us() / 1000;
+    while (!serve_ready(s->serve) || metric_value(METRIC_EVALUATIONS) == 0) {
+        if (clock_monotonic_us() / 1000 - begin > PATIENCE_MS)
+            fail_msg("waited too long: ready");
+        uv_run(&s->loop, UV_RUN_ONCE);
+    }
+}
+
+/* ---- asking ---- */
+
+static void on_answer(void *ctx, const http_response *r)
+{
+    stage *s = ctx;
+    s->answered = true;
+    s->status = r->status;
+    snprintf(s->body, sizeof s->body, "%.*s", OG_STR_ARG(r->body));
+}
+
+static int ask(stage *s, const char *method, const char *path, const char *type, const char *body)
+{
+    char url[256];
+    og_error err;
+    og_error_init(&err);
+    conn_header headers[] = {{"Content-Type", og_str_of(type)},
+                             {"Origin", OG_STR("https://ehr.example.org")}};
+    snprintf(url, sizeof url, "http://127.0.0.1:%d%s", serve_hooks_port(s->serve), path);
+    http_request q = {.method = method,
+                      .url = url,
+                      .headers = headers,
+                      .header_count = 2,
+                      .body = body != NULL ? og_str_of(body) : (og_str){NULL, 0}};
+    s->answered = false;
+    assert_int_equal(http_client_send(s->client, &q, on_answer, s, NULL, &err), OG_OK);
+    wait_for(s, path, &s->answered);
+    return s->status;
+}
+
+static void says(const stage *s, const char *part)
+{
+    if (strstr(s->body, part) == NULL)
+        fail_msg("\"%s\" is not in\n%s", part, s->body);
+}
+
+/* ---- the daemon ---- */
+
+static void quiet(void *ctx, og_str line)
+{
+    (void)ctx;
+    if (getenv("OG_TEST_LOG") != NULL)
+        fprintf(stderr, "%.*s", OG_STR_ARG(line));
+}
+
+static void print_problem(void *ctx, const og_error *err)
+{
+    (void)ctx;
+    print_error("%s:%u: %s\n", err->origin, err->line, err->text);
+}
+
+static void on_stopped(void *ctx, int status)
+{
+    stage *s = ctx;
+    s->stopped = true;
+    assert_int_equal(status, 0);
+}
+
+static void on_client_closed(void *ctx)
+{
+    ((stage *)ctx)->client_closed = true;
+}
+
+/* The patient of the case V5 is on the source topic before the daemon starts. */
+static void send_case(stage *s)
+{
+    og_buf text;
+    og_arena *a = og_arena_new((size_t)1 << 24);
+    fhir_doc doc;
+    og_buf_init(&text, 1 << 20);
+    assert_int_equal(file_read(OG_SOURCE_DIR "/rules/content/cases/V5.json", 1 << 20, &text, NULL),
+                     OG_OK);
+    assert_int_equal(fhir_decode(a, og_buf_str(&text), NULL, &doc, NULL), OG_OK);
+    og_str bundle = fhir_raw(fhir_get(fhir_root(&doc), "bundle"));
+    mock_kafka_topic(&s->kafka, "osteoguard.records", 3);
+    mock_kafka_topic(&s->kafka, "osteoguard.alerts", 3);
+    mock_kafka_topic(&s->kafka, "osteoguard.shared", 1);
+    mock_kafka_topic(&s->kafka, "osteoguard.dead-letters", 1);
+    mock_kafka_topic(&s->kafka, "fhir.bundle", 1);
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, "Patient/v5", bundle.p, bundle.n);
+    og_arena_free(a);
+    og_buf_done(&text);
+}
+
+static void start(stage *s)
+{
+    char text[2048];
+    og_error err;
+    og_clock clock = {.fixed = daemon_time};
+    og_report report = {.fn = print_problem};
+    serve_options options = {.clock = &clock, .seed = 7, .on_stopped = on_stopped, .ctx = s};
+    og_error_init(&err);
+    metrics_reset();
+    log_sink(quiet, NULL);
+    log_setup(LOG_LEVEL_DEBUG, LOG_FORMAT_JSON, true);
+    snprintf(text, sizeof text,
+             "site: {tenant: t, timezone: Europe/Berlin}\n"
+             "kafka:\n"
+             "  bootstrap: %s\n"
+             "  partitions: 3\n"
+             "  sources: [fhir.bundle]\n"
+             "  consumer_properties: {fetch.wait.max.ms: 20, session.timeout.ms: 6000}\n"
+             "store: {dir: %s/store, map_size_mb: 64}\n"
+             "content: {dir: %s}\n"
+             "http: {listen: \"\"}\n"
+             "hooks: {listen: \"127.0.0.1:0\", cors_origins: [\"https://ehr.example.org\"],"
+             " body_bytes: 100000}\n"
+             "endpoints: {ehr: {url: \"http://127.0.0.1:9/\"}}\n",
+             s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content");
+    assert_int_equal(config_parse(og_str_of(text), "test.yaml", NULL, &s->config, &report, NULL),
+                     OG_OK);
+    if (serve_new(&s->loop, s->config, &options, &s->serve, &report, &err) != OG_OK)
+        fail_msg("%s", err.text);
+}
+
+static int begin(void **state)
+{
+    stage *s = calloc(1, sizeof *s);
+    og_error err;
+    http_client_options client = {0};
+    og_error_init(&err);
+    if (s == NULL)
+        return 1;
+    strcpy(s->dir, "/tmp/og-cds-XXXXXX");
+    if (mkdtemp(s->dir) == NULL)
+        return 1;
+    signal(SIGPIPE, SIG_IGN);
+    uv_loop_init(&s->loop);
+    uv_timer_init(&s->loop, &s->beat);
+    uv_timer_start(&s->beat, on_beat, 5, 5);
+    mock_kafka_start(&s->kafka);
+    send_case(s);
+    assert_int_equal(http_client_new(&s->loop, &client, &s->client, &err), OG_OK);
+    start(s);
+    wait_until_ready(s);
+    *state = s;
+    return 0;
+}
+
+static int end(void **state)
+{
+    stage *s = *state;
+    serve_stop(s->serve, 0);
+    wait_for(s, "stopped", &s->stopped);
+    config_free(s->config);
+    http_client_close(s->client, on_client_closed, s);
+    wait_for(s, "client closed", &s->client_closed);
+    uv_close((uv_handle_t *)&s->beat, NULL);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&s->loop), 0);
+    mock_kafka_stop(&s->kafka);
+    assert_int_equal(file_remove_tree(s->dir, NULL), OG_OK);
+    free(s);
+    return 0;
+}
+
+/* ---- tests ---- */
+
+#define VIEW                                                                                       \
+    "{\"hook\":\"patient-view\",\"hookInstance\":\"" UUID                                          \
+    "\",\"context\":{\"userId\":\"Practitioner/1\",\"patientId\":\"v5\"}}"
+
+static void an_ehr_asks_and_is_answered(void **state)
+{
+    stage *s = *state;
+    assert_int_equal(ask(s, "GET", "/cds-services", "text/plain", NULL), 200);
+    says(s, "\"id\":\"osteoguard-patient-view\"");
+    assert_int_equal(
+        ask(s, "POST", "/cds-services/osteoguard-patient-view", "application/json", VIEW), 200);
+    says(s, "\"code\":\"D3\"");
+    says(s, "\"knownUntil\":\"2026-03-01T09:00:00");
+    assert_int_equal(ask(s, "POST", "/cds-services/osteoguard-patient-view",
+                         "application/json; charset=utf-8", VIEW),
+                     200);
+    assert_int_equal(ask(s, "OPTIONS", "/cds-services/osteoguard-patient-view", "text/plain", NULL),
+                     204);
+}
+
+static void what_is_wrong_is_said(void **state)
+{
+    stage *s = *state;
+    const char *const path = "/cds-services/osteoguard-patient-view";
+    assert_int_equal(ask(s, "POST", "/cds-services/none", "application/json", VIEW), 404);
+    says(s, "\"resourceType\":\"OperationOutcome\"");
+    assert_int_equal(ask(s, "POST", path, "text/plain", VIEW), 415);
+    assert_int_equal(ask(s, "POST", path, "application/json", "{"), 400);
+    says(s, "\"code\":\"structure\"");
+    assert_int_equal(ask(s, "POST", path, "application/json", "{\"hook\":\"patient-view\"}"), 400);
+    says(s, "hookInstance is required");
+    says(s, "\"expression\":[\"hookInstance\"]");
+    assert_int_equal(ask(s, "GET", path, "text/plain", NULL), 405);
+    assert_int_equal(
+        ask(s, "POST", path, "application/json",
+            "{\"hook\":\"patient-view\",\"hookInstance\":\"" UUID
+            "\",\"context\":{\"userId\":\"Practitioner/1\",\"patientId\":\"nobody\"}}"),
+        412);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_ehr_asks_and_is_answered),
+        cmocka_unit_test(what_is_wrong_is_said),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
