@@ -11,6 +11,7 @@
 #include "connectors/ndjson.h"
 #include "daemon/clock.h"
 #include "daemon/content_dir.h"
+#include "daemon/explain_text.h"
 #include "daemon/moment.h"
 #include "daemon/patients.h"
 
@@ -19,7 +20,8 @@
 
 typedef struct eval {
     const char *content_dir, *as_of, *zone;
-    bool explain;
+    const char *rule; /* explained alone */
+    bool explain, text;
     plan_setting settings[MAX_SETTINGS];
     const char *disabled[MAX_SETTINGS];
     plan_options options;
@@ -44,6 +46,9 @@ static void usage(FILE *to)
           "  --tz ZONE               time zone of the site, for example Europe/Berlin\n"
           "                          (default: the offset of TIME, or the system's zone)\n"
           "  --explain               adds per rule why it fired, did not fire or was suppressed\n"
+          "  --text                  with --explain: for people instead of JSON, each condition\n"
+          "                          with + (met), - (not met) or ? (not known)\n"
+          "  --rule ID               with --text: only this rule\n"
           "  --parameter NAME=VALUE  sets a CQL parameter to a CQL literal (repeats)\n"
           "  --disable RULE          switches a rule off (repeats)\n"
           "  --language CODE         language of the rules' texts\n"
@@ -75,12 +80,14 @@ static bool add_setting(eval *e, char *text)
 /* Returns -1 when all is well, else an exit status. */
 static int read_options(eval *e, int argc, char **argv)
 {
-    enum { CONTENT = 1, AS_OF, ZONE, EXPLAIN, PARAMETER, DISABLE, LANGUAGE, HELP };
+    enum { CONTENT = 1, AS_OF, ZONE, EXPLAIN, TEXT, RULE, PARAMETER, DISABLE, LANGUAGE, HELP };
     static const struct option options[] = {
         {"content", required_argument, NULL, CONTENT},
         {"as-of", required_argument, NULL, AS_OF},
         {"tz", required_argument, NULL, ZONE},
         {"explain", no_argument, NULL, EXPLAIN},
+        {"text", no_argument, NULL, TEXT},
+        {"rule", required_argument, NULL, RULE},
         {"parameter", required_argument, NULL, PARAMETER},
         {"disable", required_argument, NULL, DISABLE},
         {"language", required_argument, NULL, LANGUAGE},
@@ -97,6 +104,8 @@ static int read_options(eval *e, int argc, char **argv)
         case AS_OF: e->as_of = optarg; break;
         case ZONE: e->zone = optarg; break;
         case EXPLAIN: e->explain = true; break;
+        case TEXT: e->text = true; break;
+        case RULE: e->rule = optarg; break;
         case PARAMETER:
             if (!add_setting(e, optarg))
                 return misuse("'%s' is not NAME=VALUE, or there are too many", optarg);
@@ -116,6 +125,10 @@ static int read_options(eval *e, int argc, char **argv)
     e->file_count = argc - optind;
     if (e->content_dir == NULL)
         return misuse("%s is missing", "--content DIR");
+    if (e->text && !e->explain)
+        return misuse("%s wants --explain", "--text");
+    if (e->rule != NULL && !e->text)
+        return misuse("%s wants --text", "--rule");
     if (e->file_count == 0)
         return misuse("%s is missing", "FILE");
     return -1;
@@ -251,6 +264,17 @@ static void write_patient(const eval *e, og_buf *out, og_str id, const plan_resu
     og_buf_addz(out, "}\n");
 }
 
+static void write_text(const eval *e, og_arena *a, og_buf *out, og_str id,
+                       const plan_result *result)
+{
+    char text[48];
+    size_t n = moment_format(&e->now, text);
+
+    og_buf_addf(out, "Patient %.*s, %.*s\n", OG_STR_ARG(id), (int)n, text);
+    explain_text(out, a, result, e->options.language, e->rule);
+    og_buf_addc(out, '\n');
+}
+
 static void report_failures(eval *e, og_str patient, const plan_result *result)
 {
     for (size_t i = 0; i < result->outcome_count; i++) {
@@ -286,7 +310,10 @@ static void eval_patient(eval *e, size_t i, og_arena *a)
                            &err) != OG_OK)
         goto out;
     report_failures(e, patient.id, &result);
-    write_patient(e, &out, patient.id, &result, changes, change_count);
+    if (e->text)
+        write_text(e, a, &out, patient.id, &result);
+    else
+        write_patient(e, &out, patient.id, &result, changes, change_count);
     if (og_buf_failed(&out))
         og_fail(&err, OG_NOMEM, "no memory for the output");
     else

@@ -45,19 +45,12 @@ static og_str literal(og_arena *a, cql_value v)
 
 /* ---- parts ---- */
 
-typedef struct part { /* of a define, as cql_explain tells it */
-    og_str place, name, library, value;
-    unsigned line, column, end_line, end_column;
-    bool row;    /* belongs to the rows of a query */
-    bool is_ref; /* a definition or parameter */
-} part;
-
-static bool is_boolean(const part *p)
+static bool is_boolean(const plan__part *p)
 {
     return og_str_is(p->value, "true") || og_str_is(p->value, "false");
 }
 
-static bool encloses(const part *a, const part *b)
+static bool encloses(const plan__part *a, const plan__part *b)
 {
     bool from = a->line < b->line || (a->line == b->line && a->column <= b->column);
     bool to =
@@ -65,7 +58,7 @@ static bool encloses(const part *a, const part *b)
     return from && to;
 }
 
-static bool read_part(og_arena *a, fhir_elem e, part *ret)
+static bool read_part(og_arena *a, fhir_elem e, plan__part *ret)
 {
     char place[64];
 
@@ -80,10 +73,9 @@ static bool read_part(og_arena *a, fhir_elem e, part *ret)
                   &ret->end_column) == 4;
 }
 
-/* In source order, the whole before its parts: what lies inside part i follows it. */
-static part *read_parts(og_arena *a, fhir_elem list, size_t *ret_count)
+static plan__part *read_parts(og_arena *a, fhir_elem list, size_t *ret_count)
 {
-    part *parts = og_arena_zalloc(a, fhir_length(list) + 1, sizeof *parts);
+    plan__part *parts = og_arena_zalloc(a, fhir_length(list) + 1, sizeof *parts);
     size_t n = 0;
 
     for (fhir_elem e = fhir_first(list); parts != NULL && fhir_exists(e); e = fhir_next(list, e))
@@ -93,9 +85,41 @@ static part *read_parts(og_arena *a, fhir_elem list, size_t *ret_count)
     return parts;
 }
 
+static const plan__parts *explain_define(plan__eval *e, const cql_define *d)
+{
+    plan__parts *p = og_arena_zalloc(e->arena, 1, sizeof *p);
+    fhir_doc *doc = og_arena_zalloc(e->arena, 1, sizeof *doc);
+    og_buf b;
+
+    if (p == NULL || doc == NULL)
+        return NULL;
+    og_buf_init(&b, (size_t)16 << 20);
+    if (cql_explain(e->run, d, &b, NULL) == OG_OK &&
+        fhir_decode(e->arena, og_arena_str(e->arena, og_buf_str(&b)), NULL, doc, NULL) == OG_OK) {
+        p->place = fhir_string(e->arena, fhir_get(fhir_root(doc), "place"));
+        p->list = read_parts(e->arena, fhir_get(fhir_root(doc), "parts"), &p->count);
+    }
+    og_buf_done(&b);
+    return p;
+}
+
+const plan__parts *plan__parts_of(plan__eval *e, const cql_define *d)
+{
+    static const plan__parts none;
+    og_str key = og_arena_printf(e->arena, "%p", (const void *)d);
+    const plan__parts *p = og_table_get(&e->parts, key);
+
+    if (p == NULL) {
+        p = explain_define(e, d);
+        if (p != NULL)
+            og_table_put(&e->parts, key, (void *)p);
+    }
+    return p != NULL ? p : &none;
+}
+
 /* A test with no other test or Boolean definition inside: and, or and not say nothing that their
  * operands do not. */
-static bool is_test(const part *parts, size_t count, size_t i)
+static bool is_test(const plan__part *parts, size_t count, size_t i)
 {
     if (!is_boolean(&parts[i]))
         return false;
@@ -124,7 +148,7 @@ static void add_parts(why *w, const cql_define *d, unsigned level, plan__json *r
 
 /* Whether a definition is to stand here: not the context's own, nor one that stands here already.
  */
-static bool is_news(const part *parts, size_t i)
+static bool is_news(const plan__part *parts, size_t i)
 {
     if (!parts[i].is_ref || og_str_is(parts[i].name, "Patient"))
         return false;
@@ -135,7 +159,7 @@ static bool is_news(const part *parts, size_t i)
     return true;
 }
 
-static plan__json *add_part(why *w, const part *p, plan__json *list)
+static plan__json *add_part(why *w, const plan__part *p, plan__json *list)
 {
     plan__json *j = plan__json_object(w->arena);
 
@@ -151,7 +175,7 @@ static plan__json *add_part(why *w, const part *p, plan__json *list)
 
 /* A definition with its own parts. What is no yes or no uses up two levels: how a list came about
  * is asked less often than why something holds. */
-static void add_definition(why *w, const cql_define *in, const part *p, unsigned level,
+static void add_definition(why *w, const cql_define *in, const plan__part *p, unsigned level,
                            plan__json *list)
 {
     plan__json *j = add_part(w, p, list);
@@ -162,7 +186,7 @@ static void add_definition(why *w, const cql_define *in, const part *p, unsigned
         add_parts(w, d, level + (is_boolean(p) ? 1 : 2), j);
 }
 
-static size_t end_of(const part *parts, size_t count, size_t i)
+static size_t end_of(const plan__part *parts, size_t count, size_t i)
 {
     size_t k = i + 1;
     while (k < count && encloses(&parts[i], &parts[k]))
@@ -171,7 +195,7 @@ static size_t end_of(const part *parts, size_t count, size_t i)
 }
 
 /* Definitions and tests among parts from..to; within a test stand the definitions it compares. */
-static void choose_reasons(why *w, const cql_define *d, unsigned level, const part *parts,
+static void choose_reasons(why *w, const cql_define *d, unsigned level, const plan__part *parts,
                            size_t from, size_t to, plan__json *list)
 {
     for (size_t i = from; i < to; i++) {
@@ -191,7 +215,7 @@ static void choose_reasons(why *w, const cql_define *d, unsigned level, const pa
 }
 
 /* The outermost sub-expressions. */
-static void choose_steps(why *w, const part *parts, size_t count, plan__json *list)
+static void choose_steps(why *w, const plan__part *parts, size_t count, plan__json *list)
 {
     size_t begin = count > 1 && end_of(parts, count, 0) == count ? 1 : 0; /* not the whole */
     size_t shown = 0;
@@ -208,28 +232,18 @@ static void choose_steps(why *w, const part *parts, size_t count, plan__json *li
 static void add_parts(why *w, const cql_define *d, unsigned level, plan__json *ret)
 {
     plan__json *list = plan__json_array(w->arena);
-    fhir_doc *doc = og_arena_zalloc(w->arena, 1, sizeof *doc);
     og_str key = og_arena_printf(w->arena, "%p", (const void *)d);
-    size_t count;
-    og_buf b;
 
-    if (level > MAX_LEVEL || key.p == NULL || doc == NULL || og_table_get(&w->told, key) != NULL ||
+    if (level > MAX_LEVEL || key.p == NULL || og_table_get(&w->told, key) != NULL ||
         !og_table_put(&w->told, key, list))
         return;
-    og_buf_init(&b, (size_t)16 << 20);
-    if (cql_explain(w->eval->run, d, &b, NULL) == OG_OK &&
-        fhir_decode(w->arena, og_arena_str(w->arena, og_buf_str(&b)), NULL, doc, NULL) == OG_OK) {
-        fhir_elem parts = fhir_get(fhir_root(doc), "parts");
-        part *all = read_parts(w->arena, parts, &count);
-        choose_reasons(w, d, level, all, 0, count, list);
-        if (plan__json_length(list) == 0)
-            choose_steps(w, all, count, list);
-        if (level == 0)
-            plan__json_set_string(w->arena, ret, "place",
-                                  fhir_string(w->arena, fhir_get(fhir_root(doc), "place")));
-        plan__json_set(ret, OG_STR("parts"), list);
-    }
-    og_buf_done(&b);
+    const plan__parts *p = plan__parts_of(w->eval, d);
+    choose_reasons(w, d, level, p->list, 0, p->count, list);
+    if (plan__json_length(list) == 0)
+        choose_steps(w, p->list, p->count, list);
+    if (level == 0)
+        plan__json_set_string(w->arena, ret, "place", p->place);
+    plan__json_set(ret, OG_STR("parts"), list);
 }
 
 /* ---- expressions of a rule ---- */
@@ -272,7 +286,7 @@ static plan__json *add_value(why *w, const char *role, const plan__expr *x)
 }
 
 /* Conditions always; the texts only where they were asked for. */
-og_str plan__explain_rule(plan__eval *e, const plan__rule *r, plan_outcome_kind kind)
+og_str plan__explain_rule(plan__eval *e, const plan__rule *r, const plan_outcome *o)
 {
     why w = {.eval = e, .arena = e->arena};
     plan__json *j = plan__json_object(e->arena);
@@ -281,20 +295,23 @@ og_str plan__explain_rule(plan__eval *e, const plan__rule *r, plan_outcome_kind 
     w.resources = plan__json_array(e->arena);
     og_table_init(&w.seen, e->arena);
     og_table_init(&w.told, e->arena);
-    for (size_t i = 0; kind != PLAN_GATED && i < r->condition_count; i++) {
+    for (size_t i = 0; o->kind != PLAN_GATED && i < r->condition_count; i++) {
         plan__json *value = add_value(&w, "condition", &r->conditions[i]);
-        plan__json_set_string(w.arena, value, "words", r->conditions[i].words);
         if (value != NULL)
             add_parts(&w, r->conditions[i].define, 0, value);
     }
-    if (kind != PLAN_GATED)
+    if (o->kind != PLAN_GATED)
         add_value(&w, "next-review", &r->next_review);
-    if (kind != PLAN_NOT_FIRED && kind != PLAN_GATED) {
+    if (o->kind != PLAN_NOT_FIRED && o->kind != PLAN_GATED) {
         add_value(&w, "slot", &r->slot);
         add_value(&w, "summary", &r->dynamic_summary);
         add_value(&w, "indicator", &r->dynamic_indicator);
         add_value(&w, "evidence", &r->evidence);
     }
+    plan__json_set_string(e->arena, j, "title", r->title);
+    plan__json_set_string(e->arena, j, "because", plan__because(e, r, o));
+    plan__json_set(j, OG_STR("conditions"),
+                   plan__json_raw(e->arena, plan__conditions_json(e, r, o)));
     plan__json_set(j, OG_STR("expressions"), w.values);
     plan__json_set(j, OG_STR("resources"), w.resources);
     return plan__json_text(e->arena, j);

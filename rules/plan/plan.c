@@ -352,6 +352,7 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                               .offset_min = offset_min,
                               .parameters = c->parameters,
                               .parameter_count = c->parameter_count};
+    og_table_init(&e.parts, a);
     if ((s = translate_all(&e, err)) != OG_OK || (s = begin(&e, err)) != OG_OK ||
         (s = evaluate_rules(&e, made, outcomes, &next, err)) != OG_OK ||
         (s = put_together(&e, made, outcomes, cards, &count, err)) != OG_OK)
@@ -359,7 +360,7 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
     for (size_t i = 0; depth >= PLAN_CONDITIONS && i < c->rule_count; i++)
         tell_conditions(&e, &c->rules[i], &outcomes[i]);
     for (size_t i = 0; depth >= PLAN_REASONS && i < c->rule_count; i++)
-        outcomes[i].explain = plan__explain_rule(&e, &c->rules[i], outcomes[i].kind);
+        outcomes[i].explain = plan__explain_rule(&e, &c->rules[i], &outcomes[i]);
     if (og_arena_failed(a))
         return og_fail(err, OG_NOMEM, "no memory to evaluate");
     *ret = (plan_result){.cards = cards,

@@ -132,14 +132,19 @@ typedef struct plan_outcome { /* one per rule */
     og_str note;    /* what had to be mended (a summary that was cut), else empty */
     const plan_condition *conditions; /* the rule's, then its suggestions'; NULL unless asked for */
     size_t condition_count;
-    og_str explain; /* JSON object text; empty unless asked for:
-                     *   {"expressions":[{"role","library","expression","value" or "error","place",
-                     *    "parts":[PART]}],"resources":["Observation/1"]}
-                     *   PART: {"name","library","place","value" or "error","parts":[PART]}
-                     * place is line:column-line:column in the library's CQL, of a part in the
-                     * library of the definition that it is part of. A part without name is a
-                     * test or a step of the definition; one with a name is shown with its own
-                     * parts where it first occurs. Conditions alone have parts. */
+    og_str
+        explain; /* JSON object text; empty unless asked for:
+                  *   {"title","because","conditions":[{"text","holds","values":[{"name","value","reference",
+                  *    "setting"}],"resources":[{"reference","shown","named"}]}],
+                  *    "expressions":[{"role","library","expression","value" or "error","place",
+                  *    "parts":[PART]}],"resources":["Observation/1"]}
+                  *   PART: {"name","library","place","value" or "error","parts":[PART]}
+                  * because is one sentence in the content's language, holds true, false or null,
+                  * setting true for a parameter, named true for a record that a value names. place
+                  * is line:column-line:column in the library's CQL, of a part in the library of the
+                  * definition that it is part of. A part without name is a test or a step of the
+                  * definition; one with a name is shown with its own parts where it first occurs.
+                  * Conditions alone have parts. */
 } plan_outcome;
 
 typedef struct plan_result {

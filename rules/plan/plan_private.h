@@ -255,6 +255,7 @@ typedef struct plan__eval {
     cql_run *run;
     const plan_patient *patient;
     cql_request request;
+    og_table parts; /* of definitions that were explained: see plan__parts_of */
 } plan__eval;
 
 /* Value of an expression; an error says which. */
@@ -304,7 +305,32 @@ bool plan__relations_forbid(plan__eval *e, plan__made *made, const plan_outcome 
 bool plan__relations_merge(plan__eval *e, plan__made *made, plan_outcome *outcomes);
 
 /* explain.c: why the rule came out as it did, as the JSON of plan_outcome.explain. */
-og_str plan__explain_rule(plan__eval *e, const plan__rule *r, plan_outcome_kind kind);
+og_str plan__explain_rule(plan__eval *e, const plan__rule *r, const plan_outcome *o);
+
+typedef struct plan__part { /* of a define, as cql_explain tells it */
+    og_str place, name, library, value;
+    unsigned line, column, end_line, end_column;
+    bool row;    /* belongs to the rows of a query */
+    bool is_ref; /* a definition or parameter */
+} plan__part;
+
+typedef struct plan__parts {
+    og_str place;           /* of the define itself */
+    const plan__part *list; /* in source order: what lies inside part i follows it */
+    size_t count;
+} plan__parts;
+
+/* What a define is made of, kept for the run; empty when it cannot be told. */
+const plan__parts *plan__parts_of(plan__eval *e, const cql_define *d);
+
+/* ---- facts.c: the same for people who do not read CQL ---- */
+
+/* The rule's conditions in words, with the values and records that they rest on, as JSON. */
+og_str plan__conditions_json(plan__eval *e, const plan__rule *r, const plan_outcome *o);
+/* One sentence in the content's language. */
+og_str plan__because(plan__eval *e, const plan__rule *r, const plan_outcome *o);
+/* "Calcium 2.35 mmol/L, 2026-02-20"; what a person calls this record. */
+og_str plan__record_words(const plan__eval *e, og_arena *a, const fhir_resource *r);
 
 /* Text of a String, Date, DateTime, Time, Integer, Long, Decimal, Boolean or Code; empty for null.
  * False for any other kind. */

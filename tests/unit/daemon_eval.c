@@ -17,6 +17,10 @@
 #define SICK                                                                                       \
     RULE("R1", "Sick", "",                                                                         \
          ",\"title\":\"Patient is sick\",\"action\":[{\"title\":\"Ask the doctor\"}]")
+#define GERMAN(text)                                                                               \
+    "{\"extension\":[{\"url\":\"http://hl7.org/fhir/StructureDefinition/translation\","            \
+    "\"extension\":[{\"url\":\"lang\",\"valueCode\":\"de\"},{\"url\":\"content\","                 \
+    "\"valueString\":\"" text "\"}]}]}"
 #define SICK_RETIRED                                                                               \
     "{\"resourceType\":\"PlanDefinition\",\"url\":\"urn:r2\",\"identifier\":[{\"system\":\"https:" \
     "//"                                                                                           \
@@ -105,7 +109,7 @@ static int redirect(int fd, const char *path)
 /* Runs a command with its output in files, gives its exit status. */
 static int run(folder *f, int (*command)(int, char **), ...)
 {
-    char *argv[16];
+    char *argv[24];
     int argc = 0;
     va_list ap;
 
@@ -180,9 +184,56 @@ static void explain_says_why(void **state)
     assert_int_equal(run(f, cmd_eval, "eval", "--explain", "--content", in(f, "content"), "--as-of",
                          NOW, in(f, "in.ndjson"), NULL),
                      0);
-    says(f->out, "\"rules\":[{\"rule\":\"R1\",\"outcome\":\"fired\",\"expressions\":[{\"role\":"
-                 "\"condition\",\"library\":\"T\",\"expression\":\"Sick\",\"value\":\"true\"}],"
-                 "\"resources\":[\"Condition/c\"]}]");
+    says(f->out,
+         "\"rules\":[{\"rule\":\"R1\",\"outcome\":\"fired\",\"title\":\"Title of "
+         "R1\",\"because\":\"All "
+         "conditions are met.\",\"conditions\":[{\"text\":\"Sick\",\"holds\":true,\"values\":[],"
+         "\"resources\":[{\"reference\":\"Condition/c\"}]}],\"expressions\":[{\"role\":"
+         "\"condition\",\"library\":\"T\",\"expression\":\"Sick\",\"value\":\"true\"}],"
+         "\"resources\":[\"Condition/c\"]}]");
+}
+
+/* For people: the rule's fate, then each condition with its mark and what it rests on. */
+static void text_says_it_to_people(void **state)
+{
+    folder *f = *state;
+    const char *words = "\"description\":\"Something is wrong\",\"_description\":" GERMAN("Krank");
+    const char *base =
+        RULE("R1", "Sick", ",\"extension\":[" OG_EXT("merge-into", "\"valueCode\":\"R2\"") "]",
+             ",\"title\":\"Patient is sick\"");
+    const char *at = strstr(base, "\"language\":\"text/cql-identifier\",\"expression\":\"Sick\"");
+    char rule[8192];
+    snprintf(rule, sizeof rule, "%.*s%s,%s", (int)(at - base), base, words, at);
+    put_file(f, "content/PlanDefinition-R1.json", rule);
+    put_file(f, "content/PlanDefinition-R2.json", RULE("R2", "Sick", "", ",\"title\":\"Host\""));
+    put_file(f, "content/PlanDefinition-R3.json", RULE("R3", "No", "", ",\"title\":\"Other\""));
+    put_file(f, "in.ndjson",
+             "{\"resourceType\":\"Patient\",\"id\":\"a\"}\n{\"resourceType\":\"Condition\",\"id\":"
+             "\"c\",\"code\":{\"text\":\"Gout\"},\"onsetDateTime\":\"2025-02\"," OF("a") "}\n");
+    assert_int_equal(run(f, cmd_eval, "eval", "--content", in(f, "content"), "--as-of", NOW,
+                         "--explain", "--text", in(f, "in.ndjson"), NULL),
+                     0);
+    assert_string_equal(
+        contents(f->out),
+        "Patient a, " NOW "\n"
+        "\nR2  Title of R2: card, info\n    \"Host\"\n    All conditions are met.\n"
+        "    + Sick\n          Gout, 2025-02 (Condition/c)\n"
+        "\nR1  Title of R1: on the card of R2\n"
+        "    All conditions are met; it stands on the card of rule R2 (Title of R2).\n"
+        "    + Something is wrong\n          Gout, 2025-02 (Condition/c)\n"
+        "\nR3  Title of R3: no card\n    Not met: \"No\".\n    - No\n\n");
+    assert_int_equal(run(f, cmd_eval, "eval", "--content", in(f, "content"), "--as-of", NOW,
+                         "--explain", "--text", "--rule", "R1", "--language", "de",
+                         in(f, "in.ndjson"), NULL),
+                     0);
+    assert_string_equal(
+        contents(f->out),
+        "Patient a, " NOW "\n\nR1  Title of R1: auf der Karte von R2\n"
+        "    Alle Bedingungen sind erf\u00fcllt; sie steht auf der Karte von Regel R2 "
+        "(Title of R2).\n    + Krank\n          Gout, 2025-02 (Condition/c)\n\n");
+    assert_int_equal(
+        run(f, cmd_eval, "eval", "--content", in(f, "content"), "--text", in(f, "in.ndjson"), NULL),
+        2);
 }
 
 static void bad_input_is_told_and_the_rest_is_evaluated(void **state)
@@ -410,10 +461,6 @@ static void one_case_is_chosen(void **state)
                      2);
 }
 
-#define GERMAN(text)                                                                               \
-    "{\"extension\":[{\"url\":\"http://hl7.org/fhir/StructureDefinition/translation\","            \
-    "\"extension\":[{\"url\":\"lang\",\"valueCode\":\"de\"},{\"url\":\"content\","                 \
-    "\"valueString\":\"" text "\"}]}]}"
 /* One offer for every patient, one for those with a procedure. */
 #define OFFERS                                                                                     \
     ",\"action\":[{\"title\":\"Ask the doctor\"},{\"title\":\"Operate "                            \
@@ -560,6 +607,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_line_per_patient, begin, end),
         cmocka_unit_test_setup_teardown(explain_says_why, begin, end),
+        cmocka_unit_test_setup_teardown(text_says_it_to_people, begin, end),
         cmocka_unit_test_setup_teardown(bad_input_is_told_and_the_rest_is_evaluated, begin, end),
         cmocka_unit_test_setup_teardown(a_failing_rule_is_told, begin, end),
         cmocka_unit_test_setup_teardown(usage_is_checked, begin, end),

@@ -411,8 +411,11 @@ static void why_is_told(void **state)
     plan_result r;
     (void)state;
     const plan_outcome *o = only(&f, RULE("R1", "No", "", TITLED), &r);
-    assert_str(o->explain, "{\"expressions\":[{\"role\":\"condition\",\"library\":\"T\","
-                           "\"expression\":\"No\",\"value\":\"false\"}]}");
+    assert_contains(o->explain,
+                    "\"because\":\"Not met: \\\"No\\\".\",\"conditions\":[{\"text\":\"No\","
+                    "\"holds\":false,\"values\":[],\"resources\":[]}]");
+    assert_contains(o->explain, "\"expressions\":[{\"role\":\"condition\",\"library\":\"T\","
+                                "\"expression\":\"No\",\"value\":\"false\"}]}");
     fixture_free(&f);
     o = only(&f, RULE("R1", "Fails", "", TITLED), &r);
     assert_contains(o->explain, "\"error\":");

@@ -96,7 +96,10 @@ static void reasons_stand_in_a_tree(void **state)
     assert_int_equal(o->kind, PLAN_FIRED);
     assert_str(
         o->explain,
-        "{\"expressions\":[{\"role\":\"condition\",\"library\":\"T\",\"expression\":\"Applies\","
+        "{\"title\":\"Title of R1\",\"because\":\"All conditions are met.\",\"conditions\":["
+        "{\"text\":\"Applies\",\"holds\":true,\"values\":[{\"name\":\"Days\",\"value\":\"1\"},"
+        "{\"name\":\"Rows\",\"value\":\"no\"}],\"resources\":[]}],"
+        "\"expressions\":[{\"role\":\"condition\",\"library\":\"T\",\"expression\":\"Applies\","
         "\"value\":\"true\",\"place\":\"8:1-9:60\",\"parts\":["
         /* a definition, the test that makes it, what the test compares, and how that came about */
         "{\"name\":\"Long\",\"library\":\"U\",\"place\":\"9:3-9:11\",\"value\":\"true\",\"parts\":["
@@ -135,17 +138,99 @@ static void places_are_told_where_known(void **state)
                                   "PlanDefinition-R1.json", RULE("R1", "Bare", "", TITLED), NULL));
     plan_result r = fixture_evaluate(&f, true);
     assert_str(fixture_outcome(&r, "R1")->explain,
-               "{\"expressions\":[{\"role\":\"condition\",\"library\":\"T\","
+               "{\"title\":\"Title of R1\",\"because\":\"All conditions are met.\","
+               "\"conditions\":[{\"text\":\"Bare\",\"holds\":true,\"values\":[],\"resources\":[]}],"
+               "\"expressions\":[{\"role\":\"condition\",\"library\":\"T\","
                "\"expression\":\"Bare\",\"value\":\"true\"}]}");
     fixture_free(&f);
+}
+
+static void words_are(const char *json, const char *want)
+{
+    fixture f;
+    fixture_good(&f, fixture_load(&f, NULL, "elm/T.json", LIBRARY_T, "elm/U.json", LIBRARY_U,
+                                  "PlanDefinition-R1.json", RULE("R1", "Bare", "", TITLED), NULL));
+    fhir_resource all[] = {
+        fixture_resource(&f, json),
+        fixture_resource(&f, "{\"resourceType\":\"Medication\",\"id\":\"m\",\"code\":{\"coding\":[{"
+                             "\"code\":\"x\"},{\"display\":\"Prolia\"}]}}")};
+    plan__eval e = {
+        .content = f.content, .arena = f.arena, .request = {.resources = all, .resource_count = 2}};
+    assert_str(plan__record_words(&e, f.arena, &all[0]), want);
+    fixture_free(&f);
+}
+
+static void records_have_words(void **state)
+{
+    (void)state;
+    words_are(
+        "{\"resourceType\":\"Observation\",\"id\":\"o\",\"status\":\"final\",\"code\":{\"coding\":["
+        "{"
+        "\"code\":\"2000-8\"}]},\"valueQuantity\":{\"value\":2.350,\"comparator\":\"<\",\"unit\":"
+        "\"mmol/L\"},\"effectiveDateTime\":\"2026-02-20T08:00:00Z\"}",
+        "2000-8 <2.350 mmol/L, 2026-02-20T08:00:00Z");
+    words_are("{\"resourceType\":\"Observation\",\"id\":\"o\",\"status\":\"preliminary\",\"code\":{"
+              "\"text\":\"Stage\"},\"valueCodeableConcept\":{\"coding\":[{\"code\":\"M1b\"}]}}",
+              "Stage M1b, preliminary");
+    words_are(
+        "{\"resourceType\":\"MedicationRequest\",\"id\":\"o\",\"status\":\"active\","
+        "\"medicationReference\":{\"reference\":\"Medication/m\"},\"authoredOn\":\"2026\","
+        "\"dosageInstruction\":[{\"doseAndRate\":[{\"doseQuantity\":{\"value\":60,\"code\":\"mg\"}}"
+        "]}]}",
+        "Prolia 60 mg, 2026");
+    words_are("{\"resourceType\":\"MedicationAdministration\",\"id\":\"o\",\"status\":\"not-done\","
+              "\"contained\":[{\"resourceType\":\"Medication\",\"id\":\"c\",\"code\":{\"text\":"
+              "\"Zometa\"}}]"
+              ",\"medicationReference\":{\"reference\":\"#c\"},\"dosage\":{\"dose\":{\"value\":4,"
+              "\"unit\":"
+              "\"mg\"}},\"effectivePeriod\":{\"start\":\"2026-01-01\"}}",
+              "Zometa 4 mg, not-done, 2026-01-01 \u2013 ");
+    words_are(
+        "{\"resourceType\":\"Condition\",\"id\":\"o\",\"clinicalStatus\":{\"coding\":[{\"code\":"
+        "\"resolved\"}]},\"code\":{\"coding\":[{\"code\":\"C79.5\"}]},\"recordedDate\":\"2025-"
+        "03\"}",
+        "C79.5, resolved, 2025-03");
+    words_are("{\"resourceType\":\"Procedure\",\"id\":\"o\",\"status\":\"completed\"}", "");
+}
+
+/* What is called by its rule's id loses that; null and three values are told as they are. */
+static void values_have_words(void **state)
+{
+    /* clang-format off */
+    static const char elm[] = HEAD("T") STATEMENTS(
+        "," DEF_AT("2:1-2:9", "R1 Limit", "{\"type\":\"Quantity\",\"value\":4.5,\"unit\":\"mg\"}")
+        "," DEF_AT("3:1-3:9", "Nothing", "{\"type\":\"Null\"}")
+        "," DEF_AT("4:1-4:9", "Some", "{\"type\":\"List\",\"element\":[" INT("7") "," INT("8") "]}")
+        "," DEF_AT("5:1-5:90", "Applies",
+                   OP("And", "5:3-5:90")
+                   OP("Equal", "5:3-5:40") REF("5:3-5:10", "R1 Limit") "," REF("5:14-5:20", "Nothing") "]},"
+                   "{\"type\":\"Exists\"," AT("5:50-5:90") "\"operand\":" REF("5:60-5:70", "Some") "}]}"));
+    /* clang-format on */
+    static const char *const languages[][2] = {{"en", "Not known: \\\"Applies\\\"."},
+                                               {"de", "Nicht bekannt: \u201eApplies\u201c."}};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        fixture f;
+        plan_options o = {.language = languages[i][0]};
+        fixture_good(&f, fixture_load(&f, &o, "elm/T.json", elm, "PlanDefinition-R1.json",
+                                      RULE("R1", "Applies", "", TITLED), NULL));
+        plan_result r = fixture_evaluate(&f, true);
+        const plan_outcome *out = fixture_outcome(&r, "R1");
+        assert_contains(out->explain, languages[i][1]);
+        assert_contains(
+            out->explain,
+            "\"holds\":null,\"values\":[{\"name\":\"Limit\",\"value\":\"4.5 mg\"},{\"name\":"
+            "\"Nothing\",\"value\":\"\u2013\"},{\"name\":\"Some\",\"value\":\"7, 8\"}]");
+        fixture_free(&f);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reasons_stand_in_a_tree),
-        cmocka_unit_test(nothing_is_told_unasked),
-        cmocka_unit_test(places_are_told_where_known),
+        cmocka_unit_test(reasons_stand_in_a_tree),     cmocka_unit_test(nothing_is_told_unasked),
+        cmocka_unit_test(places_are_told_where_known), cmocka_unit_test(records_have_words),
+        cmocka_unit_test(values_have_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
