@@ -40,11 +40,14 @@ typedef struct alias {
 #define OPS     "http://fhir.de/CodeSystem/bfarm/ops"
 #define UCUM    "http://unitsofmeasure.org"
 
-/* Sorted by name. OIDs from the HL7 OID registry and the FHIR R4 list of external systems; the
- * German ones from the DIMDI code system publications (1.2.276.0.76.5.409 names the 2012 edition
- * and is used for ICD-10-GM at large); the dimdi URLs are those that the bfarm ones replaced. */
+/* Sorted by name. OIDs from the HL7 OID registry and the FHIR R4 list of external systems. The
+ * German register gives ICD-10-GM an OID for each edition: those of 2006 (.311) and 2014 (.417)
+ * stand on its page, .409 is used for ICD-10-GM at large. The dimdi URLs are those that the bfarm
+ * ones replaced. */
 static const alias aliases[] = {
+    ALIAS("1.2.276.0.76.5.311", ICD10GM),
     ALIAS("1.2.276.0.76.5.409", ICD10GM),
+    ALIAS("1.2.276.0.76.5.417", ICD10GM),
     ALIAS("2.16.840.1.113883.6.1", LOINC),
     ALIAS("2.16.840.1.113883.6.103", ICD9CM),
     ALIAS("2.16.840.1.113883.6.12", "http://www.ama-assn.org/go/cpt"),

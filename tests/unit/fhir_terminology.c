@@ -109,6 +109,8 @@ static void aliases_of_systems(void **state)
                 {"https://loinc.org", "http://loinc.org"},
                 {"urn:oid:2.16.840.1.113883.6.88", "http://www.nlm.nih.gov/research/umls/rxnorm"},
                 {"urn:oid:2.16.840.1.113883.6.90", "http://hl7.org/fhir/sid/icd-10-cm"},
+                {"urn:oid:1.2.276.0.76.5.311", "http://fhir.de/CodeSystem/bfarm/icd-10-gm"},
+                {"1.2.276.0.76.5.417", "http://fhir.de/CodeSystem/bfarm/icd-10-gm"},
                 {"urn:oid:2.16.840.1.113883.6.3", "http://hl7.org/fhir/sid/icd-10"},
                 {"http://fhir.de/CodeSystem/dimdi/icd-10-gm", GM},
                 {"urn:oid:1.2.276.0.76.5.409", GM},
