@@ -113,16 +113,15 @@ static bool read_key(og_str key, delivery *d)
     return true;
 }
 
-og_status delivery_read(og_arena *a, og_str key, og_str value, delivery *ret, og_error *err)
+og_status delivery_read_value(og_arena *a, og_str value, delivery *ret, og_error *err)
 {
-    delivery d = {0};
+    delivery d = *ret;
     fhir_doc *doc = og_arena_zalloc(a, 1, sizeof *doc);
     int64_t revision = 0;
-    key = og_arena_str(a, key); /* the row outlives the page */
-    value = og_arena_str(a, value);
-    if (doc == NULL || key.p == NULL || value.p == NULL)
+    value = og_arena_str(a, value); /* the row outlives the page */
+    if (doc == NULL || value.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
-    if (!read_key(key, &d) || fhir_decode(a, value, NULL, doc, NULL) != OG_OK)
+    if (fhir_decode(a, value, NULL, doc, NULL) != OG_OK)
         return og_fail(err, OG_CORRUPT, "a stored delivery cannot be read");
     fhir_elem o = fhir_root(doc);
     if (!read_state(fhir_get(o, "state"), &d.state) || !read_number(o, "revision", &revision) ||
@@ -138,7 +137,21 @@ og_status delivery_read(og_arena *a, og_str key, og_str value, delivery *ret, og
     return OG_OK;
 }
 
-static og_status put_row(store_txn *t, og_arena *a, const delivery *d, og_error *err)
+og_status delivery_read(og_arena *a, og_str key, og_str value, delivery *ret, og_error *err)
+{
+    delivery d = {0};
+    key = og_arena_str(a, key);
+    if (key.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    if (!read_key(key, &d))
+        return og_fail(err, OG_CORRUPT, "a stored delivery cannot be read");
+    og_status status = delivery_read_value(a, value, &d, err);
+    if (status == OG_OK)
+        *ret = d;
+    return status;
+}
+
+og_status delivery_put(store_txn *t, og_arena *a, const delivery *d, og_error *err)
 {
     char key[KV_MAX_KEY];
     size_t n;
@@ -150,7 +163,7 @@ static og_status put_row(store_txn *t, og_arena *a, const delivery *d, og_error 
     return kv_put(t, STORE_DELIVERY, (og_str){key, n}, text, err);
 }
 
-static og_status delete_row(store_txn *t, const delivery *d, og_error *err)
+og_status delivery_remove(store_txn *t, const delivery *d, og_error *err)
 {
     char key[KV_MAX_KEY];
     size_t n;
@@ -255,7 +268,7 @@ og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, 
     if (d.resolved && d.held_count == 0 && !ep->is_topic) {
         *ret = DELIVERY_DROPPED;
         *ret_row = d;
-        return delete_row(t, &d, err);
+        return delivery_remove(t, &d, err);
     }
     status = store_next_sequence(t, ep->name, patient, &d.sequence, err);
     if (status != OG_OK)
@@ -268,7 +281,7 @@ og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, 
     d.reason = (og_str){NULL, 0};
     *ret = DELIVERY_SEND;
     *ret_row = d;
-    return put_row(t, a, &d, err);
+    return delivery_put(t, a, &d, err);
 }
 
 /* Same alert, revision, state and endpoint: same key, so that a repeat is recognisable. */
@@ -352,7 +365,7 @@ static og_status park(store_txn *t, og_arena *a, delivery *d, const char *reason
 {
     d->state = DELIVERY_PARKED;
     d->reason = og_str_of(reason);
-    return put_row(t, a, d, err);
+    return delivery_put(t, a, d, err);
 }
 
 bool delivery_says(const delivery *d, const delivery_endpoint *ep, const plan_alert *alert)
@@ -396,7 +409,7 @@ og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *e
             d.doubted = true; /* the attempt before was cut off: we never heard of its end */
         d.state = DELIVERY_INTENT;
         d.attempts++;
-        status = put_row(t, a, &d, err);
+        status = delivery_put(t, a, &d, err);
     }
     if (status == OG_OK)
         *ret_row = d;
@@ -410,7 +423,7 @@ static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint 
         /* Wanted anew while it was under way: want() has put its card among those held. */
         if (o->resolved)
             hold_only(d, NULL);
-        return put_row(t, a, d, err);
+        return delivery_put(t, a, d, err);
     }
     char(*card)[UUID_TEXT] = og_arena_zalloc(a, 1, sizeof *card);
     if (card == NULL)
@@ -419,7 +432,7 @@ static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint 
     hold_only(d, d->resolved || ep->is_topic ? NULL : (const char(*)[UUID_TEXT])card);
     d->doubtful[0] = '\0';
     d->state = DELIVERY_DELIVERED;
-    return d->held_count == 0 ? delete_row(t, d, err) : put_row(t, a, d, err);
+    return d->held_count == 0 ? delivery_remove(t, d, err) : delivery_put(t, a, d, err);
 }
 
 og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
@@ -446,5 +459,5 @@ og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep
         d.state = DELIVERY_PENDING;
         d.next_ms = o->next_ms;
     }
-    return put_row(t, a, &d, err);
+    return delivery_put(t, a, &d, err);
 }

@@ -53,6 +53,8 @@ typedef struct delivery {
 og_str delivery_write(og_arena *a, const delivery *d);
 OG_MUSTCHECK og_status delivery_read(og_arena *a, og_str key, og_str value, delivery *ret,
                                      og_error *err);
+/* The value alone; endpoint, patient and alert_id of *ret are the caller's. */
+OG_MUSTCHECK og_status delivery_read_value(og_arena *a, og_str value, delivery *ret, og_error *err);
 
 /* Visits all rows that are to be sent (PENDING and INTENT) or parked. d lives in a until fn
  * returns. */
@@ -64,6 +66,11 @@ OG_MUSTCHECK og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, 
 
 /* True when there is no card of this alert for the endpoint: it is resolved, or for a worklist. */
 bool delivery_is_over(const delivery_endpoint *ep, const plan_alert *alert);
+
+/* Sets the row, or takes it away, as another owner has left it. */
+OG_MUSTCHECK og_status delivery_put(store_txn *t, og_arena *a, const delivery *d, og_error *err);
+OG_MUSTCHECK og_status delivery_remove(store_txn *t, const delivery *d, og_error *err);
+
 /* True when the row is about this state of its alert. */
 bool delivery_says(const delivery *d, const delivery_endpoint *ep, const plan_alert *alert);
 

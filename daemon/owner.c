@@ -13,6 +13,7 @@
 #define BATCH_BYTES ((size_t)8 << 20)
 #define RETRY_MS    1000
 #define MAX_TASKS   512
+#define MAX_SAID    500
 
 typedef struct message {
     struct message *next;
@@ -28,12 +29,35 @@ typedef struct task {
     char bytes[];
 } task;
 
+typedef struct saying { /* of another owner */
+    struct saying *next;
+    said_message m; /* points into bytes */
+    int64_t next_offset, claim;
+    char bytes[];
+} saying;
+
+typedef struct sent { /* an outgoing record under way, or there */
+    int64_t mark;
+    og_str row; /* points into bytes */
+    bool answered, there;
+    char bytes[KV_MAX_KEY + 1];
+} sent;
+
 typedef struct part {
     int number;
     store *store;
     message *first, **end;
     size_t waiting, waiting_bytes;
     task *first_task, **task_end;
+    size_t tasks;
+    saying *first_said, **said_end;
+    size_t said_bytes;
+    int64_t said_offset, said_claim; /* how far the alerts topic was read; 0: not at all */
+    bool said_paused, claimed, settled;
+    sent *sents; /* of the outgoing that are under way */
+    size_t sent_count, sent_open;
+    uint64_t sent_first; /* number of the first of them */
+    uint64_t outgoing;   /* that are to be written */
     bool assigned, restored, at_end, paused, woken, damaged;
     int64_t next_offset, end_offset, last_offset; /* last_offset: of the newest that waits */
     int64_t next_due_ms, retry_ms, waiting_since_ms;
@@ -54,6 +78,8 @@ struct owner {
     pipeline_batch batch;
     pipeline_message *messages;
     pipeline_task *tasks;
+    said_message *said;
+    pipeline_sent *sent;
     store **stores;
     uint64_t woken;
     int broken; /* partition whose store failed a batch of the shared topic; OWNER_SHARED: its own
@@ -94,10 +120,33 @@ static void drop_tasks(part *p, size_t count)
     for (; count > 0 && p->first_task != NULL; count--) {
         task *t = p->first_task;
         p->first_task = t->next;
+        p->tasks--;
         free(t);
     }
     if (p->first_task == NULL)
         p->task_end = &p->first_task;
+}
+
+static void drop_said(part *p, size_t count)
+{
+    for (; count > 0 && p->first_said != NULL; count--) {
+        saying *s = p->first_said;
+        p->first_said = s->next;
+        p->said_bytes -= s->m.key.n + s->m.value.n;
+        free(s);
+    }
+    if (p->first_said == NULL)
+        p->said_end = &p->first_said;
+}
+
+static void set_said_pause(owner *o, part *p)
+{
+    bool pause = p->said_bytes > HIGH_BYTES;
+    if (p->said_paused == pause || (p->said_paused && p->said_bytes > HIGH_BYTES / 2) ||
+        o->options.on_said_pause == NULL)
+        return;
+    p->said_paused = pause;
+    o->options.on_said_pause(o->options.ctx, p->number, pause);
 }
 
 static void set_pause(owner *o, part *p)
@@ -140,6 +189,99 @@ void owner_message(owner *o, int partition, const conn_message *m)
     set_pause(o, p);
 }
 
+void owner_said(owner *o, int partition, const said_message *m, int64_t next_offset, int64_t claim)
+{
+    part *p = part_of(o, partition);
+    size_t value_n = m->value.p != NULL ? m->value.n : 0;
+    saying *copy = malloc(sizeof *copy + m->key.n + value_n);
+    if (copy == NULL) { /* what is not taken over might be said twice */
+        log_error("out of memory while taking over what was said; the process stops and starts "
+                  "again from its store");
+        abort();
+    }
+    *copy = (saying){.m = *m, .next_offset = next_offset, .claim = claim};
+    memcpy(copy->bytes, m->key.p, m->key.n);
+    if (value_n > 0)
+        memcpy(copy->bytes + m->key.n, m->value.p, value_n);
+    copy->m.key.p = copy->bytes;
+    if (m->value.p != NULL)
+        copy->m.value = (og_str){copy->bytes + m->key.n, value_n};
+    *p->said_end = copy;
+    p->said_end = &copy->next;
+    p->said_bytes += m->key.n + value_n;
+    set_said_pause(o, p);
+}
+
+void owner_said_nothing(owner *o, int partition, int64_t next_offset, int64_t claim)
+{
+    part *p = part_of(o, partition);
+    p->said_offset = next_offset;
+    p->said_claim = claim;
+}
+
+/* ---- outgoing ---- */
+
+static bool has_claim(const owner *o, const part *p);
+
+static bool sents_are_answered(const part *p)
+{
+    return p->sent_count > 0 && p->sent_open == 0;
+}
+
+void owner_sent(owner *o, int partition, uint64_t number, bool there)
+{
+    part *p = part_of(o, partition);
+    if (number < p->sent_first || number >= p->sent_first + p->sent_count)
+        return; /* of an assignment before */
+    sent *s = &p->sents[number - p->sent_first];
+    if (s->answered)
+        return;
+    s->answered = true;
+    s->there = there;
+    p->sent_open--;
+    if (!there)
+        p->retry_ms = steady_ms() + RETRY_MS;
+}
+
+static void forget_sents(part *p)
+{
+    p->sent_first += p->sent_count;
+    p->sent_count = p->sent_open = 0;
+}
+
+/* The shared topic is everybody's; the owner of the first partition answers for it. */
+static bool may_send(const owner *o, const part *p)
+{
+    const part *judge = p->number == OWNER_SHARED ? part_of(o, 0) : p;
+    return o->options.on_outgoing != NULL && !o->stopped && p->restored && judge->assigned &&
+           judge->restored && has_claim(o, judge);
+}
+
+static bool has_outgoing(const owner *o, const part *p)
+{
+    return sents_are_answered(p) || (p->outgoing > 0 && p->sent_count == 0 && may_send(o, p));
+}
+
+static void take_outgoing(owner *o, part *p, const pipeline_batch *b)
+{
+    if (b->sent_count > 0)
+        forget_sents(p);
+    p->outgoing = b->outgoing_left;
+    if (b->outgoing_count == 0)
+        return;
+    p->sent_count = p->sent_open = b->outgoing_count;
+    for (size_t i = 0; i < b->outgoing_count; i++) {
+        sent *s = &p->sents[i];
+        size_t n = b->outgoing[i].row.n < KV_MAX_KEY ? b->outgoing[i].row.n : KV_MAX_KEY;
+        *s = (sent){.mark = b->outgoing[i].mark};
+        memcpy(s->bytes, b->outgoing[i].row.p, n);
+        s->row = (og_str){s->bytes, n};
+    }
+    uint64_t first = p->sent_first;
+    for (size_t i = 0; i < b->outgoing_count; i++)
+        o->options.on_outgoing(o->options.ctx, p->number, first + i, &b->outgoing[i]);
+}
+
 void owner_task(owner *o, int partition, const pipeline_task *t)
 {
     part *p = part_of(o, partition);
@@ -160,6 +302,7 @@ void owner_task(owner *o, int partition, const pipeline_task *t)
     copy->t.outcome.reason = copy->bytes + t->patient.n;
     *p->task_end = copy;
     p->task_end = &copy->next;
+    p->tasks++;
 }
 
 /* ---- which partition is next ---- */
@@ -176,9 +319,19 @@ static void end_restoring(owner *o, part *p)
         p->woken = true;
 }
 
+static bool has_claim(const owner *o, const part *p)
+{
+    return o->options.on_settled == NULL || (p->claimed && p->first_said == NULL);
+}
+
 static bool may_evaluate(const owner *o, const part *p)
 {
-    return p->restored && part_of(o, OWNER_SHARED)->restored;
+    return p->restored && part_of(o, OWNER_SHARED)->restored && has_claim(o, p);
+}
+
+static bool has_said(const owner *o, const part *p)
+{
+    return p->first_said != NULL && !o->stopped && p->assigned;
 }
 
 static bool has_messages(const owner *o, const part *p, int64_t now_ms)
@@ -193,7 +346,7 @@ static bool has_work(const owner *o, const part *p, int64_t now_ms)
 {
     if (p->store == NULL || p->damaged || p->retry_ms > now_ms)
         return false;
-    if (p->first_task != NULL || has_messages(o, p, now_ms))
+    if (p->first_task != NULL || has_said(o, p) || has_outgoing(o, p) || has_messages(o, p, now_ms))
         return true;
     return p->woken && !o->stopped && p->assigned && p->number != OWNER_SHARED &&
            may_evaluate(o, p);
@@ -208,7 +361,8 @@ static int64_t work_at(const owner *o, const part *p)
         return p->retry_ms;
     if (!has_messages(o, p, INT64_MAX / 2))
         return INT64_MAX;
-    bool now = p->first_task != NULL || p->waiting >= p->most || !p->restored ||
+    bool now = p->first_task != NULL || has_said(o, p) || has_outgoing(o, p) ||
+               p->waiting >= p->most || !p->restored ||
                (p->woken && p->number != OWNER_SHARED && may_evaluate(o, p));
     int64_t at = now ? 0 : p->waiting_since_ms + o->options.batch_wait_ms;
     return at > p->retry_ms ? at : p->retry_ms;
@@ -254,6 +408,38 @@ static void fill_tasks(owner *o, const part *p)
         o->tasks[o->batch.task_count++] = t->t;
 }
 
+/* Also how far the topic was read without a word that matters is noted, with the next batch. */
+static void fill_said(owner *o, const part *p)
+{
+    pipeline_batch *b = &o->batch;
+    b->said = o->said;
+    b->said_count = 0;
+    b->said_offset = p->first_said == NULL ? p->said_offset : 0;
+    b->said_claim = p->said_claim;
+    if (!has_said(o, p))
+        return;
+    for (const saying *s = p->first_said; s != NULL && b->said_count < MAX_SAID; s = s->next) {
+        o->said[b->said_count++] = s->m;
+        b->said_offset = s->next_offset;
+        b->said_claim = s->claim;
+    }
+}
+
+static void fill_sent(owner *o, part *p)
+{
+    pipeline_batch *b = &o->batch;
+    b->sent = o->sent;
+    b->sent_count = 0;
+    b->send = may_send(o, p) && (p->sent_count == 0 || sents_are_answered(p));
+    if (!sents_are_answered(p))
+        return;
+    for (size_t i = 0; i < p->sent_count; i++)
+        if (p->sents[i].there)
+            o->sent[b->sent_count++] = (pipeline_sent){p->sents[i].row, p->sents[i].mark};
+    if (b->sent_count == 0)
+        forget_sents(p); /* none got there: all over again */
+}
+
 static void work(uv_work_t *w)
 {
     owner *o = w->data;
@@ -282,6 +468,8 @@ static void begin(owner *o, part *p)
     b->restoring = !may_evaluate(o, p);
     fill_messages(o, p);
     fill_tasks(o, p);
+    fill_said(o, p);
+    fill_sent(o, p);
     for (int i = 0; i < o->options.partitions; i++)
         o->stores[i] = part_of(o, i)->damaged ? NULL : part_of(o, i)->store;
     p->woken = false;
@@ -347,6 +535,7 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_observe_us(METRIC_BATCH_TIME, o->took_us);
     metric_add(p->number == OWNER_SHARED ? METRIC_SHARED_APPLIED : METRIC_APPLIED, c->applied);
     metric_add(METRIC_STALE, c->stale);
+    metric_add(METRIC_OUTDATED, c->outdated);
     metric_add(METRIC_BAD_RECORDS, c->bad);
     metric_add(METRIC_EVALUATIONS, c->evaluations);
     metric_add(METRIC_EVALUATION_FAILURES, c->evaluation_failures);
@@ -354,6 +543,7 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_ALERTS_CHANGED, c->changed);
     metric_add(METRIC_ALERTS_RESOLVED, c->resolved);
     metric_add(METRIC_REVIEWS_DUE, c->reviews);
+    metric_add(METRIC_TAKEN_OVER, c->taken_over);
     for (uint64_t i = 0; i < c->evaluations; i++)
         metric_observe_us(METRIC_EVALUATION_TIME, b->evaluation_us[i]);
 }
@@ -367,7 +557,10 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     p->most = o->options.batch_records;
     drop_messages(p, b->message_count);
     drop_tasks(p, b->task_count);
+    drop_said(p, b->said_count);
     set_pause(o, p);
+    set_said_pause(o, p);
+    take_outgoing(o, p, b);
     if (p->number == OWNER_SHARED) {
         if (o->woken > 0)
             owner_wake_all(o);
@@ -376,12 +569,20 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     p->next_due_ms = b->next_due_ms;
     p->dirty = b->dirty;
     p->sweeping = b->sweeping;
-    if (!b->restoring && (b->dirty > 0 || b->sweeping))
+    /* After a batch that only caught up, the first that may evaluate is still to come. */
+    if (b->restoring || b->dirty > 0 || b->sweeping)
         p->woken = true;
-    for (size_t i = 0; i < b->delivery_count; i++)
+    bool told = o->options.on_settled == NULL || p->settled;
+    if (!told && !b->restoring && b->dirty == 0 && p->assigned && may_evaluate(o, p)) {
+        p->settled = true; /* what this batch wants told is in the store with the rest */
+        o->options.on_settled(o->options.ctx, p->number);
+    }
+    for (size_t i = 0; told && i < b->delivery_count; i++)
         o->options.on_delivery(o->options.ctx, p->number, &b->deliveries[i]);
     for (size_t i = 0; i < b->prepared_count; i++)
         o->options.on_prepared(o->options.ctx, p->number, &b->prepared[i]);
+    for (size_t i = 0; i < b->saying_count && o->options.on_saying != NULL; i++)
+        o->options.on_saying(o->options.ctx, p->number, &b->sayings[i]);
 }
 
 /* Whose fault is it? A damaged store is rebuilt; for the rest the work is kept and tried again. */
@@ -435,6 +636,11 @@ void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
     /* What waits belongs behind what the store before held. On another store it would leave a gap
      * that the offset hides for ever, so nothing runs before the partition is assigned anew. */
     drop_messages(p, SIZE_MAX);
+    drop_said(p, SIZE_MAX);
+    forget_sents(p);
+    p->outgoing = 0;
+    p->said_offset = p->said_claim = 0;
+    p->claimed = p->settled = false;
     p->assigned = p->restored = p->at_end = p->woken = false;
     p->dirty = 0;
     p->sweeping = false;
@@ -466,8 +672,29 @@ void owner_assign(owner *o, int partition, int64_t end_offset)
     p->assigned = true;
     p->restored = false;
     p->at_end = false;
+    p->claimed = p->settled = false;
     p->end_offset = end_offset;
     p->woken = true;
+}
+
+void owner_set_end(owner *o, int partition, int64_t end_offset)
+{
+    part *p = part_of(o, partition);
+    if (!p->restored && end_offset < p->end_offset)
+        p->end_offset = end_offset;
+}
+
+void owner_claimed(owner *o, int partition)
+{
+    part *p = part_of(o, partition);
+    p->claimed = true;
+    p->woken = true;
+}
+
+void owner_unclaim(owner *o, int partition)
+{
+    part *p = part_of(o, partition);
+    p->claimed = p->settled = false;
 }
 
 void owner_revoke(owner *o, int partition)
@@ -475,7 +702,11 @@ void owner_revoke(owner *o, int partition)
     part *p = part_of(o, partition);
     p->assigned = false;
     p->restored = false;
-    p->paused = false;
+    p->paused = p->said_paused = false;
+    p->claimed = p->settled = false;
+    forget_sents(p);
+    if (!o->busy || o->part != p)
+        drop_said(p, SIZE_MAX);
     /* a running batch still holds the first ones */
     if (!o->busy || o->part != p) {
         drop_messages(p, SIZE_MAX);
@@ -542,17 +773,23 @@ owner_state owner_get(const owner *o, int partition)
     const part *p = part_of(o, partition);
     return (owner_state){.assigned = p->assigned,
                          .restored = p->restored,
+                         .claimed = p->claimed,
+                         .settled = p->settled,
+                         .running = o->busy && (o->part == p || o->part->number == OWNER_SHARED),
+                         .end_offset = p->end_offset,
                          .next_offset = p->next_offset,
                          .next_due_ms = p->next_due_ms,
                          .dirty = p->dirty,
                          .sweeping = p->sweeping,
-                         .waiting = p->waiting};
+                         .waiting = p->waiting,
+                         .tasks = p->tasks};
 }
 
 bool owner_restored(const owner *o)
 {
     for (size_t i = 0; i < o->count; i++)
-        if (o->parts[i].assigned ? !o->parts[i].restored : i == 0)
+        if (o->parts[i].assigned ? !o->parts[i].restored || (i > 0 && !has_claim(o, &o->parts[i]))
+                                 : i == 0)
             return false;
     return true;
 }
@@ -569,10 +806,13 @@ owner *owner_new(const owner_options *options, const plan_content *content)
     o->stores = calloc(o->count, sizeof(store *));
     o->messages = calloc(options->batch_records, sizeof *o->messages);
     o->tasks = calloc(MAX_TASKS, sizeof *o->tasks);
+    o->said = calloc(MAX_SAID, sizeof *o->said);
+    o->sent = calloc(PIPELINE_MAX_OUTGOING, sizeof *o->sent);
     o->batch.results = og_arena_new(options->arena_bytes);
     o->batch.scratch = og_arena_new(options->arena_bytes);
     if (o->parts == NULL || o->stores == NULL || o->messages == NULL || o->tasks == NULL ||
-        o->batch.results == NULL || o->batch.scratch == NULL) {
+        o->said == NULL || o->sent == NULL || o->batch.results == NULL ||
+        o->batch.scratch == NULL) {
         owner_free(o);
         return NULL;
     }
@@ -581,8 +821,14 @@ owner *owner_new(const owner_options *options, const plan_content *content)
         p->number = (int)i - 1;
         p->end = &p->first;
         p->task_end = &p->first_task;
+        p->said_end = &p->first_said;
+        p->sents = calloc(PIPELINE_MAX_OUTGOING, sizeof *p->sents);
         p->most = options->batch_records;
         p->next_offset = -1;
+        if (p->sents == NULL) {
+            owner_free(o);
+            return NULL;
+        }
     }
     return o;
 }
@@ -594,11 +840,15 @@ void owner_free(owner *o)
     for (size_t i = 0; o->parts != NULL && i < o->count; i++) {
         drop_messages(&o->parts[i], SIZE_MAX);
         drop_tasks(&o->parts[i], SIZE_MAX);
+        drop_said(&o->parts[i], SIZE_MAX);
+        free(o->parts[i].sents);
     }
     free(o->parts);
     free(o->stores);
     free(o->messages);
     free(o->tasks);
+    free(o->said);
+    free(o->sent);
     og_arena_free(o->batch.results);
     og_arena_free(o->batch.scratch);
     free(o);

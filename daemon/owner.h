@@ -3,8 +3,9 @@
  * (pipeline.c).
  *
  * A partition is first restored: up to the end that its topic had at the start its records are only
- * applied, then every patient touched is evaluated once. After that each batch evaluates whom it
- * touched. */
+ * applied, and what its owners before have said is taken over; then every patient touched is
+ * evaluated once. After that the partition is settled: each batch evaluates whom it touched, and
+ * what it found may be told. */
 #ifndef OG_DAEMON_OWNER_H
 #define OG_DAEMON_OWNER_H
 
@@ -29,6 +30,16 @@ typedef struct owner_options {
     void *ctx;
     void (*on_delivery)(void *ctx, int partition, const pipeline_delivery *d);
     void (*on_prepared)(void *ctx, int partition, const pipeline_prepared *p);
+    void (*on_saying)(void *ctx, int partition, const pipeline_saying *s);
+    /* A record for the topic of this partition, once more; number is told by owner_sent. NULL: none
+     * are written. */
+    void (*on_outgoing)(void *ctx, int partition, uint64_t number, const pipeline_outgoing *o);
+    /* Every patient has been evaluated after the restore: the rows in the store are what is to be
+     * sent, and from now on on_delivery comes. NULL: nobody else owns partitions, no claim is
+     * waited for, and on_delivery comes from the first evaluation on. */
+    void (*on_settled)(void *ctx, int partition);
+    /* As on_pause, for what others have said. May be NULL. */
+    void (*on_said_pause)(void *ctx, int partition, bool pause);
     /* Too much (or little enough again) waits for this partition. */
     void (*on_pause)(void *ctx, int partition, bool pause);
     /* The store of this partition cannot be trusted any more; nothing of it is touched until
@@ -52,12 +63,25 @@ void owner_set_content(owner *o, const plan_content *content,
 /* The partition is ours; its topic ended at end_offset when that was asked (INT64_MAX: not known,
  * owner_end tells). */
 void owner_assign(owner *o, int partition, int64_t end_offset);
-/* It is no longer ours: what waits is forgotten. */
+/* Where its topic ended when it was assigned. */
+void owner_set_end(owner *o, int partition, int64_t end_offset);
+/* It is no longer ours: what waits is forgotten, but for tasks. */
 void owner_revoke(owner *o, int partition);
 /* One message; copied. */
 void owner_message(owner *o, int partition, const conn_message *m);
 /* The end of the topic was reached: restoring ends with what waits now. */
 void owner_end(owner *o, int partition);
+/* A record of the alerts topic that another owner wrote; copied. next_offset, claim: of the topic
+ * behind it. */
+void owner_said(owner *o, int partition, const said_message *m, int64_t next_offset, int64_t claim);
+/* The alerts topic was read up to there, without a word that matters. */
+void owner_said_nothing(owner *o, int partition, int64_t next_offset, int64_t claim);
+/* Our claim was read back: all that others said before it has been handed over. */
+void owner_claimed(owner *o, int partition);
+/* The claim does not hold any more: the partition is not evaluated until the next one. */
+void owner_unclaim(owner *o, int partition);
+/* What became of an outgoing record: it is in the topic, or it has to be written once more. */
+void owner_sent(owner *o, int partition, uint64_t number, bool there);
 /* Something to be done to a delivery's row; copied. */
 void owner_task(owner *o, int partition, const pipeline_task *task);
 /* A review of this partition is due, or something else is to be looked after. */
@@ -76,12 +100,15 @@ bool owner_idle(const owner *o);
 int64_t owner_next_ms(const owner *o);
 
 typedef struct owner_state {
-    bool assigned, restored;
+    bool assigned, restored, claimed, settled;
+    bool running;        /* a batch of it is under way, or one of the shared topic */
+    int64_t end_offset;  /* restored when next_offset gets there; INT64_MAX: not known */
     int64_t next_offset; /* what is in the store */
     int64_t next_due_ms; /* next review; 0: none */
     uint64_t dirty;      /* patients that wait */
     bool sweeping;
     size_t waiting; /* messages */
+    size_t tasks;
 } owner_state;
 owner_state owner_get(const owner *o, int partition);
 /* All assigned partitions are restored, and the shared topic was read to its end. */

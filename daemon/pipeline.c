@@ -16,6 +16,8 @@ typedef struct run {
     og_table touched;        /* patient → struct touch */
     pipeline_delivery *deliveries;
     size_t delivery_cap;
+    pipeline_saying *sayings;
+    size_t saying_cap;
     pipeline_prepared *prepared;
     int64_t *evaluation_us;
     size_t evaluation_cap;
@@ -27,6 +29,7 @@ typedef struct run {
 
 typedef struct touch {
     int64_t cause_ms; /* earliest timestamp of the events that touched the patient; 0: none did */
+    bool tell;        /* also what stays as it is has to be told, where it was not */
 } touch;
 
 #define TRY(call)                                                                                  \
@@ -43,7 +46,7 @@ static og_status no_memory(og_error *err)
 
 /* ---- 6: apply ---- */
 
-static og_status touch_patient(run *r, og_str patient, int64_t cause_ms, og_error *err)
+static og_status touch_patient(run *r, og_str patient, int64_t cause_ms, bool tell, og_error *err)
 {
     touch *t = og_table_get(&r->touched, patient);
     if (t == NULL) {
@@ -54,6 +57,7 @@ static og_status touch_patient(run *r, og_str patient, int64_t cause_ms, og_erro
     }
     if (cause_ms > 0 && (t->cause_ms == 0 || cause_ms < t->cause_ms))
         t->cause_ms = cause_ms;
+    t->tell |= tell;
     return OG_OK;
 }
 
@@ -119,16 +123,17 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
         return OG_OK; /* a tombstone left by compaction: its soft tombstone came before */
     if (read_message(r, m, &rec, &doc, &why) != OG_OK)
         return bad_record(r, m, &why);
-    TRY(store_apply(r->txn, r->b->scratch, &rec, doc, &applied, err));
-    if (applied == STORE_STALE) {
+    TRY(store_apply(r->txn, r->b->scratch, &rec, doc, m->offset, &applied, err));
+    if (applied == STORE_STALE || applied == STORE_OUTDATED) {
         r->b->counts.stale++;
+        r->b->counts.outdated += applied == STORE_OUTDATED;
         return OG_OK;
     }
     r->b->counts.applied++;
     TRY(note_located(r, &rec, err));
     if (applied == STORE_SAME || rec.patient.n == 0)
         return OG_OK;
-    return touch_patient(r, rec.patient, rec.timestamp_ms, err);
+    return touch_patient(r, rec.patient, rec.timestamp_ms, false, err);
 }
 
 static og_status apply_all(run *r, og_error *err)
@@ -147,10 +152,10 @@ static og_status apply_all(run *r, og_error *err)
 
 /* ---- who is to be evaluated ---- */
 
-static og_status touch_list(run *r, const og_str *patients, size_t count, og_error *err)
+static og_status touch_list(run *r, const og_str *patients, size_t count, bool tell, og_error *err)
 {
     for (size_t i = 0; i < count; i++)
-        TRY(touch_patient(r, patients[i], 0, err));
+        TRY(touch_patient(r, patients[i], 0, tell, err));
     return OG_OK;
 }
 
@@ -168,7 +173,7 @@ static og_status wake_due(run *r, og_error *err)
     TRY(store_due(r->txn, r->b->results, r->b->now_ms, PIPELINE_MAX_PATIENTS, &patients, &count,
                   err));
     r->b->counts.reviews = count;
-    return touch_list(r, patients, count, err);
+    return touch_list(r, patients, count, false, err);
 }
 
 static og_status wake_dirty(run *r, og_error *err)
@@ -176,7 +181,62 @@ static og_status wake_dirty(run *r, og_error *err)
     const og_str *patients;
     size_t count;
     TRY(store_dirty(r->txn, r->b->results, PIPELINE_MAX_PATIENTS, &patients, &count, err));
-    return touch_list(r, patients, count, err);
+    return touch_list(r, patients, count, true, err);
+}
+
+/* ---- the alerts topic ---- */
+
+static og_status say(run *r, og_str key, og_str value, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    if (key.p == NULL)
+        return no_memory(err);
+    if (b->saying_count == r->saying_cap) {
+        size_t cap = r->saying_cap == 0 ? 16 : r->saying_cap * 2;
+        r->sayings = og_arena_grow(b->results, r->sayings, r->saying_cap * sizeof *r->sayings,
+                                   cap * sizeof *r->sayings);
+        if (r->sayings == NULL)
+            return no_memory(err);
+        r->saying_cap = cap;
+    }
+    r->sayings[b->saying_count++] = (pipeline_saying){key, value};
+    b->sayings = r->sayings;
+    return OG_OK;
+}
+
+/* Another owner's word is taken over; what one said who was no owner any more gets ours behind it.
+ */
+static og_status take_over(run *r, const said_message *m, og_error *err)
+{
+    og_str own;
+    og_error why;
+    og_error_init(&why);
+    og_arena_reset(r->b->scratch);
+    if (m->outdated) {
+        TRY(said_own(r->txn, r->b->results, m->key, &own, err));
+        return say(r, og_arena_str(r->b->results, m->key), own, err); /* m goes before it leaves */
+    }
+    og_status status = said_apply(r->txn, r->b->scratch, og_str_of(r->b->setup->tenant), m, &why);
+    if (status == OG_INVALID || status == OG_SYNTAX) {
+        r->b->counts.bad++;
+        note_failure(r->b, OG_STR(""), OG_STR(""), &why);
+        return OG_OK;
+    }
+    r->b->counts.taken_over += status == OG_OK;
+    if (status != OG_OK && err != NULL)
+        *err = why;
+    return status;
+}
+
+static og_status take_over_all(run *r, og_error *err)
+{
+    const pipeline_batch *b = r->b;
+    for (size_t i = 0; i < b->said_count; i++)
+        TRY(take_over(r, &b->said[i], err));
+    if (b->said_offset <= 0)
+        return OG_OK;
+    TRY(store_set_meta_int(r->txn, STORE_SAID_CLAIM, b->said_claim, err));
+    return store_set_meta_int(r->txn, STORE_SAID_OFFSET, b->said_offset, err);
 }
 
 /* ---- 8: compare, and what follows from it ---- */
@@ -208,7 +268,12 @@ static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_ale
     d.dropped = wanted == DELIVERY_DROPPED;
     d.was_parked = was == DELIVERY_PARKED;
     d.row.patient = og_arena_str(r->b->results, patient);
-    return d.row.patient.p != NULL ? add_delivery(r, &d, err) : no_memory(err);
+    if (d.row.patient.p == NULL)
+        return no_memory(err);
+    if (d.dropped && d.row.attempts > 0) /* its intent stands on the topic */
+        TRY(say(r, said_delivery_key(r->b->results, og_str_of(r->b->setup->tenant), &d.row),
+                (og_str){NULL, 0}, err));
+    return add_delivery(r, &d, err);
 }
 
 static og_status apply_change(run *r, og_str patient, const plan_change *change, int64_t cause_ms,
@@ -344,6 +409,8 @@ static og_status evaluate_touched(run *r, og_error *err)
     for (uint32_t i = 0; i < r->touched.count; i++) {
         const touch *t = r->touched.entries[i].value;
         TRY(evaluate_patient(r, r->touched.entries[i].key, t->cause_ms, err));
+        if (t->tell)
+            TRY(tell_endpoints(r, r->touched.entries[i].key, err));
     }
     return OG_OK;
 }
@@ -396,9 +463,7 @@ static og_status wake_for_content(run *r, og_error *err)
     cursor = og_arena_str(r->b->results, cursor);
     TRY(store_patients(r->txn, r->b->results, cursor, PIPELINE_MAX_PATIENTS, &patients, &count,
                        err));
-    TRY(touch_list(r, patients, count, err));
-    for (size_t i = 0; i < count; i++)
-        TRY(tell_endpoints(r, patients[i], err));
+    TRY(touch_list(r, patients, count, true, err));
     r->b->sweeping = count == PIPELINE_MAX_PATIENTS;
     if (r->b->sweeping)
         return store_set_meta(r->txn, STORE_SWEEP, patients[count - 1], err);
@@ -407,13 +472,51 @@ static og_status wake_for_content(run *r, og_error *err)
 
 /* ---- what became of deliveries ---- */
 
+/* The receipt: whoever comes after us must not say it again. */
+static og_status say_receipt(run *r, const delivery *before, const pipeline_task *task,
+                             og_error *err)
+{
+    pipeline_batch *b = r->b;
+    delivery after = {0};
+    og_status status = delivery_get(r->txn, b->results, before->endpoint, task->patient,
+                                    task->alert_id, &after, err);
+    if (status == OG_NOTFOUND) { /* told, and nothing is left of it there */
+        after = *before;
+        after.state = DELIVERY_DELIVERED;
+        after.held_count = 0;
+        after.doubtful[0] = '\0';
+    } else if (status != OG_OK) {
+        return status;
+    }
+    after.patient = task->patient;
+    og_str value = delivery_write(b->results, &after);
+    if (value.p == NULL)
+        return no_memory(err);
+    return say(r, said_delivery_key(b->results, og_str_of(b->setup->tenant), &after), value, err);
+}
+
+static og_status settle(run *r, const delivery_endpoint *ep, const pipeline_task *task,
+                        og_error *err)
+{
+    pipeline_batch *b = r->b;
+    delivery before = {0};
+    og_status status = delivery_get(r->txn, b->results, og_str_of(ep->name), task->patient,
+                                    task->alert_id, &before, err);
+    if (status != OG_OK)
+        return status == OG_NOTFOUND ? OG_OK : status;
+    TRY(delivery_settle(r->txn, b->results, ep, task->patient, task->alert_id, &task->outcome,
+                        err));
+    if (ep->is_topic || task->outcome.verdict == CONN_AGAIN)
+        return OG_OK;
+    return say_receipt(r, &before, task, err);
+}
+
 static og_status do_task(run *r, const pipeline_task *task, og_error *err)
 {
     pipeline_batch *b = r->b;
     const delivery_endpoint *ep = &b->setup->endpoints[task->endpoint];
     if (task->settle)
-        return delivery_settle(r->txn, b->results, ep, task->patient, task->alert_id,
-                               &task->outcome, err);
+        return settle(r, ep, task, err);
     pipeline_prepared p = {.ticket = task->ticket};
     og_status status =
         delivery_prepare(r->txn, b->results, ep, og_str_of(b->setup->tenant), task->patient,
@@ -422,6 +525,12 @@ static og_status do_task(run *r, const pipeline_task *task, og_error *err)
         return status;
     p.parked = status == OG_OK && p.row.state == DELIVERY_PARKED;
     p.gone = status == OG_NOTFOUND || p.parked;
+    if (status == OG_OK && !ep->is_topic) {
+        p.said_key = said_delivery_key(b->results, og_str_of(b->setup->tenant), &p.row);
+        p.said_value = delivery_write(b->results, &p.row);
+        if (p.said_key.p == NULL || p.said_value.p == NULL)
+            return no_memory(err);
+    }
     r->prepared[b->prepared_count++] = p;
     return OG_OK;
 }
@@ -440,11 +549,54 @@ static og_status do_tasks(run *r, og_error *err)
     return OG_OK;
 }
 
+/* ---- written again ---- */
+
+static og_status add_outgoing(run *r, const store_outgoing *o, pipeline_outgoing *out,
+                              og_error *err)
+{
+    og_arena *a = r->b->results;
+    og_buf key, value;
+    og_buf_init(&key, 2048);
+    og_buf_init(&value, (size_t)256 << 20);
+    record_write_key(&key, &o->record);
+    record_write_value(&value, &o->record);
+    *out = (pipeline_outgoing){og_arena_str(a, og_buf_str(&key)),
+                               og_arena_str(a, og_buf_str(&value)), o->row, o->mark};
+    bool failed =
+        og_buf_failed(&key) || og_buf_failed(&value) || out->key.p == NULL || out->value.p == NULL;
+    og_buf_done(&key);
+    og_buf_done(&value);
+    return failed ? no_memory(err) : OG_OK;
+}
+
+static og_status send_outgoing(run *r, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    store_outgoing *list;
+    size_t count;
+    for (size_t i = 0; i < b->sent_count; i++)
+        TRY(store_sent(r->txn, b->sent[i].row, b->sent[i].mark, err));
+    TRY(store_outgoing_count(r->txn, &b->outgoing_left, err));
+    if (!b->send || b->outgoing_left == 0)
+        return OG_OK;
+    TRY(store_to_send(r->txn, b->results, og_str_of(b->setup->tenant), PIPELINE_MAX_OUTGOING, &list,
+                      &count, err));
+    pipeline_outgoing *out = og_arena_zalloc(b->results, count + 1, sizeof *out);
+    if (out == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < count; i++)
+        TRY(add_outgoing(r, &list[i], &out[i], err));
+    b->outgoing = out;
+    b->outgoing_count = count;
+    return OG_OK;
+}
+
 /* ---- the story ---- */
 
 static og_status steps(run *r, og_error *err)
 {
     pipeline_batch *b = r->b;
+    TRY(take_over_all(r, err));
     TRY(apply_all(r, err));
     if (b->restoring) {
         TRY(mark_touched(r, err));
@@ -455,6 +607,7 @@ static og_status steps(run *r, og_error *err)
         TRY(evaluate_touched(r, err));
     }
     TRY(do_tasks(r, err));
+    TRY(send_outgoing(r, err));
     TRY(store_next_due(r->txn, &b->next_due_ms, err));
     return store_dirty_count(r->txn, &b->dirty, err);
 }
@@ -467,8 +620,12 @@ static void reset_results(pipeline_batch *b)
     b->counts = (pipeline_counts){0};
     b->deliveries = NULL;
     b->prepared = NULL;
+    b->sayings = NULL;
+    b->outgoing = NULL;
+    b->outgoing_count = 0;
+    b->outgoing_left = 0;
     b->evaluation_us = NULL;
-    b->delivery_count = b->prepared_count = b->failure_count = 0;
+    b->delivery_count = b->prepared_count = b->saying_count = b->failure_count = 0;
     b->next_due_ms = 0;
     b->dirty = 0;
     b->sweeping = false;
@@ -579,6 +736,8 @@ void pipeline_run_shared(pipeline_batch *b, store *const *stores, size_t count, 
     og_status status = store_begin(b->shared, true, &r.txn, err);
     if (status == OG_OK)
         status = apply_shared(&r, recs, &changed, err);
+    if (status == OG_OK)
+        status = send_outgoing(&r, err);
     for (size_t i = 0; status == OG_OK && changed > 0 && i < count; i++) {
         if (stores[i] == NULL)
             continue;

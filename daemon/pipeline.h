@@ -9,6 +9,7 @@
 
 #include "daemon/delivery.h"
 #include "daemon/locator.h"
+#include "daemon/said.h"
 #include "daemon/store.h"
 
 /* What stays the same from batch to batch. Borrowed by every batch. */
@@ -51,11 +52,31 @@ typedef struct pipeline_prepared {
     bool parked; /* gone, and never to be sent; row says why */
     delivery row;
     og_str body, key;
+    og_str said_key,
+        said_value; /* of the intent on the alerts topic; empty for that topic itself */
 } pipeline_prepared;
 
+/* For the alerts topic. value.p NULL: nothing is said any more. */
+typedef struct pipeline_saying {
+    og_str key, value;
+} pipeline_saying;
+
+/* For the records topic, or for the shared one: written again because an outdated one stands behind
+ * it. Done when pipeline_sent comes back with row and mark. */
+typedef struct pipeline_outgoing {
+    og_str key, value;
+    og_str row;
+    int64_t mark;
+} pipeline_outgoing;
+
+typedef struct pipeline_sent {
+    og_str row;
+    int64_t mark;
+} pipeline_sent;
+
 typedef struct pipeline_counts {
-    uint64_t applied, same, stale, bad, evaluations, evaluation_failures, opened, changed, resolved,
-        reviews;
+    uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
+        resolved, reviews, taken_over;
 } pipeline_counts;
 
 typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole evaluation */
@@ -64,6 +85,7 @@ typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole
 } pipeline_failure;
 
 #define PIPELINE_MAX_FAILURES 32
+#define PIPELINE_MAX_OUTGOING 100
 #define PIPELINE_MAX_PATIENTS                                                                      \
     200 /* woken by timers, by shared resources or by new content, per batch */
 
@@ -74,9 +96,15 @@ typedef struct pipeline_batch {
     store *store, *shared;
     const pipeline_message *messages;
     size_t message_count;
-    int64_t next_offset; /* of the partition after these messages; -1: unchanged */
+    int64_t next_offset;      /* of the partition after these messages; -1: unchanged */
+    const said_message *said; /* what other owners have said */
+    size_t said_count;
+    int64_t said_offset, said_claim; /* of the alerts topic after these; 0: unchanged */
     const pipeline_task *tasks;
     size_t task_count;
+    const pipeline_sent *sent; /* of the outgoing before */
+    size_t sent_count;
+    bool send;      /* outgoing ones are wanted */
     int64_t now_ms; /* the daemon's clock: as-of time of all evaluations */
     int offset_min; /* of the site at that time */
     bool restoring; /* catching up: note who is to be evaluated, evaluate later */
@@ -90,6 +118,11 @@ typedef struct pipeline_batch {
     size_t delivery_count;
     const pipeline_prepared *prepared;
     size_t prepared_count;
+    const pipeline_saying *sayings;
+    size_t saying_count;
+    const pipeline_outgoing *outgoing;
+    size_t outgoing_count;
+    uint64_t outgoing_left; /* in the store, these included */
     pipeline_failure failures[PIPELINE_MAX_FAILURES];
     size_t failure_count;
     const int64_t *evaluation_us; /* of each evaluation */

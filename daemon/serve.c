@@ -45,8 +45,7 @@ void serve__advance(serve *s, serve_step step)
         serve__read_sources(s); /* joins its group now, reads when the records are restored */
         break;
     case SERVE_WORKING:
-        log_info("ready: %zu rules in force, %d partitions restored",
-                 plan_content_rule_count(s->content), s->count);
+        log_info("ready: %zu rules in force", plan_content_rule_count(s->content));
         serve__tend_sources(s);
         break;
     case SERVE_STOPPING: break;
@@ -65,6 +64,8 @@ static void rebuild_damaged(serve *s)
         og_error_init(&err);
         if (!s->partitions[i].rebuild)
             continue;
+        if (i < s->count && s->partitions[i].posting + s->partitions[i].publishing > 0)
+            continue; /* what is under way lands first */
         any = true;
         s->partitions[i].end = INT64_MAX; /* it has moved since: reading it will find out */
         if (serve__rebuild(s, &s->partitions[i], &err) != OG_OK)
@@ -101,8 +102,12 @@ static void close_when_quiet(serve *s);
 static void turn(uv_prepare_t *h)
 {
     serve *s = h->data;
+    serve__breathe(s);
     gather_flush(s->gather);
     rebuild_damaged(s);
+    serve__tend_said(s);
+    serve__tend_revoke(s);
+    serve__close_foreign(s);
     if (s->step == SERVE_RESTORE && s->joined && owner_restored(s->owner))
         serve__advance(s, SERVE_WORKING);
     serve__tend_sources(s);
@@ -120,6 +125,7 @@ static void tick(uv_timer_t *t)
 {
     serve *s = t->data;
     serve__ask_ends_again(s);
+    serve__tell_progress(s);
     if (s->reload_wanted)
         serve_reload(s);
     int64_t now = clock_now(&s->clock);
@@ -293,6 +299,10 @@ static og_status open_workers(serve *s, og_error *err)
                         .ctx = s,
                         .on_delivery = serve__on_delivery,
                         .on_prepared = serve__on_prepared,
+                        .on_saying = serve__on_saying,
+                        .on_outgoing = serve__on_outgoing,
+                        .on_settled = serve__on_settled,
+                        .on_said_pause = serve__on_said_pause,
                         .on_pause = on_pause,
                         .on_damaged = on_damaged};
     s->owner = owner_new(&oo, s->content);
@@ -493,6 +503,7 @@ static void finish(serve *s)
     void *ctx = s->options.ctx;
     int status = s->status;
     gather_free(s->gather);
+    serve__free_sayings(s);
     outbox_free(s->outbox);
     owner_free(s->owner);
     schedule_free(s->schedule);
@@ -558,6 +569,7 @@ static void close_everything(serve *s)
     close_source(s, &s->sources);
     close_source(s, &s->records);
     close_source(s, &s->shared);
+    close_source(s, &s->said);
     serve__close_hooks(s);
     if (s->client != NULL) {
         s->open_things++;

@@ -1,5 +1,9 @@
 /* What the outbox wants sent: to the EHR's webhooks by HTTP, to the alerts topic by Kafka. What the
- * answer means is the connector's word; what follows is the outbox'. */
+ * answer means is the connector's word; what follows is the outbox'.
+ *
+ * What goes to a webhook is an intent on the alerts topic first: it leaves when that is safe and
+ * the partition is still ours, so that whoever owns the partition next knows what may have arrived.
+ */
 #include <stdlib.h>
 
 #include "daemon/metrics.h"
@@ -11,17 +15,34 @@ typedef struct serve_sending {
     serve *s;
     uint64_t ticket;
     size_t endpoint;
+    int partition;
     int64_t cause_ms;
-    bool resolved;
-    char alert_id[UUID_TEXT];
+    bool resolved, posted;
+    char alert_id[UUID_TEXT], key[UUID_TEXT];
+    size_t body_n;
+    char body[]; /* of a webhook's */
 } sending;
 
-static sending *sending_new(serve *s, const outbox_item *item)
+static bool is_topic(const serve *s, size_t endpoint)
 {
-    sending *it = calloc(1, sizeof *it);
+    return s->endpoints[endpoint].is_topic;
+}
+
+static sending *sending_new(serve *s, const outbox_item *item, og_str body, og_str key)
+{
+    bool topic = is_topic(s, item->endpoint);
+    size_t body_n = topic ? 0 : body.n;
+    sending *it = calloc(1, sizeof *it + body_n);
     if (it == NULL)
         return NULL;
     it->s = s;
+    it->partition = item->partition;
+    it->body_n = body_n;
+    if (body_n > 0)
+        memcpy(it->body, body.p, body_n);
+    if (!topic && key.n < sizeof it->key)
+        memcpy(it->key, key.p, key.n);
+    s->partitions[it->partition].posting++;
     it->ticket = item->ticket;
     it->endpoint = item->endpoint;
     it->cause_ms = item->cause_ms;
@@ -40,12 +61,8 @@ static void sending_free(sending *it)
     *it->link = it->next;
     if (it->next != NULL)
         it->next->link = it->link;
+    it->s->partitions[it->partition].posting--;
     free(it);
-}
-
-static bool is_topic(const serve *s, size_t endpoint)
-{
-    return s->endpoints[endpoint].is_topic;
 }
 
 static const char *verdict_name(conn_verdict v)
@@ -103,7 +120,9 @@ void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)
         log_error("a delivery to %.*s is given up: %.*s", OG_STR_ARG(p->row.endpoint),
                   OG_STR_ARG(p->row.reason));
     }
+    s->prepared = p; /* send_item needs the intent */
     outbox_prepared(s->outbox, p->ticket, p->gone ? NULL : &p->row, p->body, p->key);
+    s->prepared = NULL;
 }
 
 /* ---- webhooks ---- */
@@ -172,17 +191,17 @@ static void on_published(void *ctx, conn_verdict verdict, int32_t partition, int
     sending_free(it);
 }
 
-static conn_verdict publish(serve *s, const outbox_item *item, sending *it, og_str body, og_str key,
-                            og_error *err)
+static conn_verdict publish(serve *s, int partition, sending *it, og_str body, og_str key,
+                            kafka_report_fn *report, og_error *err)
 {
-    kafka_record r = {
-        .topic = s->config->kafka_alerts, .partition = item->partition, .key = key, .value = body};
+    serve_record r;
     if (s->sink == NULL)
         return CONN_AGAIN;
-    return kafka_sink_send(s->sink, &r, on_published, it, err);
+    serve__said_record(s, partition, key, body, &r);
+    return kafka_sink_send(s->sink, &r.record, report, it, err);
 }
 
-/* Not even begun: answered here, as the connector would. */
+/* Not even begun, or not ours any more: answered here, as the connector would. */
 static void answer_at_once(serve *s, uint64_t ticket, conn_verdict verdict, const char *reason)
 {
     outbox_answer answer = {
@@ -190,27 +209,66 @@ static void answer_at_once(serve *s, uint64_t ticket, conn_verdict verdict, cons
     outbox_answered(s->outbox, ticket, &answer, clock_wall_ms());
 }
 
+static void give_up(sending *it, conn_verdict verdict, const char *reason)
+{
+    serve *s = it->s;
+    uint64_t ticket = it->ticket;
+    sending_free(it);
+    answer_at_once(s, ticket, verdict, reason);
+}
+
+/* The intent is on the alerts topic, or cannot get there. */
+static void on_intent(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
+                      const kafka_error *error)
+{
+    sending *it = ctx;
+    serve *s = it->s;
+    og_error err;
+    og_error_init(&err);
+    (void)partition;
+    (void)offset;
+    if (s->hooks_closed) {
+        sending_free(it);
+    } else if (verdict != CONN_DONE) {
+        log_warn("an intent could not be written: %s", error != NULL ? error->text : "");
+        give_up(it, CONN_AGAIN, "the intent could not be written to the alerts topic");
+    } else if (!serve__may_act(s, it->partition)) {
+        give_up(it, CONN_AGAIN, "the partition is not ours any more");
+    } else {
+        it->posted = true;
+        if (ehr_webhook_post(s->hooks[it->endpoint], (og_str){it->body, it->body_n},
+                             og_str_of(it->key), on_result, it, &err) == OG_OK)
+            return;
+        log_failure(LOG_LEVEL_WARN, "a delivery could not begin", &err);
+        give_up(it, CONN_AGAIN, err.text);
+    }
+}
+
 static void send_item(void *ctx, const outbox_item *item, og_str body, og_str key)
 {
     serve *s = ctx;
-    conn_verdict verdict = CONN_DONE;
+    conn_verdict verdict = CONN_AGAIN;
     uint64_t ticket = item->ticket;
     og_error err;
     og_error_init(&err);
-    sending *it = sending_new(s, item);
+    if (!serve__may_act(s, item->partition)) {
+        answer_at_once(s, ticket, CONN_AGAIN, "the partition is not ours any more");
+        return;
+    }
+    sending *it = sending_new(s, item, body, key);
     if (it == NULL) {
         answer_at_once(s, ticket, CONN_AGAIN, "out of memory");
         return;
     }
     if (is_topic(s, item->endpoint))
-        verdict = publish(s, item, it, body, key, &err);
-    else if (ehr_webhook_post(s->hooks[item->endpoint], body, key, on_result, it, &err) != OG_OK)
-        verdict = CONN_AGAIN;
+        verdict = publish(s, item->partition, it, body, key, on_published, &err);
+    else if (s->prepared != NULL)
+        verdict = publish(s, item->partition, it, s->prepared->said_value, s->prepared->said_key,
+                          on_intent, &err);
     if (verdict == CONN_DONE)
         return;
     log_failure(LOG_LEVEL_WARN, "a delivery could not begin", &err);
-    sending_free(it);
-    answer_at_once(s, ticket, verdict, err.text);
+    give_up(it, verdict, err.text);
 }
 
 /* ---- opening ---- */
@@ -267,13 +325,14 @@ og_status serve__open_outbox(serve *s, og_error *err)
 
 void serve__close_hooks(serve *s)
 {
+    s->hooks_closed = true;
     for (size_t i = 0; s->hooks != NULL && i < s->endpoint_count; i++) {
         ehr_webhook_free(s->hooks[i]);
         s->hooks[i] = NULL;
     }
     for (sending *it = s->sendings, *next; it != NULL; it = next) {
         next = it->next;
-        if (!is_topic(s, it->endpoint)) /* the sink reports what it has */
+        if (it->posted) /* the sink reports what it has */
             sending_free(it);
     }
 }

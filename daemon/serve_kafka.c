@@ -1,6 +1,7 @@
-/* Kafka's side of the daemon: which topics, which sources, and what their callbacks mean. Five
+/* Kafka's side of the daemon: which topics, which sources, and what their callbacks mean. Six
  * handles: the sources (group PREFIX-gather), the records (group PREFIX-owner, positions from the
- * stores), the shared topic (no group), one producer, and topic administration in a worker.
+ * stores), the shared topic and the alerts topic of the partitions that are ours (no group), one
+ * producer, and topic administration in a worker.
  * Separate groups, so that a storm in one does not revoke the other. */
 #include <stdlib.h>
 
@@ -11,6 +12,7 @@
 #define TOPICS_TIMEOUT  5000
 #define QUERY_TIMEOUT   10000
 #define REREAD_PAUSE_MS 1000
+#define PROGRESS_TICKS  5
 
 /* ---- words of the client ---- */
 
@@ -227,17 +229,18 @@ static void judge_store(serve *s, int number, int64_t low, int64_t high)
 {
     serve_partition *p = &s->partitions[number];
     og_error err;
-    int64_t next = owner_get(s->owner, number == s->count ? OWNER_SHARED : number).next_offset;
-    p->end = high;
+    int64_t next = p->asked_at;
+    if (number == s->count)
+        p->end = high;
+    else
+        owner_set_end(s->owner, number, high);
     if (next < 0 || (next >= low && next <= high))
         return;
     og_error_init(&err);
     (void)og_fail(&err, OG_CORRUPT, "the store is at offset %lld, but the topic has %lld to %lld",
                   (long long)next, (long long)low, (long long)high);
     log_failure(LOG_LEVEL_WARN, "a store does not belong to its topic and is thrown away", &err);
-    og_error_init(&err);
-    if (serve__rebuild(s, p, &err) != OG_OK)
-        serve__failed(s, "a store cannot be rebuilt", &err);
+    p->rebuild = true;
 }
 
 static void on_end_known(void *ctx, const char *topic, int32_t partition, int64_t low, int64_t high,
@@ -245,7 +248,7 @@ static void on_end_known(void *ctx, const char *topic, int32_t partition, int64_
 {
     serve *s = ctx;
     int number = strcmp(topic, s->config->kafka_shared) == 0 ? s->count : partition;
-    if (serve__stopping(s))
+    if (serve__stopping(s) || (number < s->count && !s->partitions[number].assigned))
         return;
     if (error != NULL) {
         log_kafka(LOG_LEVEL_INFO, "cannot ask for the end of a topic yet; asking again", error);
@@ -253,7 +256,7 @@ static void on_end_known(void *ctx, const char *topic, int32_t partition, int64_
         return;
     }
     judge_store(s, number, low, high);
-    if (--s->ends_missing == 0 && !serve__stopping(s))
+    if (s->step == SERVE_ENDS)
         serve__advance(s, SERVE_RESTORE);
 }
 
@@ -262,6 +265,9 @@ static void ask_end(serve *s, int number)
     og_error err;
     const char *topic = number == s->count ? s->config->kafka_shared : s->config->kafka_records;
     og_error_init(&err);
+    /* The answer is compared with this: what is read while it is under way may be behind it. */
+    s->partitions[number].asked_at =
+        owner_get(s->owner, number == s->count ? OWNER_SHARED : number).next_offset;
     if (kafka_source_query(s->shared, topic, number == s->count ? 0 : number, QUERY_TIMEOUT,
                            on_end_known, s, &err) != OG_OK)
         serve__failed(s, "cannot ask for the end of a topic", &err);
@@ -285,9 +291,7 @@ void serve__ask_ends(serve *s)
         serve__failed(s, "cannot read the shared topic", &err);
         return;
     }
-    s->ends_missing = (size_t)s->count + 1;
-    for (int i = 0; i <= s->count && !serve__stopping(s); i++)
-        ask_end(s, i);
+    ask_end(s, s->count); /* those of the records are asked for when they are assigned */
 }
 
 /* ---- records ---- */
@@ -302,15 +306,22 @@ static void on_record(void *ctx, const conn_message *m)
 static int64_t on_records_start(void *ctx, const char *topic, int32_t partition)
 {
     serve *s = ctx;
+    og_error err;
     (void)topic;
-    int64_t next = partition < s->count ? owner_get(s->owner, partition).next_offset : -1;
+    og_error_init(&err);
+    if (partition >= s->count || serve__stopping(s))
+        return KAFKA_OFFSET_BEGINNING;
+    if (serve__open_partition(s, partition, &err) != OG_OK)
+        serve__failed(s, "the store of a partition cannot be opened", &err);
+    int64_t next = owner_get(s->owner, partition).next_offset;
     return next >= 0 ? next : KAFKA_OFFSET_BEGINNING;
 }
 
 /* What its store still has to send. What is under way from before goes on: its renewed item finds
  * the row settled. */
-static void load_deliveries(serve *s, int partition)
+void serve__on_settled(void *ctx, int partition)
 {
+    serve *s = ctx;
     og_error err;
     og_error_init(&err);
     outbox_forget_partition(s->outbox, partition);
@@ -326,17 +337,26 @@ static void load_deliveries(serve *s, int partition)
 static void on_records_assigned(void *ctx, const kafka_partition *partitions, size_t count)
 {
     serve *s = ctx;
+    s->revoking = false;
+    for (int i = 0; i < s->count; i++)
+        s->partitions[i].foreign = true;
     for (size_t i = 0; i < count; i++) {
         int p = partitions[i].partition;
-        if (p >= s->count)
+        if (p >= s->count || s->partitions[p].store == NULL)
             continue;
-        owner_assign(s->owner, p, s->partitions[p].end);
-        load_deliveries(s, p);
+        s->partitions[p].foreign = false;
+        s->partitions[p].assigned = true;
+        owner_assign(s->owner, p, INT64_MAX);
+        ask_end(s, p);
+        serve__claim(s, p);
     }
+    serve__follow_said(s);
     s->joined = true;
     log_info("%zu partitions of %s are ours", count, s->config->kafka_records);
 }
 
+/* What is under way is finished and settled, within the time that the group waits; what has not
+ * begun is left to the next owner. */
 static void on_records_revoke(void *ctx, const kafka_partition *partitions, size_t count, bool lost)
 {
     serve *s = ctx;
@@ -347,11 +367,40 @@ static void on_records_revoke(void *ctx, const kafka_partition *partitions, size
         if (p >= s->count)
             continue;
         owner_revoke(s->owner, p);
-        s->partitions[p].end = INT64_MAX; /* when it comes back, it will have grown */
-        if (!serve__stopping(s))          /* its deliveries are another one's now */
+        s->partitions[p].assigned = false;
+        s->partitions[p].ask_end = false;
+        s->partitions[p].claim_at_ms = 0;
+        if (lost)
+            serve__lost(s, p);
+        else if (!serve__stopping(s))
             outbox_forget_partition(s->outbox, p);
     }
+    if (!lost && s->records != NULL && !serve__stopping(s)) {
+        s->revoking = true;
+        kafka_source_hold_revoke(s->records);
+    }
     log_info("%zu partitions of %s %s", count, s->config->kafka_records, lost ? "are lost" : "go");
+}
+
+static bool has_landed(const serve *s, int partition)
+{
+    const serve_partition *p = &s->partitions[partition];
+    owner_state state = owner_get(s->owner, partition);
+    return p->assigned ||
+           (p->publishing == 0 && p->posting == 0 && state.tasks == 0 && !state.running);
+}
+
+void serve__tend_revoke(serve *s)
+{
+    if (!s->revoking)
+        return;
+    for (int i = 0; i < s->count; i++)
+        if (!has_landed(s, i))
+            return;
+    s->revoking = false;
+    serve__commit_records(s);
+    if (s->records != NULL)
+        kafka_source_release_revoke(s->records);
 }
 
 static void on_records_end(void *ctx, const char *topic, int32_t partition, int64_t offset)
@@ -441,9 +490,83 @@ void serve__restart_records(serve *s)
 void serve__commit_records(serve *s)
 {
     for (int i = 0; i < s->count && s->records != NULL; i++)
-        if (s->partitions[i].synced_offset >= 0 && owner_get(s->owner, i).assigned)
+        if (s->partitions[i].synced_offset >= 0 && s->partitions[i].store != NULL)
             (void)kafka_source_commit(s->records, s->config->kafka_records, i,
                                       s->partitions[i].synced_offset);
+}
+
+/* ---- written again ---- */
+
+typedef struct again {
+    serve *s;
+    int partition;
+    uint64_t number;
+} again;
+
+static void on_again(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
+                     const kafka_error *error)
+{
+    again *it = ctx;
+    (void)partition;
+    (void)offset;
+    if (verdict == CONN_NEVER) /* nothing that we could do better the next time */
+        log_error("the brokers refuse a record that they had before: %s",
+                  error != NULL ? error->text : "");
+    metric_add(METRIC_REASSERTED, verdict == CONN_DONE);
+    if (it->s->sink != NULL)
+        owner_sent(it->s->owner, it->partition, it->number, verdict != CONN_AGAIN);
+    free(it);
+}
+
+void serve__on_outgoing(void *ctx, int partition, uint64_t number, const pipeline_outgoing *o)
+{
+    serve *s = ctx;
+    bool shared = partition == OWNER_SHARED;
+    kafka_record r = {.topic = shared ? s->config->kafka_shared : s->config->kafka_records,
+                      .partition = shared ? 0 : partition,
+                      .key = o->key,
+                      .value = o->value};
+    og_error err;
+    og_error_init(&err);
+    again *it = malloc(sizeof *it);
+    if (it == NULL || s->sink == NULL) {
+        free(it);
+        owner_sent(s->owner, partition, number, false);
+        return;
+    }
+    *it = (again){s, partition, number};
+    conn_verdict verdict = kafka_sink_send(s->sink, &r, on_again, it, &err);
+    if (verdict == CONN_DONE)
+        return;
+    if (verdict == CONN_NEVER)
+        log_failure(LOG_LEVEL_ERROR, "a record cannot be written again", &err);
+    free(it);
+    owner_sent(s->owner, partition, number, verdict == CONN_NEVER);
+}
+
+/* ---- the alerts topic ---- */
+
+og_status serve__open_said(serve *s, void (*on_message)(void *, const conn_message *),
+                           kafka_error_fn *on_error, og_error *err)
+{
+    kafka_source_options o = {.mode = KAFKA_SOURCE_READER,
+                              .group = group_name(s, "said"),
+                              .on_message = on_message,
+                              .on_error = on_error};
+    return open_source(s, &o, &s->said, err);
+}
+
+/* What a store has read of the alerts topic must be there: else it knows another topic. */
+void serve__said_error(serve *s, const kafka_error *e)
+{
+    if (e->fatal && e->topic != NULL && e->partition >= 0 && e->partition < s->count) {
+        log_kafka(LOG_LEVEL_WARN, "a store does not fit the alerts topic and is thrown away", e);
+        s->partitions[e->partition].rebuild = true;
+    } else if (e->fatal) {
+        fatal_kafka(s, "the alerts topic cannot be read", e);
+    } else {
+        log_kafka(LOG_LEVEL_WARN, "Kafka, reading the alerts topic", e);
+    }
 }
 
 /* ---- sources ---- */
@@ -632,6 +755,35 @@ og_status serve__open_sink(serve *s, og_error *err)
 }
 
 /* ---- lags ---- */
+
+void serve__tell_progress(serve *s)
+{
+    int ours = 0, restoring = 0;
+    int64_t left = 0;
+    for (int i = 0; i < s->count; i++) {
+        owner_state state = owner_get(s->owner, i);
+        int64_t next = state.next_offset > 0 ? state.next_offset : 0;
+        ours += state.assigned;
+        restoring += state.assigned && !state.settled;
+        if (state.assigned && !state.restored && state.end_offset != INT64_MAX)
+            left += state.end_offset > next ? state.end_offset - next : 0;
+    }
+    metric_set(METRIC_PARTITIONS, ours);
+    metric_set(METRIC_RESTORING, restoring);
+    metric_set(METRIC_RESTORE_LEFT, left);
+    bool done = s->restoring_told && restoring == 0;
+    if (restoring > 0 && s->progress_ticks++ % PROGRESS_TICKS == PROGRESS_TICKS - 1) {
+        s->restoring_told = true;
+        log_info("restoring: %d of %d partitions are not done yet, %lld records left", restoring,
+                 ours, (long long)left);
+    } else if (done) {
+        log_info("restored: %d partitions", ours);
+    }
+    if (restoring == 0) {
+        s->progress_ticks = 0;
+        s->restoring_told = false;
+    }
+}
 
 #define MAX_POSITIONS 1024
 

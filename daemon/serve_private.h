@@ -1,6 +1,7 @@
 /* What the files of `serve` share. serve.c starts, turns and stops; serve_kafka.c wires sources,
- * sink and topics; serve_stores.c opens, checks and rebuilds; serve_deliver.c sends what the outbox
- * wants sent; serve_http.c answers. */
+ * sink and topics; serve_said.c claims partitions and reads what was said of them; serve_stores.c
+ * opens, checks and rebuilds; serve_deliver.c sends what the outbox wants sent; serve_http.c
+ * answers. */
 #ifndef OG_DAEMON_SERVE_PRIVATE_H
 #define OG_DAEMON_SERVE_PRIVATE_H
 
@@ -23,13 +24,24 @@ typedef enum serve_step {
 } serve_step;
 
 typedef struct serve_partition {
-    store *store;
+    store *store; /* NULL: not open, because it is not ours */
     char *dir;
-    int64_t end;            /* of the topic when it was asked; INT64_MAX: not known (any more) */
+    char id[UUID_TEXT];     /* of the store */
+    bool assigned;          /* by the group */
+    bool foreign;           /* the last assignment left it out: its store is to be closed */
+    char nonce[UUID_TEXT];  /* of our newest claim */
+    int64_t epoch;          /* offset of our claim; -1: not read back yet, nothing may be said */
+    int64_t claim_at_ms;    /* when to claim (again), on the monotonic clock; 0: not */
+    int64_t said_next;      /* next offset of the alerts topic to be read; 0: its beginning */
+    int64_t said_claim;     /* newest claim before that */
+    size_t publishing;      /* our records on their way to the alerts topic */
+    size_t posting;         /* deliveries to webhooks under way */
+    int64_t end;            /* shared topic: where it ended; INT64_MAX: not known (any more) */
     int64_t synced_offset;  /* what a commit to the group may say */
     int64_t syncing_offset; /* what it may say after the sync that runs */
     bool rebuild;           /* to be thrown away as soon as nobody uses it */
     bool ask_end;           /* the topic's end is to be asked for again */
+    int64_t asked_at;       /* next offset of the store when it was asked for */
     uint64_t parked;        /* deliveries given up */
 } serve_partition;
 
@@ -57,16 +69,24 @@ struct serve {
     schedule *schedule;
 
     kafka_sink *sink;
-    kafka_source *sources, *records, *shared;
+    kafka_source *sources, *records, *shared, *said;
+    struct serve_saying *sayings,
+        **sayings_end;                 /* on their way to the alerts topic; serve_said.c */
+    const pipeline_prepared *prepared; /* while the outbox hands it to send */
+    bool revoking;                     /* the group waits until what is under way has landed */
+    int64_t breath_ms;                 /* when the loop turned last */
+    bool fill_locator;                 /* it is new: stores that are opened fill it */
     bool sources_closing, records_closing, shared_closing;
     bool gather_paused, sources_paused;
     bool joined, gathering; /* the groups of the records and of the sources have let us in */
     bool reread_all;        /* assignments of the sources begin at their beginning */
     bool wants_pending;     /* they do because more is wanted; noted when all have got past that */
     int64_t sources_not_before_ms;
-    size_t ends_missing;
+    unsigned progress_ticks;
+    bool restoring_told;
     http_client *client;
     struct serve_sending *sendings; /* under way; serve_deliver.c */
+    bool hooks_closed;
     http_server *server;
     http_server *hook_server;
     og_arena *hook_arena; /* of one call */
@@ -88,6 +108,13 @@ struct serve {
     bool closing_handles;
 };
 
+/* A record for the alerts topic, with its headers. */
+typedef struct serve_record {
+    kafka_record record;
+    conn_header headers[3];
+    char epoch[32];
+} serve_record;
+
 #define SERVE_SHARED(s) (&(s)->partitions[(s)->count])
 
 /* serve.c */
@@ -98,8 +125,34 @@ bool serve__stopping(const serve *s);
 /* What the content in force wants is noted in the store's directory. */
 void serve__note_wants(serve *s);
 
+/* serve_said.c */
+/* The partition is assigned to us: writes a claim; nothing is said or sent before it is read back.
+ */
+void serve__claim(serve *s, int partition);
+/* Another one may own it by now. */
+void serve__lost(serve *s, int partition);
+/* Reads the alerts topic of the partitions that are assigned, each from where its store stands. */
+void serve__follow_said(serve *s);
+/* Sends what could not be sent. Once per turn. */
+void serve__tend_said(serve *s);
+/* The loop turns; when it has not for too long, nothing is believed any more. */
+void serve__breathe(serve *s);
+/* True when the partition is ours beyond doubt: something may leave in its name. */
+bool serve__may_act(serve *s, int partition);
+/* Writes to the alerts topic, again and again until it is there. value.p NULL: nothing any more. */
+void serve__say(serve *s, int partition, og_str key, og_str value);
+/* Borrows key and value; for kafka_sink_send. */
+void serve__said_record(serve *s, int partition, og_str key, og_str value, serve_record *ret);
+void serve__free_sayings(serve *s);
+void serve__on_saying(void *ctx, int partition, const pipeline_saying *saying);
+void serve__on_said_pause(void *ctx, int partition, bool pause);
+
 /* serve_stores.c */
+/* The shared one and the locator; a partition's store is opened when the partition is assigned. */
 OG_MUSTCHECK og_status serve__open_stores(serve *s, og_error *err);
+OG_MUSTCHECK og_status serve__open_partition(serve *s, int partition, og_error *err);
+/* Closes the stores of partitions that are not ours, when nobody uses them. */
+void serve__close_foreign(serve *s);
 void serve__close_stores(serve *s);
 /* A store is thrown away and opened empty; the caller sees to it that nobody uses it. */
 OG_MUSTCHECK og_status serve__rebuild(serve *s, serve_partition *p, og_error *err);
@@ -107,7 +160,6 @@ OG_MUSTCHECK og_status serve__rebuild(serve *s, serve_partition *p, og_error *er
 OG_MUSTCHECK og_status serve__load_outbox(serve *s, int partition, og_error *err);
 /* Begins to write all stores to the disk and to give their pages back, in a worker. */
 void serve__sync(serve *s);
-OG_MUSTCHECK og_status serve__next_offset(store *st, int64_t *ret, og_error *err);
 
 /* serve_kafka.c */
 void serve__check_topics(serve *s);
@@ -127,6 +179,16 @@ void serve__commit_records(serve *s);
 void serve__end_reread(serve *s);
 void serve__set_lags(serve *s);
 OG_MUSTCHECK og_status serve__open_sink(serve *s, og_error *err);
+OG_MUSTCHECK og_status serve__open_said(serve *s, void (*on_message)(void *, const conn_message *),
+                                        kafka_error_fn *on_error, og_error *err);
+void serve__said_error(serve *s, const kafka_error *e);
+void serve__on_outgoing(void *ctx, int partition, uint64_t number, const pipeline_outgoing *o);
+/* Lets revoked partitions go when what is under way has landed. Once per turn. */
+void serve__tend_revoke(serve *s);
+/* The partition is settled: what its store wants sent goes into the outbox. */
+void serve__on_settled(void *ctx, int partition);
+/* Says how far restoring has come, every few seconds while it lasts. */
+void serve__tell_progress(serve *s);
 
 /* serve_deliver.c */
 OG_MUSTCHECK og_status serve__open_outbox(serve *s, og_error *err);

@@ -25,16 +25,35 @@ static char *path_of(const serve *s, const char *name)
     return n > 0 && (size_t)n < sizeof path ? strdup(path) : NULL;
 }
 
-og_status serve__next_offset(store *st, int64_t *ret, og_error *err)
+/* What the store knows of itself; a new one gets its name. */
+static og_status read_self(serve_partition *p, int64_t *ret_offset, og_error *err)
 {
     store_txn *t;
-    og_status status = store_begin(st, false, &t, err);
+    og_str id;
+    og_status status = store_begin(p->store, true, &t, err);
     if (status != OG_OK)
         return status;
-    *ret = -1;
-    status = store_meta_int(t, STORE_NEXT_OFFSET, ret, err);
+    *ret_offset = -1;
+    p->said_next = 0;
+    p->said_claim = -1;
+    status = store_meta_int(t, STORE_NEXT_OFFSET, ret_offset, err);
+    if (status == OG_OK || status == OG_NOTFOUND)
+        status = store_meta_int(t, STORE_SAID_OFFSET, &p->said_next, err);
+    if (status == OG_OK)
+        status = store_meta_int(t, STORE_SAID_CLAIM, &p->said_claim, err);
+    if (status == OG_OK || status == OG_NOTFOUND)
+        status = store_meta(t, STORE_ID, &id, err);
+    if (status == OG_OK && id.n == UUID_TEXT - 1) {
+        memcpy(p->id, id.p, id.n);
+        p->id[id.n] = '\0';
+    } else if (status == OG_OK || status == OG_NOTFOUND) {
+        uuid_random(p->id);
+        status = store_set_meta(t, STORE_ID, og_str_of(p->id), err);
+    }
+    if (status == OG_OK)
+        return store_commit(t, err);
     store_abort(t);
-    return status == OG_NOTFOUND ? OG_OK : status;
+    return status;
 }
 
 static og_status open_once(serve *s, serve_partition *p, int64_t *ret_offset, og_error *err)
@@ -43,7 +62,7 @@ static og_status open_once(serve *s, serve_partition *p, int64_t *ret_offset, og
                                   NULL, &p->store, err);
     if (status != OG_OK)
         return status;
-    status = serve__next_offset(p->store, ret_offset, err);
+    status = read_self(p, ret_offset, err);
     if (status != OG_OK) {
         kv_abandon(p->store);
         p->store = NULL;
@@ -74,8 +93,38 @@ static og_status open_store(serve *s, serve_partition *p, int number, og_error *
     if (status != OG_OK)
         return status;
     p->synced_offset = p->syncing_offset = offset;
+    p->epoch = -1;
     owner_set_store(s->owner, number, p->store, offset);
     return OG_OK;
+}
+
+static og_status fill_locator(serve *s, store *st, og_error *err);
+
+og_status serve__open_partition(serve *s, int partition, og_error *err)
+{
+    serve_partition *p = &s->partitions[partition];
+    if (p->store != NULL)
+        return OG_OK;
+    og_status status = open_store(s, p, partition, err);
+    if (status == OG_OK && s->fill_locator)
+        status = fill_locator(s, p->store, err);
+    return status;
+}
+
+void serve__close_foreign(serve *s)
+{
+    if (s->revoking || s->sync_busy || owner_busy(s->owner))
+        return;
+    for (int i = 0; i < s->count; i++) {
+        serve_partition *p = &s->partitions[i];
+        if (p->store == NULL || p->assigned || !p->foreign || p->posting > 0 || p->publishing > 0 ||
+            owner_get(s->owner, i).tasks > 0)
+            continue;
+        owner_set_store(s->owner, i, NULL, -1);
+        kv_close(p->store);
+        p->store = NULL;
+        p->parked = 0;
+    }
 }
 
 og_status serve__rebuild(serve *s, serve_partition *p, og_error *err)
@@ -112,31 +161,27 @@ static og_status fill_one(void *ctx, og_str patient, og_str type_id, const recor
     return locator_put(f->locator, &e, err);
 }
 
-static og_status fill_locator(serve *s, og_error *err)
+static og_status fill_locator(serve *s, store *st, og_error *err)
 {
     fill f = {.locator = s->locator};
-    og_status status = OG_OK;
-    for (int i = 0; i <= s->count && status == OG_OK; i++) { /* the shared ones too */
-        store_txn *t;
-        status = store_begin(s->partitions[i].store, false, &t, err);
-        if (status != OG_OK)
-            break;
-        status = store_each_resource(t, fill_one, &f, err);
-        store_abort(t);
-    }
+    store_txn *t;
+    og_status status = store_begin(st, false, &t, err);
+    if (status != OG_OK)
+        return status;
+    status = store_each_resource(t, fill_one, &f, err);
+    store_abort(t);
     return status == OG_OK ? locator_flush(s->locator, err) : status;
 }
 
 static og_status open_locator(serve *s, og_error *err)
 {
     char *dir = path_of(s, "locator");
-    bool is_new = false;
     if (dir == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the locator");
-    og_status status = locator_open(dir, map_bytes(s), NULL, &s->locator, &is_new, err);
+    og_status status = locator_open(dir, map_bytes(s), NULL, &s->locator, &s->fill_locator, err);
     free(dir);
-    if (status == OG_OK && is_new)
-        status = fill_locator(s, err);
+    if (status == OG_OK && s->fill_locator)
+        status = fill_locator(s, SERVE_SHARED(s)->store, err);
     s->setup.locator = s->locator;
     return status;
 }
@@ -210,10 +255,12 @@ og_status serve__open_stores(serve *s, og_error *err)
         serve_partition *p = &s->partitions[i];
         snprintf(name, sizeof name, i == s->count ? "shared" : "%d", i);
         p->dir = path_of(s, name);
+        p->epoch = -1;
         if (p->dir == NULL)
             return og_fail(err, OG_NOMEM, "no memory for the path of a store");
-        status = open_store(s, p, i == s->count ? OWNER_SHARED : i, err);
     }
+    if (status == OG_OK)
+        status = open_store(s, SERVE_SHARED(s), OWNER_SHARED, err);
     return status == OG_OK ? open_locator(s, err) : status;
 }
 

@@ -9,12 +9,13 @@
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
-#define SCHEMA          "osteoguard-store-1"
+#define SCHEMA          "osteoguard-store-2"
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */
 
 static const char *const table_names[STORE_TABLES] = {
-    "resource", "alert", "delivery", "due", "review", "reference", "dirty", "sequence", "meta"};
+    "resource",  "alert", "delivery", "due",      "review",
+    "reference", "dirty", "sequence", "outgoing", "meta"};
 
 og_status store_open(const char *dir, size_t map_bytes, bool sync_each, const char *boot_id,
                      store **ret, og_error *err)
@@ -99,6 +100,12 @@ static int64_t due_of_key(og_str k)
     return (int64_t)(ordered ^ ((uint64_t)1 << 63));
 }
 
+static og_str until_zero(og_str s)
+{
+    ptrdiff_t zero = og_str_find(s, '\0');
+    return zero < 0 ? s : (og_str){s.p, (size_t)zero};
+}
+
 /* ---- numbers as text ---- */
 
 static og_status put_int(store_txn *t, int table, og_str k, int64_t value, og_error *err)
@@ -126,46 +133,60 @@ static og_status get_int(store_txn *t, int table, og_str k, int64_t *ret, og_err
 /* ---- resources ---- */
 
 /* The head of a resource row, as it lies in the store (this machine's byte order: the store never
- * travels). */
+ * travels). The name of the source topic follows, then the image. */
 typedef struct head {
     uint8_t form, deleted;
-    uint16_t unused;
+    uint16_t topic_n;
     uint32_t epoch;
     int64_t time_us;
     uint32_t topic;
     int32_t partition;
     int64_t offset;
-    uint32_t entry, unused2;
+    uint32_t order, entry, of, unused;
+    int64_t timestamp_ms;
     uint64_t hash;
 } head;
-#define HEAD_FORM 1
+#define HEAD_FORM 2
 
 static head head_of(const record *r)
 {
     head h = {.form = HEAD_FORM,
               .deleted = r->deleted,
+              .topic_n = (uint16_t)(r->topic.n < UINT16_MAX ? r->topic.n : UINT16_MAX),
               .epoch = r->order.epoch,
               .time_us = r->order.time_us,
               .topic = r->order.topic,
               .partition = r->order.partition,
               .offset = r->order.offset,
-              .entry = r->order.entry,
+              .order = r->order.entry,
+              .entry = r->entry,
+              .of = r->of,
+              .timestamp_ms = r->timestamp_ms,
               .hash = og_str_hash(r->body)};
     return h;
 }
 
 static record_order order_of(const head *h)
 {
-    return (record_order){h->epoch, h->time_us, h->topic, h->partition, h->offset, h->entry};
+    return (record_order){h->epoch, h->time_us, h->topic, h->partition, h->offset, h->order};
 }
 
-static bool read_head(og_str value, head *ret, og_str *ret_image)
+static bool read_row(og_str value, head *ret, og_str *ret_topic, og_str *ret_image)
 {
     if (value.n < sizeof *ret)
         return false;
     memcpy(ret, value.p, sizeof *ret);
-    *ret_image = og_str_from(value, sizeof *ret);
-    return ret->form == HEAD_FORM;
+    if (ret->form != HEAD_FORM || value.n < sizeof *ret + ret->topic_n)
+        return false;
+    *ret_topic = (og_str){value.p + sizeof *ret, ret->topic_n};
+    *ret_image = og_str_from(value, sizeof *ret + ret->topic_n);
+    return true;
+}
+
+static bool read_head(og_str value, head *ret, og_str *ret_image)
+{
+    og_str topic;
+    return read_row(value, ret, &topic, ret_image);
 }
 
 bool store_is_shared_type(og_str type)
@@ -238,25 +259,39 @@ static og_status change_references(store_txn *t, og_arena *a, const record *r, o
     return status;
 }
 
-static og_status put_resource(store_txn *t, og_arena *a, og_str k, const head *h,
+static og_status put_resource(store_txn *t, og_arena *a, og_str k, const record *r,
                               const fhir_doc *doc, og_error *err)
 {
-    size_t image = doc != NULL ? fhir_image_size(doc) : 0;
-    char *value = og_arena_alloc(a, sizeof *h + image);
+    head h = head_of(r);
+    size_t image = doc != NULL ? fhir_image_size(doc) : 0, at = sizeof h + h.topic_n;
+    char *value = og_arena_alloc(a, at + image);
     if (value == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a resource");
-    memcpy(value, h, sizeof *h);
+    memcpy(value, &h, sizeof h);
+    if (h.topic_n > 0)
+        memcpy(value + sizeof h, r->topic.p, h.topic_n);
     if (doc != NULL)
-        fhir_image_write(doc, value + sizeof *h);
-    return kv_put(t, STORE_RESOURCE, k, (og_str){value, sizeof *h + image}, err);
+        fhir_image_write(doc, value + at);
+    return kv_put(t, STORE_RESOURCE, k, (og_str){value, at + image}, err);
+}
+
+/* Whether the record stands behind what the store has, and is to be outdone by it. */
+static store_applied against(const record *r, const head *had, bool same)
+{
+    record_order order = order_of(had);
+    if (same && record_order_cmp_version(&r->order, &order) == 0)
+        return STORE_STALE;
+    int cmp = record_order_cmp(&r->order, &order);
+    return cmp < 0 ? STORE_OUTDATED : cmp == 0 ? STORE_STALE : STORE_APPLIED;
 }
 
 og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fhir_doc *doc,
-                      store_applied *ret, og_error *err)
+                      int64_t mark, store_applied *ret, og_error *err)
 {
     key k;
-    head fresh = head_of(r), old;
+    head old;
     og_str value, old_image = {NULL, 0};
+    store_applied applied = STORE_APPLIED;
     key_resource(&k, r->patient, r->type, r->id);
     og_status status = kv_get(t, STORE_RESOURCE, key_str(&k), &value, err);
     if (status != OG_OK && status != OG_NOTFOUND)
@@ -265,23 +300,114 @@ og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fh
     if (known) {
         if (!read_head(value, &old, &old_image))
             return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
-        record_order had = order_of(&old);
-        same = old.hash == fresh.hash && old.deleted == fresh.deleted;
-        if (record_order_cmp(&r->order, &had) <= 0 ||
-            (same && record_order_cmp_version(&r->order, &had) == 0)) {
-            *ret = STORE_STALE;
-            return OG_OK;
-        }
+        same = old.hash == og_str_hash(r->body) && old.deleted == r->deleted;
+        applied = against(r, &old, same);
     }
-    if (!same) /* before the put: old_image is borrowed until then */
-        status = change_references(t, scratch, r, old_image, doc, err);
+    if (applied == STORE_OUTDATED)
+        status = put_int(t, STORE_OUTGOING, key_str(&k), mark, err);
+    else if (known) /* what stands last is what the store has */
+        status = kv_delete(t, STORE_OUTGOING, key_str(&k), err);
     else
         status = OG_OK;
+    if (applied == STORE_APPLIED) {
+        if (status == OG_OK && !same) /* before the put: old_image is borrowed until then */
+            status = change_references(t, scratch, r, old_image, doc, err);
+        if (status == OG_OK)
+            status = put_resource(t, scratch, key_str(&k), r, doc, err);
+        applied = same ? STORE_SAME : STORE_APPLIED;
+    }
     if (status == OG_OK)
-        status = put_resource(t, scratch, key_str(&k), &fresh, doc, err);
-    if (status == OG_OK)
-        *ret = same ? STORE_SAME : STORE_APPLIED;
+        *ret = applied;
     return status;
+}
+
+/* ---- what is to be written again ---- */
+
+typedef struct collect {
+    og_arena *a;
+    store_outgoing *at;
+    size_t count, max;
+} collect;
+
+static og_status collect_row(void *ctx, og_str k, og_str value, og_error *err)
+{
+    collect *c = ctx;
+    char text[32];
+    if (value.n == 0 || value.n >= sizeof text)
+        return og_fail(err, OG_CORRUPT, "a stored number is not one");
+    memcpy(text, value.p, value.n);
+    text[value.n] = '\0';
+    c->at[c->count].row = og_arena_str(c->a, k);
+    c->at[c->count].mark = strtoll(text, NULL, 10);
+    if (c->at[c->count].row.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for what is to be written again");
+    return ++c->count < c->max ? OG_OK : OG_AGAIN;
+}
+
+static og_status read_record(store_txn *t, og_arena *a, og_str row, record *ret, og_error *err)
+{
+    og_str value, topic, image, patient = until_zero(row);
+    head h;
+    fhir_doc doc;
+    og_status status = kv_get(t, STORE_RESOURCE, row, &value, err);
+    if (status != OG_OK)
+        return status;
+    if (!read_row(value, &h, &topic, &image))
+        return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
+    og_str type_id = og_str_from(row, patient.n + 1);
+    ptrdiff_t slash = og_str_find(type_id, '/');
+    if (slash < 0)
+        return og_fail(err, OG_CORRUPT, "a stored resource has no Type/id");
+    *ret = (record){.patient = patient,
+                    .type = {type_id.p, (size_t)slash},
+                    .id = og_str_from(type_id, (size_t)slash + 1),
+                    .order = order_of(&h),
+                    .topic = og_arena_str(a, topic),
+                    .timestamp_ms = h.timestamp_ms,
+                    .entry = h.entry,
+                    .of = h.of,
+                    .deleted = h.deleted};
+    if (h.deleted)
+        return OG_OK;
+    status = fhir_image_read(a, image, &doc, err);
+    if (status == OG_OK)
+        ret->body = og_arena_str(a, (og_str){doc.text, doc.size});
+    return status;
+}
+
+og_status store_to_send(store_txn *t, og_arena *a, og_str tenant, size_t max, store_outgoing **ret,
+                        size_t *ret_count, og_error *err)
+{
+    collect c = {.a = a, .at = og_arena_zalloc(a, max, sizeof *c.at), .max = max};
+    if (c.at == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for what is to be written again");
+    og_status status =
+        kv_scan(t, STORE_OUTGOING, (og_str){NULL, 0}, (og_str){NULL, 0}, collect_row, &c, err);
+    for (size_t i = 0; status == OG_OK && i < c.count; i++) {
+        status = read_record(t, a, c.at[i].row, &c.at[i].record, err);
+        c.at[i].record.tenant = tenant;
+    }
+    if (status == OG_OK && og_arena_failed(a))
+        status = og_fail(err, OG_NOMEM, "no memory for what is to be written again");
+    if (status != OG_OK)
+        return status;
+    *ret = c.at;
+    *ret_count = c.count;
+    return OG_OK;
+}
+
+og_status store_sent(store_txn *t, og_str row, int64_t mark, og_error *err)
+{
+    int64_t now;
+    og_status status = get_int(t, STORE_OUTGOING, row, &now, err);
+    if (status == OG_NOTFOUND)
+        return OG_OK;
+    return status == OG_OK && now == mark ? kv_delete(t, STORE_OUTGOING, row, err) : status;
+}
+
+og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_error *err)
+{
+    return kv_count(t, STORE_OUTGOING, ret, err);
 }
 
 /* ---- the view ---- */
@@ -400,12 +526,6 @@ static og_status names_add(names *l, og_str name, og_error *err)
         return og_fail(err, OG_NOMEM, "no memory for a list of patients");
     l->at[l->count++] = copy;
     return l->count >= l->max ? OG_AGAIN : OG_OK;
-}
-
-static og_str until_zero(og_str s)
-{
-    ptrdiff_t zero = og_str_find(s, '\0');
-    return zero < 0 ? s : (og_str){s.p, (size_t)zero};
 }
 
 static og_status first_patient(void *ctx, og_str k, og_str value, og_error *err)
@@ -693,14 +813,20 @@ og_status store_set_meta(store_txn *t, const char *name, og_str value, og_error 
     return kv_put(t, STORE_META, og_str_of(name), value, err);
 }
 
+static key sequence_key(og_str endpoint, og_str patient)
+{
+    key k = {.n = 0};
+    key_add(&k, endpoint);
+    key_zero(&k);
+    key_add(&k, patient);
+    return k;
+}
+
 og_status store_next_sequence(store_txn *t, const char *endpoint, og_str patient, int64_t *ret,
                               og_error *err)
 {
-    key k = {.n = 0};
+    key k = sequence_key(og_str_of(endpoint), patient);
     int64_t last = 0;
-    key_add(&k, og_str_of(endpoint));
-    key_zero(&k);
-    key_add(&k, patient);
     og_status status = get_int(t, STORE_SEQUENCE, key_str(&k), &last, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
@@ -708,4 +834,15 @@ og_status store_next_sequence(store_txn *t, const char *endpoint, og_str patient
     if (status == OG_OK)
         *ret = last + 1;
     return status;
+}
+
+og_status store_raise_sequence(store_txn *t, og_str endpoint, og_str patient, int64_t last,
+                               og_error *err)
+{
+    key k = sequence_key(endpoint, patient);
+    int64_t had = 0;
+    og_status status = get_int(t, STORE_SEQUENCE, key_str(&k), &had, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    return had >= last ? OG_OK : put_int(t, STORE_SEQUENCE, key_str(&k), last, err);
 }

@@ -4,14 +4,16 @@
  *
  * One kv per partition. Rows (\0 is a zero byte, which no id of a patient holds):
  *
- *   resource  patient \0 Type/id                  head (order, deleted, hash) and the image of the
- * document alert     patient \0 alert id                 plan_alert_write delivery  endpoint \0
- * patient \0 alert id     delivery.h due       due (8 bytes, big-endian) patient   - timer index,
- * for the sweep review    patient                             due (text)     the same, to find the
- * old index row reference Type/id \0 patient \0 Type/id       -              shared resource → who
- * refers to it dirty     patient                             offset (text)  to be evaluated
- *   sequence  endpoint \0 patient                 number (text)  of the last delivery
- *   meta      name                                text
+ *   resource   patient \0 Type/id                 head (order, deleted, hash, source), image
+ *   alert      patient \0 alert id                plan_alert_write
+ *   delivery   endpoint \0 patient \0 alert id    delivery.h
+ *   due        due (8 bytes, big-endian) patient  - (timer index, for the sweep)
+ *   review     patient                            due (text), to find the old index row
+ *   reference  Type/id \0 patient \0 Type/id      - (shared resource: who refers to it)
+ *   dirty      patient                            offset (text): to be evaluated
+ *   sequence   endpoint \0 patient                number (text) of the last delivery
+ *   outgoing   patient \0 Type/id                 mark (text): to be written to the topic again
+ *   meta       name                               text
  *
  * The store of the shared topic has the same tables; its resources have the empty patient. */
 #ifndef OG_DAEMON_STORE_H
@@ -33,6 +35,7 @@ typedef enum store_table {
     STORE_REFERENCE,
     STORE_DIRTY,
     STORE_SEQUENCE,
+    STORE_OUTGOING,
     STORE_META,
     STORE_TABLES
 } store_table;
@@ -61,14 +64,32 @@ static inline void store_abort(store_txn *t)
 typedef enum store_applied {
     STORE_APPLIED, /* written; evaluation can see a difference */
     STORE_SAME,    /* written, but only the version is newer: nothing to evaluate */
-    STORE_STALE    /* the store has this version or a newer one */
+    STORE_STALE,   /* the store has this version */
+    STORE_OUTDATED /* the store has a newer version */
 } store_applied;
 
 /* Writes a record unless the store has it in the same or a newer version (STREAM 3.2). doc is the
  * decoded body, NULL when the record is deleted (a tombstone with its version stays). scratch is
- * for the call. */
+ * for the call.
+ *
+ * Compaction keeps the last record of a key, not the newest: whoever finds an outdated one behind a
+ * newer one has to write the newer one again (the outgoing table), until it stands last. mark is
+ * where the record stood. */
 OG_MUSTCHECK og_status store_apply(store_txn *t, og_arena *scratch, const record *r,
-                                   const fhir_doc *doc, store_applied *ret, og_error *err);
+                                   const fhir_doc *doc, int64_t mark, store_applied *ret,
+                                   og_error *err);
+
+/* Something to be written to the topic; lives in the arena. */
+typedef struct store_outgoing {
+    og_str row;   /* its key in the outgoing table */
+    int64_t mark; /* store_sent takes the row away when it still has this */
+    record record;
+} store_outgoing;
+/* Up to max of them, in order of their keys. tenant is that of the records. */
+OG_MUSTCHECK og_status store_to_send(store_txn *t, og_arena *a, og_str tenant, size_t max,
+                                     store_outgoing **ret, size_t *ret_count, og_error *err);
+OG_MUSTCHECK og_status store_sent(store_txn *t, og_str row, int64_t mark, og_error *err);
+OG_MUSTCHECK og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_error *err);
 
 /* All that is known of a patient and not deleted, in order of Type/id, then the shared resources
  * that it refers to, also indirectly (shared may be NULL). Documents live in a; their text is
@@ -138,7 +159,13 @@ OG_MUSTCHECK og_status store_set_meta(store_txn *t, const char *name, og_str val
 /* The next number of a patient's deliveries to an endpoint, from 1. */
 OG_MUSTCHECK og_status store_next_sequence(store_txn *t, const char *endpoint, og_str patient,
                                            int64_t *ret, og_error *err);
+/* The last number was at least this: another owner gave it. */
+OG_MUSTCHECK og_status store_raise_sequence(store_txn *t, og_str endpoint, og_str patient,
+                                            int64_t last, og_error *err);
 
+#define STORE_ID          "id" /* a random name: what this store's owner wrote to the alerts topic */
+#define STORE_SAID_OFFSET "said_offset" /* of the alerts topic's partition */
+#define STORE_SAID_CLAIM  "said_claim"  /* the newest claim before that offset */
 #define STORE_NEXT_OFFSET "next_offset" /* of the topic's partition */
 #define STORE_DIGEST      "digest" /* content and endpoints that all patients have been seen with */
 #define STORE_SWEEP       "sweep"  /* where the evaluation of all patients with new ones stands */

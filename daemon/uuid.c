@@ -12,3 +12,10 @@ void uuid_of_name(og_str name, char out[UUID_TEXT])
     uuid_generate_sha1(made, space, name.p != NULL ? name.p : "", name.n);
     uuid_unparse_lower(made, out);
 }
+
+void uuid_random(char out[UUID_TEXT])
+{
+    uuid_t made;
+    uuid_generate_random(made);
+    uuid_unparse_lower(made, out);
+}

@@ -8,5 +8,7 @@
 #define UUID_TEXT 37
 
 void uuid_of_name(og_str name, char out[UUID_TEXT]);
+/* One that nobody else has. */
+void uuid_random(char out[UUID_TEXT]);
 
 #endif

@@ -160,7 +160,8 @@ static void too_deep_and_too_large(void **state)
 static void what_no_rule_asks_for_is_irrelevant(void **state)
 {
     static const char *const inputs[] = {
-        "{\"resourceType\":\"Encounter\",\"id\":\"e\",\"subject\":{\"reference\":\"Patient/p\"}}",
+        "{\"resourceType\":\"Coverage\",\"id\":\"e\",\"beneficiary\":{\"reference\":\"Patient/"
+        "p\"}}",
         ("{\"resourceType\":\"Observation\",\"id\":\"o\",\"status\":\"final\",\"subject\":{"
          "\"reference\":\"Patient/p\"},"
          "\"code\":{\"coding\":[{\"system\":\"http://loinc.org\",\"code\":\"8867-4\"}]}}"),
@@ -299,7 +300,7 @@ static void deletes_find_their_patient(void **state)
         "{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":[{\"request\":{\"method\":"
         "\"DELETE\",\"url\":"
         "\"MedicationStatement/m1\"}},{\"request\":{\"method\":\"DELETE\",\"url\":\"Patient/p1\"}},"
-        "{\"request\":{\"method\":\"DELETE\",\"url\":\"Encounter/e1\"}}]}");
+        "{\"request\":{\"method\":\"DELETE\",\"url\":\"Coverage/e1\"}}]}");
     assert_int_equal(w->records.count, 4);
     assert_string_equal(w->records.at[3].key, "t|p1|Patient/p1");
     assert_int_equal(now().irrelevant, 1);
@@ -377,8 +378,8 @@ static void a_message_is_done_when_all_is_acknowledged(void **state)
     world_event(w, "{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":[{"
                    "\"resource\":" PATIENT("a") "},{\"resource\":" PATIENT(
                        "b") "},{\"resource\":{\"resourceType\":\"Nonsense\"}}]}");
-    world_event(w, "{\"resourceType\":\"Encounter\",\"id\":\"e\"}");
-    assert_int_equal(w->done, 1); /* the Encounter made nothing */
+    world_event(w, "{\"resourceType\":\"Coverage\",\"id\":\"e\"}");
+    assert_int_equal(w->done, 1); /* the Coverage made nothing */
     assert_int_equal(gather_in_flight(w->gather), 1);
     assert_int_equal(metric_value(METRIC_INPUTS), 1);
     world_report(w, CONN_DONE);

@@ -56,7 +56,8 @@ static store_applied apply_to(shelf *s, store_txn *t, const char *patient, const
     (void)s;
     if (!deleted)
         assert_int_equal(fhir_decode(scratch, r.body, NULL, &doc, NULL), OG_OK);
-    assert_int_equal(store_apply(t, scratch, &r, deleted ? NULL : &doc, &applied, NULL), OG_OK);
+    assert_int_equal(store_apply(t, scratch, &r, deleted ? NULL : &doc, v.offset, &applied, NULL),
+                     OG_OK);
     og_arena_free(scratch);
     return applied;
 }
@@ -97,8 +98,8 @@ static void newer_versions_win_in_any_order(void **state)
         for (int i = 0; i < 4; i++) {
             store_applied first = put(&s, bodies[picks[i]], versions[picks[i]]);
             assert_true(i > 0 || first == STORE_APPLIED);
-            assert_int_equal(put(&s, bodies[picks[i]], versions[picks[i]]),
-                             STORE_STALE); /* a repeat */
+            store_applied repeat = put(&s, bodies[picks[i]], versions[picks[i]]);
+            assert_true(repeat == STORE_STALE || repeat == STORE_OUTDATED);
         }
         assert_true(gender_is(&s, "unknown"));
         shelf_close(&s);
@@ -117,8 +118,194 @@ static void the_same_content_again_is_not_news(void **state)
     assert_int_equal(put(&s, PATIENT("female"), (version){0, 100, 8}), STORE_APPLIED);
     /* a newer version of the same bytes: noted, nothing to evaluate */
     assert_int_equal(put(&s, PATIENT("female"), (version){0, 200, 10}), STORE_SAME);
-    assert_int_equal(put(&s, PATIENT("male"), (version){0, 150, 11}), STORE_STALE);
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 150, 11}), STORE_OUTDATED);
     shelf_close(&s);
+}
+
+static size_t to_send(shelf *s, store_outgoing **ret)
+{
+    size_t n = 99;
+    assert_int_equal(store_to_send(s->t, s->a, OG_STR("t"), 100, ret, &n, NULL), OG_OK);
+    return n;
+}
+
+static void an_outdated_record_is_outdone(void **state)
+{
+    shelf s;
+    store_outgoing *out;
+    (void)state;
+    shelf_open(&s);
+    assert_int_equal(put(&s, PATIENT("female"), (version){0, 200, 7}), STORE_APPLIED);
+    assert_int_equal(to_send(&s, &out), 0);
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 8}), STORE_OUTDATED);
+    assert_int_equal(to_send(&s, &out), 1);
+    assert_true(og_str_is(out->record.body, PATIENT("female")));
+    assert_true(og_str_is(out->record.patient, "p"));
+    assert_true(og_str_is(out->record.topic, "x"));
+    assert_int_equal(out->record.order.time_us, 200);
+    assert_int_equal(out->record.order.offset, 7);
+    assert_int_equal(out->mark, 8);
+    /* another one behind it before ours is there: ours has to be written once more */
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 90, 9}), STORE_OUTDATED);
+    assert_int_equal(store_sent(s.t, out->row, out->mark, NULL), OG_OK);
+    assert_int_equal(to_send(&s, &out), 1);
+    /* ours comes back: it stands last */
+    assert_int_equal(put(&s, PATIENT("female"), (version){0, 200, 7}), STORE_STALE);
+    assert_int_equal(to_send(&s, &out), 0);
+    assert_int_equal(apply_to(&s, s.t, "p", NULL, true, "Patient", "p", (version){0, 300, 12}),
+                     STORE_APPLIED);
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 250, 13}), STORE_OUTDATED);
+    assert_int_equal(to_send(&s, &out), 1);
+    assert_true(out->record.deleted);
+    assert_int_equal(store_sent(s.t, out->row, out->mark, NULL), OG_OK);
+    assert_int_equal(to_send(&s, &out), 0);
+    shelf_close(&s);
+}
+
+/* ---- a log that is compacted ---- */
+
+#define KEYS     4
+#define VERSIONS 5
+
+typedef struct entry {
+    int key, version;
+} entry;
+
+typedef struct topic {
+    entry at[2048];
+    size_t count, read;
+} topic;
+
+static uint64_t seed;
+
+static size_t any(size_t n)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (size_t)(seed >> 33) % n;
+}
+
+static void write_entry(topic *t, int key, int version)
+{
+    assert_true(t->count < 2048);
+    t->at[t->count++] = (entry){key, version};
+}
+
+/* Everything but the last one of each key goes, as compaction may do at any time with what the
+ * owner has read. */
+static void compact(topic *t)
+{
+    topic kept = {.count = 0};
+    for (size_t i = 0; i < t->count; i++) {
+        bool last = true;
+        for (size_t k = i + 1; k < t->count; k++)
+            last &= t->at[k].key != t->at[i].key;
+        if (last)
+            kept.at[kept.count++] = t->at[i];
+    }
+    *t = kept;
+}
+
+static store_applied apply_entry(shelf *s, const entry *e, int64_t mark)
+{
+    char body[128], id[8];
+    snprintf(id, sizeof id, "r%d", e->key);
+    snprintf(body, sizeof body, "{\"resourceType\":\"Condition\",\"id\":\"%s\",\"note\":%d}", id,
+             e->version);
+    /* the mark is where it stands; the version's own place is in its order */
+    og_arena *scratch = og_arena_new((size_t)1 << 20);
+    fhir_doc doc;
+    store_applied applied;
+    record r = {.tenant = OG_STR("t"),
+                .patient = OG_STR("p"),
+                .type = OG_STR("Condition"),
+                .id = og_str_of(id),
+                .order = {.time_us = e->version, .topic = 1, .offset = e->version},
+                .topic = OG_STR("x"),
+                .body = og_str_of(body)};
+    assert_int_equal(fhir_decode(scratch, r.body, NULL, &doc, NULL), OG_OK);
+    assert_int_equal(store_apply(s->t, scratch, &r, &doc, mark, &applied, NULL), OG_OK);
+    og_arena_free(scratch);
+    return applied;
+}
+
+/* The owner writes what is to be written again; the answer may come before or after the record
+ * comes back to it. */
+static void write_again(shelf *s, topic *t)
+{
+    store_outgoing *out;
+    size_t n = to_send(s, &out);
+    for (size_t i = 0; i < n; i++) {
+        write_entry(t, out[i].record.id.p[1] - '0', (int)out[i].record.order.time_us);
+        if (any(2) == 0)
+            assert_int_equal(store_sent(s->t, out[i].row, out[i].mark, NULL), OG_OK);
+    }
+}
+
+static void read_some(shelf *s, topic *t, size_t most)
+{
+    for (size_t i = 0; i < most && t->read < t->count; i++, t->read++)
+        (void)apply_entry(s, &t->at[t->read], (int64_t)t->read);
+}
+
+static void has_the_newest(shelf *s)
+{
+    const fhir_resource *list;
+    assert_int_equal(view(s, "p", &list), KEYS);
+    for (int i = 0; i < KEYS; i++)
+        assert_int_equal(strtol(fhir_raw(fhir_get(list[i].root, "note")).p, NULL, 10), VERSIONS);
+}
+
+/* All versions of all resources in any order and more than once, an owner that stops and another
+ * one that begins with nothing, and compaction in between: the state is the newest version of each,
+ * and so is what a compacted log leaves (STREAM 0.1). */
+static void a_compacted_log_keeps_the_newest(void **state)
+{
+    (void)state;
+    for (uint64_t run = 1; run <= 40; run++) {
+        topic t = {.count = 0};
+        shelf s;
+        size_t writes = 0;
+        int all[KEYS * VERSIONS];
+        seed = run;
+        for (int i = 0; i < KEYS * VERSIONS; i++)
+            all[i] = i;
+        for (size_t i = KEYS * VERSIONS - 1; i > 0; i--) {
+            size_t k = any(i + 1);
+            int swap = all[i];
+            all[i] = all[k];
+            all[k] = swap;
+        }
+        shelf_open(&s);
+        while (writes < 2 * KEYS * VERSIONS || t.read < t.count) {
+            if (writes < 2 * KEYS * VERSIONS) { /* each of them twice, the second time anywhere */
+                int x = writes < KEYS * VERSIONS ? all[writes] : (int)any(KEYS * VERSIONS);
+                write_entry(&t, x / VERSIONS, x % VERSIONS + 1);
+                writes++;
+            }
+            read_some(&s, &t, writes == 2 * KEYS * VERSIONS ? SIZE_MAX : any(4));
+            if (any(5) == 0 || writes == 2 * KEYS * VERSIONS)
+                write_again(&s, &t);
+            if (any(20) == 0) { /* the disk is lost */
+                shelf_close(&s);
+                shelf_open(&s);
+                t.read = 0;
+            }
+            if (t.read == t.count && any(4) == 0) {
+                write_again(&s, &t);
+                read_some(&s, &t, SIZE_MAX);
+                compact(&t);
+                t.read = t.count;
+            }
+        }
+        has_the_newest(&s);
+        shelf_close(&s);
+        compact(&t);
+        shelf_open(&s);
+        t.read = 0;
+        read_some(&s, &t, SIZE_MAX);
+        has_the_newest(&s);
+        shelf_close(&s);
+    }
 }
 
 static void a_delete_has_a_version_too(void **state)
@@ -130,7 +317,7 @@ static void a_delete_has_a_version_too(void **state)
     assert_int_equal(apply_to(&s, s.t, "p", NULL, true, "Patient", "p", (version){0, 200, 2}),
                      STORE_SAME);
     assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 1}),
-                     STORE_STALE); /* late and older: stays deleted */
+                     STORE_OUTDATED); /* late and older: stays deleted */
     assert_int_equal(view(&s, "p", &list), 0);
     assert_int_equal(put(&s, PATIENT("male"), (version){0, 300, 3}), STORE_APPLIED); /* made anew */
     assert_int_equal(view(&s, "p", &list), 1);
@@ -397,6 +584,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(newer_versions_win_in_any_order),
         cmocka_unit_test(the_same_content_again_is_not_news),
+        cmocka_unit_test(an_outdated_record_is_outdone),
+        cmocka_unit_test(a_compacted_log_keeps_the_newest),
         cmocka_unit_test(a_delete_has_a_version_too),
         cmocka_unit_test(a_view_holds_one_patient_and_what_it_refers_to),
         cmocka_unit_test(references_are_forgotten_with_their_resource),

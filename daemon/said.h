@@ -1,0 +1,50 @@
+/* What has been said: the alerts topic, one partition beside each partition of the records topic
+ * (STREAM 3.4 to 3.6). Whoever takes a partition over reads here what its owners before have found
+ * and told.
+ *
+ *   tenant|patient|alert id             plan_alert_write: what we believe
+ *   tenant|patient|alert id|endpoint    delivery_write: what an endpoint is being told, or was told
+ *   claim                               who owns the partition from here on
+ *
+ * An owner writes a claim before anything else; the claim's offset is its epoch, and every record
+ * that it writes carries it in the header `epoch`, beside the name of its store in the header
+ * `store`. A record behind a newer claim than its epoch is the word of one who has lost the
+ * partition without knowing it yet: it does not count, and the owner writes its own word behind it.
+ */
+#ifndef OG_DAEMON_SAID_H
+#define OG_DAEMON_SAID_H
+
+#include "daemon/delivery.h"
+
+#define SAID_CLAIM "claim" /* the key; ids hold '|' in between, so nothing else has it */
+#define SAID_EPOCH "epoch" /* headers */
+#define SAID_STORE "store"
+#define SAID_NONCE "nonce" /* of a claim */
+
+typedef struct said_key {
+    og_str tenant, patient, endpoint; /* endpoint is empty: the alert itself */
+    char alert_id[UUID_TEXT];
+} said_key;
+
+/* Both live in a; .p NULL: no memory. */
+og_str said_alert_key(og_arena *a, og_str tenant, og_str patient, const char *alert_id);
+og_str said_delivery_key(og_arena *a, og_str tenant, const delivery *d);
+/* Slices borrow from key. */
+bool said_read_key(og_str key, said_key *ret);
+
+/* A record of the alerts topic that another owner wrote. */
+typedef struct said_message {
+    og_str key, value;     /* value.p NULL: nothing is said any more */
+    int64_t not_before_ms; /* an attempt that was under way there may last until then */
+    bool outdated;         /* written after a newer claim than its epoch */
+} said_message;
+
+/* Takes over what was said: the alert or the delivery is as the topic says, and the patient is
+ * dirty. An outdated one changes nothing. a is for the call. OG_INVALID, OG_SYNTAX: it is no record
+ * of ours, nothing was changed. */
+OG_MUSTCHECK og_status said_apply(store_txn *t, og_arena *a, og_str tenant, const said_message *m,
+                                  og_error *err);
+/* The store's own word under this key; *ret .p NULL when it has none. Lives in a. */
+OG_MUSTCHECK og_status said_own(store_txn *t, og_arena *a, og_str key, og_str *ret, og_error *err);
+
+#endif

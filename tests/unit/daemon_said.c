@@ -1,0 +1,191 @@
+/* The alerts topic's records: their keys, and how a store takes over what others have said. */
+#include "daemon/said.h"
+
+#include "daemon_world.h"
+
+#define ALERT "0c5a1f0e-7d3c-5b1e-8f57-2d1c5a0b9e11"
+#define CARD  "7f1d6c1a-1111-5b1e-8f57-2d1c5a0b9e22"
+
+typedef struct rig {
+    char dir[64];
+    store *s;
+    store_txn *t;
+    og_arena *a;
+} rig;
+
+static void rig_init(rig *r)
+{
+    strcpy(r->dir, "/tmp/og-said-XXXXXX");
+    assert_non_null(mkdtemp(r->dir));
+    r->a = og_arena_new((size_t)8 << 20);
+    assert_int_equal(store_open(r->dir, (size_t)16 << 20, false, "boot", &r->s, NULL), OG_OK);
+    assert_int_equal(store_begin(r->s, true, &r->t, NULL), OG_OK);
+}
+
+static void rig_done(rig *r)
+{
+    store_abort(r->t);
+    kv_close(r->s);
+    og_arena_free(r->a);
+    assert_int_equal(file_remove_tree(r->dir, NULL), OG_OK);
+}
+
+static void keys_go_there_and_back(void **state)
+{
+    static const struct {
+        const char *key, *patient, *endpoint;
+    } good[] = {
+        {"t|p|" ALERT, "p", ""},
+        {"t|p|" ALERT "|ehr", "p", "ehr"},
+        {"t|http://h/ids|4711|" ALERT "|ehr", "http://h/ids|4711", "ehr"},
+    };
+    static const char *const bad[] = {"claim",          "",          "t|" ALERT,         "t|p|x",
+                                      "t|p|" ALERT "|", "t||" ALERT, "t|p|" ALERT "|a|b"};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        said_key k;
+        og_arena *a = og_arena_new(1 << 16);
+        assert_true(said_read_key(og_str_of(good[i].key), &k));
+        assert_true(og_str_is(k.tenant, "t"));
+        assert_true(og_str_is(k.patient, good[i].patient));
+        assert_true(og_str_is(k.endpoint, good[i].endpoint));
+        assert_string_equal(k.alert_id, ALERT);
+        delivery d = {.patient = k.patient, .endpoint = k.endpoint, .alert_id = ALERT};
+        og_str key = k.endpoint.n == 0 ? said_alert_key(a, k.tenant, k.patient, k.alert_id)
+                                       : said_delivery_key(a, k.tenant, &d);
+        assert_true(og_str_is(key, good[i].key));
+        og_arena_free(a);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        said_key k;
+        assert_false(said_read_key(og_str_of(bad[i]), &k));
+    }
+}
+
+static og_str alert_text(rig *r, uint32_t revision, plan_alert_state state)
+{
+    plan_alert alert = {.id = ALERT,
+                        .rule = OG_STR("D3"),
+                        .slot = OG_STR("s"),
+                        .state = state,
+                        .revision = revision,
+                        .card_uuid = CARD,
+                        .card = OG_STR("{\"uuid\":\"" CARD "\"}"),
+                        .digest = OG_STR("d")};
+    return plan_alert_write(r->a, &alert);
+}
+
+static void apply(rig *r, const char *key, og_str value, int64_t not_before_ms, og_status expected)
+{
+    said_message m = {.key = og_str_of(key), .value = value, .not_before_ms = not_before_ms};
+    assert_int_equal(said_apply(r->t, r->a, OG_STR("t"), &m, NULL), expected);
+}
+
+static uint64_t dirty(rig *r)
+{
+    uint64_t n;
+    assert_int_equal(store_dirty_count(r->t, &n, NULL), OG_OK);
+    return n;
+}
+
+static void an_alert_is_taken_over_and_its_patient_dirty(void **state)
+{
+    rig r;
+    plan_alert got;
+    og_str own;
+    (void)state;
+    rig_init(&r);
+    apply(&r, "t|p|" ALERT, alert_text(&r, 3, PLAN_ALERT_RESOLVED), 0, OG_OK);
+    assert_int_equal(store_alert(r.t, r.a, OG_STR("p"), ALERT, &got, NULL), OG_OK);
+    assert_int_equal(got.revision, 3);
+    assert_int_equal(got.state, PLAN_ALERT_RESOLVED);
+    assert_int_equal(dirty(&r), 1);
+    assert_int_equal(said_own(r.t, r.a, OG_STR("t|p|" ALERT), &own, NULL), OG_OK);
+    assert_true(og_str_eq(own, alert_text(&r, 3, PLAN_ALERT_RESOLVED)));
+    apply(&r, "other|q|" ALERT, alert_text(&r, 3, PLAN_ALERT_ACTIVE), 0, OG_INVALID);
+    apply(&r, "t|q|11111111-7d3c-5b1e-8f57-2d1c5a0b9e11", alert_text(&r, 3, PLAN_ALERT_ACTIVE), 0,
+          OG_INVALID);
+    apply(&r, "t|q|" ALERT, OG_STR("{"), 0, OG_SYNTAX);
+    assert_int_equal(dirty(&r), 1);
+    rig_done(&r);
+}
+
+static void an_attempt_of_another_owner_is_waited_for(void **state)
+{
+    static const char row[] =
+        "{\"state\":\"intent\",\"resolved\":false,\"revision\":2,\"sequence\":7,\"attempts\":1,"
+        "\"next\":0,\"cause\":0,\"doubtful\":\"" CARD
+        "\",\"doubted\":false,\"held\":[],\"reason\":\"\"}";
+    rig r;
+    delivery d = {0};
+    int64_t next;
+    (void)state;
+    rig_init(&r);
+    apply(&r, "t|p|" ALERT "|ehr", OG_STR(row), 12345, OG_OK);
+    assert_int_equal(delivery_get(r.t, r.a, OG_STR("ehr"), OG_STR("p"), ALERT, &d, NULL), OG_OK);
+    assert_int_equal(d.state, DELIVERY_INTENT);
+    assert_int_equal(d.next_ms, 12345);
+    assert_string_equal(d.doubtful, CARD);
+    /* the numbers go on behind those that it gave */
+    assert_int_equal(store_next_sequence(r.t, "ehr", OG_STR("p"), &next, NULL), OG_OK);
+    assert_int_equal(next, 8);
+    rig_done(&r);
+}
+
+static void a_receipt_settles_the_row(void **state)
+{
+    static const char told[] =
+        "{\"state\":\"delivered\",\"resolved\":false,\"revision\":2,\"sequence\":7,\"attempts\":1,"
+        "\"next\":0,\"cause\":0,\"doubtful\":\"\",\"doubted\":false,\"held\":[\"" CARD
+        "\"],\"reason\":\"\"}";
+    static const char withdrawn[] =
+        "{\"state\":\"delivered\",\"resolved\":true,\"revision\":2,\"sequence\":9,\"attempts\":1,"
+        "\"next\":0,\"cause\":0,\"doubtful\":\"\",\"doubted\":false,\"held\":[],\"reason\":\"\"}";
+    rig r;
+    delivery d = {0};
+    int64_t next;
+    og_str own;
+    (void)state;
+    rig_init(&r);
+    apply(&r, "t|p|" ALERT "|ehr", OG_STR(told), 0, OG_OK);
+    assert_int_equal(delivery_get(r.t, r.a, OG_STR("ehr"), OG_STR("p"), ALERT, &d, NULL), OG_OK);
+    assert_int_equal(d.state, DELIVERY_DELIVERED);
+    assert_int_equal(d.held_count, 1);
+    assert_int_equal(said_own(r.t, r.a, OG_STR("t|p|" ALERT "|ehr"), &own, NULL), OG_OK);
+    assert_true(og_str_is(own, told));
+    apply(&r, "t|p|" ALERT "|ehr", OG_STR(withdrawn), 0, OG_OK);
+    assert_int_equal(delivery_get(r.t, r.a, OG_STR("ehr"), OG_STR("p"), ALERT, &d, NULL),
+                     OG_NOTFOUND);
+    assert_int_equal(store_next_sequence(r.t, "ehr", OG_STR("p"), &next, NULL), OG_OK);
+    assert_int_equal(next, 10);
+    assert_int_equal(said_own(r.t, r.a, OG_STR("t|p|" ALERT "|ehr"), &own, NULL), OG_OK);
+    assert_null(own.p);
+    rig_done(&r);
+}
+
+static void an_outdated_word_changes_nothing(void **state)
+{
+    rig r;
+    plan_alert got;
+    (void)state;
+    rig_init(&r);
+    said_message m = {.key = OG_STR("t|p|" ALERT),
+                      .value = alert_text(&r, 3, PLAN_ALERT_ACTIVE),
+                      .outdated = true};
+    assert_int_equal(said_apply(r.t, r.a, OG_STR("t"), &m, NULL), OG_OK);
+    assert_int_equal(store_alert(r.t, r.a, OG_STR("p"), ALERT, &got, NULL), OG_NOTFOUND);
+    assert_int_equal(dirty(&r), 0);
+    rig_done(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_go_there_and_back),
+        cmocka_unit_test(an_alert_is_taken_over_and_its_patient_dirty),
+        cmocka_unit_test(an_attempt_of_another_owner_is_waited_for),
+        cmocka_unit_test(a_receipt_settles_the_row),
+        cmocka_unit_test(an_outdated_word_changes_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
