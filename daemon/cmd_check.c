@@ -10,17 +10,23 @@
 #include "daemon/config.h"
 #include "daemon/content_dir.h"
 #include "daemon/file.h"
+#include "daemon/rulebook.h"
 
 #define KAFKA_TIMEOUT_MS 10000
 #define MAX_TOKEN        65536
+#define MAX_RULEBOOK     ((size_t)256 << 20)
 
 static const char usage[] =
-    "usage: osteoguard check -c FILE [--online]\n"
+    "usage: osteoguard check -c FILE [--online] [--rulebook FILE]\n"
+    "       osteoguard check --content DIR [--rulebook FILE]\n"
     "       osteoguard check --options\n"
     "\n"
     "Loads configuration and content as `serve` would and prints every problem with its place.\n"
     "\n"
     "  -c, --config FILE   the configuration\n"
+    "      --content DIR   a content folder alone, as it is without a configuration\n"
+    "      --rulebook FILE writes the rule book: every rule with its logic, evidence, thresholds,\n"
+    "                      codes, texts and cases, to be read and signed; FILE.html or FILE.md\n"
     "      --online        also asks the brokers for the topics, and the endpoints whether they "
     "answer\n"
     "      --options       prints every option with its default and meaning, as YAML\n"
@@ -55,10 +61,84 @@ static void problem(tally *t, const char *where, const char *text)
 
 /* ---- offline ---- */
 
-static void check_content(const config *c, tally *t)
+/* The content as the options have it; NULL: it has problems. Caller owns. */
+static plan_content *load_content(const char *dir, plan_options *options, tally *t)
 {
     og_report report = {.fn = print_problem, .ctx = t}, warnings = content_dir_warnings();
     plan_content *content = NULL;
+    unsigned before = t->problems;
+
+    options->warnings = &warnings;
+    if (content_dir_load(dir, options, &content, &report) != OG_OK) {
+        if (t->problems == before)
+            problem(t, dir, "the content cannot be loaded");
+        return NULL;
+    }
+    printf("content %s: %zu rules:", dir, plan_content_rule_count(content));
+    for (size_t i = 0; i < plan_content_rule_count(content); i++)
+        printf(" %s", plan_content_rule_id(content, i));
+    printf("\n");
+    if (plan_content_rule_count(content) == 0)
+        problem(t, dir, "there is no rule, or none is switched on");
+    return content;
+}
+
+/* FILE.html or FILE.md. */
+static bool is_html(const char *path)
+{
+    return og_str_ends(og_str_of(path), OG_STR(".html"));
+}
+
+static void write_rulebook(const char *path, const char *dir, const plan_options *options,
+                           const plan_content *content, tally *t)
+{
+    og_report report = {.fn = print_problem, .ctx = t};
+    plan_options in_english = *options, in_german = *options;
+    plan_content *english = NULL, *german = NULL;
+
+    in_german.language = "de";
+    in_english.language = NULL;
+    in_german.warnings = in_english.warnings = NULL;
+    if (content_dir_load(dir, &in_english, &english, &report) != OG_OK ||
+        content_dir_load(dir, &in_german, &german, &report) != OG_OK) {
+        plan_content_free(english);
+        return;
+    }
+    rulebook_options o = {.content_dir = dir,
+                          .settings = options->settings,
+                          .setting_count = options->setting_count,
+                          .disabled = options->disabled,
+                          .disabled_count = options->disabled_count,
+                          .digest = plan_content_digest(content),
+                          .english = english,
+                          .german = german,
+                          .html = is_html(path)};
+    og_error err;
+    og_buf out;
+
+    og_error_init(&err);
+    og_buf_init(&out, MAX_RULEBOOK);
+    if (rulebook_write(&o, &out, &err) != OG_OK ||
+        file_write(path, og_buf_str(&out), &err) != OG_OK)
+        print_problem(t, &err);
+    else
+        printf("rule book: %s, %zu bytes\n", path, out.n);
+    plan_content_free(english);
+    plan_content_free(german);
+    og_buf_done(&out);
+}
+
+static void check_content(const char *dir, plan_options *options, const char *rulebook, tally *t)
+{
+    plan_content *content = load_content(dir, options, t);
+
+    if (content != NULL && rulebook != NULL)
+        write_rulebook(rulebook, dir, options, content, t);
+    plan_content_free(content);
+}
+
+static void check_configured_content(const config *c, const char *rulebook, tally *t)
+{
     plan_setting *settings =
         og_arena_zalloc(c->arena, c->content_parameters.count + 1, sizeof *settings);
     if (settings == NULL) {
@@ -72,21 +152,8 @@ static void check_content(const config *c, tally *t)
                             .setting_count = c->content_parameters.count,
                             .disabled = c->content_disabled.at,
                             .disabled_count = c->content_disabled.count,
-                            .language = c->language,
-                            .warnings = &warnings};
-    unsigned before = t->problems;
-    if (content_dir_load(c->content_dir, &options, &content, &report) != OG_OK) {
-        if (t->problems == before)
-            problem(t, c->content_dir, "the content cannot be loaded");
-        return;
-    }
-    printf("content %s: %zu rules:", c->content_dir, plan_content_rule_count(content));
-    for (size_t i = 0; i < plan_content_rule_count(content); i++)
-        printf(" %s", plan_content_rule_id(content, i));
-    printf("\n");
-    if (plan_content_rule_count(content) == 0)
-        problem(t, c->content_dir, "there is no rule, or none is switched on");
-    plan_content_free(content);
+                            .language = c->language};
+    check_content(c->content_dir, &options, rulebook, t);
 }
 
 static void check_zone(const config *c, tally *t)
@@ -214,57 +281,86 @@ static int print_options(void)
     return 0;
 }
 
-static int check(const char *path, bool online)
+static int conclude(const tally *t)
+{
+    if (t->problems == 0)
+        return 0;
+    fflush(stdout);
+    fprintf(stderr, "%u problem%s\n", t->problems, t->problems == 1 ? "" : "s");
+    return 1;
+}
+
+static int check(const char *path, bool online, const char *rulebook)
 {
     tally t = {0};
     config *c;
     og_report report = {.fn = print_problem, .ctx = &t}, warn = {.fn = print_warning};
-    if (config_load(path, &c, &report, &warn) != OG_OK) {
-        fprintf(stderr, "%u problem%s\n", t.problems, t.problems == 1 ? "" : "s");
-        return 1;
-    }
+    if (config_load(path, &c, &report, &warn) != OG_OK)
+        return conclude(&t) | 1;
     printf("configuration %s: good\n", path);
     check_zone(c, &t);
-    check_content(c, &t);
+    check_configured_content(c, rulebook, &t);
     if (online) {
         check_topics(c, &t);
         for (size_t i = 0; i < c->endpoint_count; i++)
             check_endpoint(&c->endpoints[i], &t);
     }
     config_free(c);
-    if (t.problems == 0)
-        return 0;
-    fflush(stdout);
-    fprintf(stderr, "%u problem%s\n", t.problems, t.problems == 1 ? "" : "s");
-    return 1;
+    return conclude(&t);
+}
+
+static int check_folder(const char *dir, const char *rulebook)
+{
+    tally t = {0};
+    plan_options options = {0};
+    check_content(dir, &options, rulebook, &t);
+    return conclude(&t);
+}
+
+/* What is wrong with the command line; NULL: nothing. */
+static const char *misuse(const char *path, const char *dir, const char *rulebook, bool online)
+{
+    if (path == NULL && dir == NULL)
+        return "which configuration? Give it with -c FILE";
+    if (path != NULL && dir != NULL)
+        return "the configuration says which content: give -c FILE or --content DIR";
+    if (online && path == NULL)
+        return "--online wants a configuration";
+    if (rulebook != NULL && !is_html(rulebook) && !og_str_ends(og_str_of(rulebook), OG_STR(".md")))
+        return "a rule book is FILE.html or FILE.md";
+    return NULL;
 }
 
 int cmd_check(int argc, char **argv)
 {
-    enum { ONLINE = 256, OPTIONS };
+    enum { ONLINE = 256, OPTIONS, CONTENT, RULEBOOK };
     static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+                                          {"content", required_argument, NULL, CONTENT},
+                                          {"rulebook", required_argument, NULL, RULEBOOK},
                                           {"online", no_argument, NULL, ONLINE},
                                           {"options", no_argument, NULL, OPTIONS},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    const char *path = NULL;
+    const char *path = NULL, *dir = NULL, *rulebook = NULL;
     bool online = false;
     int option;
     optind = 1;
     while ((option = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
         switch (option) {
         case 'c': path = optarg; break;
+        case CONTENT: dir = optarg; break;
+        case RULEBOOK: rulebook = optarg; break;
         case ONLINE: online = true; break;
         case OPTIONS: return print_options();
         case 'h': fputs(usage, stdout); return 0;
         default: fputs("Try `osteoguard check --help`.\n", stderr); return 2;
         }
     }
-    if (path == NULL || optind != argc) {
-        fputs(path == NULL ? "osteoguard check: which configuration? Give it with -c FILE.\n"
-                           : "osteoguard check: takes no further arguments.\n",
-              stderr);
+    const char *wrong =
+        optind != argc ? "takes no further arguments" : misuse(path, dir, rulebook, online);
+    if (wrong != NULL) {
+        fprintf(stderr, "osteoguard check: %s.\n", wrong);
         return 2;
     }
-    return check(path, online);
+    return path != NULL ? check(path, online, rulebook) : check_folder(dir, rulebook);
 }
