@@ -30,8 +30,16 @@ typedef enum option_type {
     OPTION_IS_MAP
 } option_type;
 
+/* Sections whose keys are names that the site gives: each has the same options. */
+typedef struct family {
+    const char *section, *one, *example; /* one of it, and a name for the description */
+    const char *mark;                    /* "# ": it is none by default */
+    size_t size, list, count;            /* of an element; where the list and its length stand */
+} family;
+
 typedef struct option {
-    const char *section, *key; /* section NULL: of an endpoint */
+    const char *section, *key; /* section NULL: of each element of the family */
+    const family *family;
     option_type type;
     size_t offset;
     const char *deflt;
@@ -41,17 +49,35 @@ typedef struct option {
 
 #define AT(field)    offsetof(config, field)
 #define AT_EP(field) offsetof(config_endpoint, field)
+#define AT_CL(field) offsetof(config_client, field)
+static const family endpoints_family = {
+    "endpoints",   "an endpoint",     "ehr", "", sizeof(config_endpoint),
+    AT(endpoints), AT(endpoint_count)};
+static const family clients_family = {
+    "clients", "a client", "ehr", "# ", sizeof(config_client), AT(clients), AT(client_count)};
+static const family *const families[] = {&endpoints_family, &clients_family};
+#define FAMILIES (sizeof families / sizeof families[0])
 static const option options[] = {
-#define OPTION_TEXT(s, k, f, d, h)        {s, k, OPTION_IS_TEXT, AT(f), d, 0, 0, NULL, h},
-#define OPTION_INT(s, k, f, d, lo, hi, h) {s, k, OPTION_IS_INT, AT(f), d, lo, hi, NULL, h},
-#define OPTION_BOOL(s, k, f, d, h)        {s, k, OPTION_IS_BOOL, AT(f), d, 0, 0, NULL, h},
-#define OPTION_CHOICE(s, k, f, d, c, h)   {s, k, OPTION_IS_CHOICE, AT(f), d, 0, 0, c, h},
-#define OPTION_LIST(s, k, f, d, h)        {s, k, OPTION_IS_LIST, AT(f), d, 0, 0, NULL, h},
-#define OPTION_MAP(s, k, f, d, h)         {s, k, OPTION_IS_MAP, AT(f), d, 0, 0, NULL, h},
-#define ENDPOINT_TEXT(k, f, d, h)         {NULL, k, OPTION_IS_TEXT, AT_EP(f), d, 0, 0, NULL, h},
-#define ENDPOINT_INT(k, f, d, lo, hi, h)  {NULL, k, OPTION_IS_INT, AT_EP(f), d, lo, hi, NULL, h},
-#define ENDPOINT_BOOL(k, f, d, h)         {NULL, k, OPTION_IS_BOOL, AT_EP(f), d, 0, 0, NULL, h},
-#define ENDPOINT_CHOICE(k, f, d, c, h)    {NULL, k, OPTION_IS_CHOICE, AT_EP(f), d, 0, 0, c, h},
+#define OPTION_TEXT(s, k, f, d, h)        {s, k, NULL, OPTION_IS_TEXT, AT(f), d, 0, 0, NULL, h},
+#define OPTION_INT(s, k, f, d, lo, hi, h) {s, k, NULL, OPTION_IS_INT, AT(f), d, lo, hi, NULL, h},
+#define OPTION_BOOL(s, k, f, d, h)        {s, k, NULL, OPTION_IS_BOOL, AT(f), d, 0, 0, NULL, h},
+#define OPTION_CHOICE(s, k, f, d, c, h)   {s, k, NULL, OPTION_IS_CHOICE, AT(f), d, 0, 0, c, h},
+#define OPTION_LIST(s, k, f, d, h)        {s, k, NULL, OPTION_IS_LIST, AT(f), d, 0, 0, NULL, h},
+#define OPTION_MAP(s, k, f, d, h)         {s, k, NULL, OPTION_IS_MAP, AT(f), d, 0, 0, NULL, h},
+#define ENDPOINT_TEXT(k, f, d, h)                                                                  \
+    {NULL, k, &endpoints_family, OPTION_IS_TEXT, AT_EP(f), d, 0, 0, NULL, h},
+#define ENDPOINT_INT(k, f, d, lo, hi, h)                                                           \
+    {NULL, k, &endpoints_family, OPTION_IS_INT, AT_EP(f), d, lo, hi, NULL, h},
+#define ENDPOINT_BOOL(k, f, d, h)                                                                  \
+    {NULL, k, &endpoints_family, OPTION_IS_BOOL, AT_EP(f), d, 0, 0, NULL, h},
+#define ENDPOINT_CHOICE(k, f, d, c, h)                                                             \
+    {NULL, k, &endpoints_family, OPTION_IS_CHOICE, AT_EP(f), d, 0, 0, c, h},
+#define CLIENT_TEXT(k, f, d, h)                                                                    \
+    {NULL, k, &clients_family, OPTION_IS_TEXT, AT_CL(f), d, 0, 0, NULL, h},
+#define CLIENT_INT(k, f, d, lo, hi, h)                                                             \
+    {NULL, k, &clients_family, OPTION_IS_INT, AT_CL(f), d, lo, hi, NULL, h},
+#define CLIENT_LIST(k, f, d, h)                                                                    \
+    {NULL, k, &clients_family, OPTION_IS_LIST, AT_CL(f), d, 0, 0, NULL, h},
 #include "daemon/config.def"
 };
 #define OPTIONS (sizeof options / sizeof options[0])
@@ -88,8 +114,10 @@ static void problem(reader *r, const yaml_mark_t *mark, const char *fmt, ...)
 
 static const char *full_name(const option *o, const char *endpoint, char room[160])
 {
-    snprintf(room, 160, "%s%s.%s", o->section != NULL ? "" : "endpoints.",
-             o->section != NULL ? o->section : endpoint, o->key);
+    if (o->section != NULL)
+        snprintf(room, 160, "%s.%s", o->section, o->key);
+    else
+        snprintf(room, 160, "%s.%s.%s", o->family->section, endpoint, o->key);
     return room;
 }
 
@@ -272,16 +300,42 @@ static void set_node(reader *r, const option *o, void *base, const char *endpoin
 
 /* ---- the file ---- */
 
-static const option *find_option(const char *section, const char *key)
+/* Of a section; of a family when it is given. key NULL: any. */
+static const option *find_option(const family *f, const char *section, const char *key)
 {
     for (size_t i = 0; i < OPTIONS; i++) {
-        bool same = section == NULL
-                        ? options[i].section == NULL
+        bool same = f != NULL
+                        ? options[i].family == f
                         : options[i].section != NULL && strcmp(options[i].section, section) == 0;
         if (same && (key == NULL || strcmp(options[i].key, key) == 0))
             return &options[i];
     }
     return NULL;
+}
+
+static const family *find_family(const char *section)
+{
+    for (size_t i = 0; i < FAMILIES; i++)
+        if (strcmp(families[i]->section, section) == 0)
+            return families[i];
+    return NULL;
+}
+
+/* Every element of a family begins with its name. */
+static void *element_at(const config *c, const family *f, size_t i)
+{
+    char *const *list = (char *const *)(const void *)((const char *)c + f->list);
+    return *list + i * f->size;
+}
+
+static size_t element_count(const config *c, const family *f)
+{
+    return *(const size_t *)(const void *)((const char *)c + f->count);
+}
+
+static const char *element_name(const void *element)
+{
+    return *(const char *const *)element;
 }
 
 /* True when the key of pair i stands in the mapping before; the problem is reported. */
@@ -322,11 +376,11 @@ static void each_pair(reader *r, const char *what, const yaml_node_t *node, pair
     }
 }
 
-static void set_defaults(reader *r, void *base, bool endpoint)
+static void set_defaults(reader *r, void *base, const family *f)
 {
     for (size_t i = 0; i < OPTIONS; i++) {
         const option *o = &options[i];
-        if ((o->section == NULL) != endpoint)
+        if (o->family != f)
             continue;
         if (o->type == OPTION_IS_LIST)
             set_commas(r, o, base, o->deflt);
@@ -335,18 +389,23 @@ static void set_defaults(reader *r, void *base, bool endpoint)
     }
 }
 
-static void endpoint_pair(reader *r, const char *key, const yaml_mark_t *mark,
-                          const yaml_node_t *value, void *ctx)
+typedef struct element {
+    const family *family;
+    void *at;
+} element;
+
+static void element_pair(reader *r, const char *key, const yaml_mark_t *mark,
+                         const yaml_node_t *value, void *ctx)
 {
-    config_endpoint *ep = ctx;
-    const option *o = find_option(NULL, key);
+    const element *e = ctx;
+    const option *o = find_option(e->family, NULL, key);
     if (o == NULL)
-        problem(r, mark, "unknown key endpoints.%s.%s", ep->name, key);
+        problem(r, mark, "unknown key %s.%s.%s", e->family->section, element_name(e->at), key);
     else
-        set_node(r, o, ep, ep->name, value);
+        set_node(r, o, e->at, element_name(e->at), value);
 }
 
-static bool endpoint_name_valid(const char *name)
+static bool element_name_valid(const char *name)
 {
     if (name[0] == '\0' || strlen(name) > 32)
         return false;
@@ -356,37 +415,48 @@ static bool endpoint_name_valid(const char *name)
     return true;
 }
 
-static void endpoints_pair(reader *r, const char *key, const yaml_mark_t *mark,
-                           const yaml_node_t *value, void *ctx)
+/* One more element, with its name and the defaults; NULL: no memory. */
+static void *add_element(reader *r, const family *f, const char *name)
 {
-    config *c = ctx;
-    if (!endpoint_name_valid(key)) {
-        problem(r, mark, "\"%s\" cannot name an endpoint: letters, digits, - and _, at most 32",
-                key);
-        return;
-    }
-    if (find_option(key, NULL) != NULL || strcmp(key, "endpoints") == 0) {
-        problem(r, mark, "an endpoint cannot be called %s, that is a section of the configuration",
-                key);
-        return;
-    }
-    size_t old = c->endpoint_count * sizeof *c->endpoints;
-    config_endpoint *grown = og_arena_grow(c->arena, c->endpoints, old, old + sizeof *grown);
+    config *c = r->c;
+    char **list = (char **)(void *)((char *)c + f->list);
+    size_t *count = (size_t *)(void *)((char *)c + f->count), old = *count * f->size;
+    char *grown = og_arena_grow(c->arena, *list, old, old + f->size);
     if (grown == NULL)
+        return NULL;
+    *list = grown;
+    void *at = grown + old;
+    memset(at, 0, f->size);
+    *(const char **)at = og_arena_str(c->arena, og_str_of(name)).p;
+    ++*count;
+    set_defaults(r, at, f);
+    return at;
+}
+
+static void family_pair(reader *r, const char *key, const yaml_mark_t *mark,
+                        const yaml_node_t *value, void *ctx)
+{
+    element e = {.family = ctx};
+    if (!element_name_valid(key)) {
+        problem(r, mark, "\"%s\" cannot name %s: letters, digits, - and _, at most 32", key,
+                e.family->one);
         return;
-    c->endpoints = grown;
-    config_endpoint *ep = &grown[c->endpoint_count++];
-    memset(ep, 0, sizeof *ep);
-    ep->name = og_arena_str(c->arena, og_str_of(key)).p;
-    set_defaults(r, ep, true);
-    each_pair(r, "endpoints", value, endpoint_pair, ep);
+    }
+    if (find_option(NULL, key, NULL) != NULL || find_family(key) != NULL) {
+        problem(r, mark, "%s cannot be called %s, that is a section of the configuration",
+                e.family->one, key);
+        return;
+    }
+    e.at = add_element(r, e.family, key);
+    if (e.at != NULL)
+        each_pair(r, e.family->section, value, element_pair, &e);
 }
 
 static void section_pair(reader *r, const char *key, const yaml_mark_t *mark,
                          const yaml_node_t *value, void *ctx)
 {
     const char *section = ctx;
-    const option *o = find_option(section, key);
+    const option *o = find_option(NULL, section, key);
     if (o == NULL)
         problem(r, mark, "unknown key %s.%s", section, key);
     else
@@ -397,12 +467,13 @@ static void root_pair(reader *r, const char *key, const yaml_mark_t *mark, const
                       void *ctx)
 {
     char section[64];
+    const family *f = find_family(key);
     (void)ctx;
-    if (strcmp(key, "endpoints") == 0) {
-        each_pair(r, key, value, endpoints_pair, r->c);
+    if (f != NULL) {
+        each_pair(r, key, value, family_pair, (void *)(uintptr_t)f);
         return;
     }
-    if (strlen(key) >= sizeof section || find_option(key, NULL) == NULL) {
+    if (strlen(key) >= sizeof section || find_option(NULL, key, NULL) == NULL) {
         problem(r, mark, "unknown section %.64s", key);
         return;
     }
@@ -473,12 +544,14 @@ static bool find_override(config *c, const char *name, override *ret)
             *ret = (override){o, c, NULL};
             return true;
         }
-        for (size_t e = 0; o->section == NULL && e < c->endpoint_count; e++) {
+        for (size_t e = 0; o->section == NULL && e < element_count(c, o->family); e++) {
+            void *at = element_at(c, o->family, e);
             char long_name[64];
-            snprintf(long_name, sizeof long_name, "endpoints_%s", c->endpoints[e].name);
-            if (names_option(name, c->endpoints[e].name, o->key) ||
+            snprintf(long_name, sizeof long_name, "%s_%s", o->family->section, element_name(at));
+            /* Endpoints may be named alone: OSTEOGUARD_EHR_URL. */
+            if ((o->family == &endpoints_family && names_option(name, element_name(at), o->key)) ||
                 names_option(name, long_name, o->key)) {
-                *ret = (override){o, &c->endpoints[e], c->endpoints[e].name};
+                *ret = (override){o, at, element_name(at)};
                 return true;
             }
         }
@@ -594,17 +667,63 @@ static void check_names(reader *r)
     }
 }
 
+static void check_readable(reader *r, const char *name, const char *path)
+{
+    if (path[0] != '\0' && access(path, R_OK) != 0)
+        problem(r, NULL, "%s: cannot read %s: %s", name, path, strerror(errno));
+}
+
 static void check_endpoint(reader *r, const config_endpoint *ep)
 {
+    char name[64];
     if (strncmp(ep->url, "http://", 7) != 0 && strncmp(ep->url, "https://", 8) != 0)
         problem(r, NULL, "endpoints.%s.url: \"%s\" is not an http or https URL", ep->name, ep->url);
     if (ep->key_file[0] != '\0' && ep->cert_file[0] == '\0')
         problem(r, NULL, "endpoints.%s: key_file without cert_file", ep->name);
+    snprintf(name, sizeof name, "endpoints.%s", ep->name);
     const char *const files[] = {ep->bearer_token_file, ep->ca_file, ep->cert_file, ep->key_file};
     for (size_t i = 0; i < 4; i++)
-        if (files[i][0] != '\0' && access(files[i], R_OK) != 0)
-            problem(r, NULL, "endpoints.%s: cannot read %s: %s", ep->name, files[i],
-                    strerror(errno));
+        check_readable(r, name, files[i]);
+}
+
+static void check_client(reader *r, size_t i)
+{
+    const config_client *cl = &r->c->clients[i];
+    bool token = cl->issuer[0] != '\0', keys = cl->jwks_file[0] != '\0' || cl->jwks_url[0] != '\0';
+    char name[64];
+    if (!token && cl->certificate[0] == '\0')
+        problem(r, NULL, "clients.%s: needs an issuer (tokens) or a certificate (mutual TLS)",
+                cl->name);
+    if (token && !keys)
+        problem(r, NULL, "clients.%s: jwks_file or jwks_url is needed to check its tokens",
+                cl->name);
+    if (token && cl->audiences.count == 0)
+        problem(r, NULL, "clients.%s: audiences is needed: what its tokens name as aud", cl->name);
+    if (cl->jwks_url[0] != '\0' && strncmp(cl->jwks_url, "https://", 8) != 0 &&
+        strncmp(cl->jwks_url, "http://127.0.0.1", 16) != 0)
+        problem(r, NULL, "clients.%s.jwks_url: \"%s\" is not an https URL", cl->name, cl->jwks_url);
+    if (cl->certificate[0] != '\0' && r->c->hooks_client_ca_file[0] == '\0')
+        problem(r, NULL, "clients.%s: a certificate needs hooks.client_ca_file", cl->name);
+    snprintf(name, sizeof name, "clients.%s.jwks_file", cl->name);
+    check_readable(r, name, cl->jwks_file);
+    for (size_t k = 0; token && k < i; k++)
+        if (strcmp(r->c->clients[k].issuer, cl->issuer) == 0)
+            problem(r, NULL, "clients.%s: clients.%s has the same issuer", cl->name,
+                    r->c->clients[k].name);
+}
+
+static void check_hooks(reader *r)
+{
+    const config *c = r->c;
+    if ((c->hooks_cert_file[0] == '\0') != (c->hooks_key_file[0] == '\0'))
+        problem(r, NULL, "hooks: cert_file and key_file belong together");
+    if (c->hooks_client_ca_file[0] != '\0' && c->hooks_cert_file[0] == '\0')
+        problem(r, NULL, "hooks: client_ca_file needs TLS, that is cert_file and key_file");
+    check_readable(r, "hooks.cert_file", c->hooks_cert_file);
+    check_readable(r, "hooks.key_file", c->hooks_key_file);
+    check_readable(r, "hooks.client_ca_file", c->hooks_client_ca_file);
+    for (size_t i = 0; i < c->client_count; i++)
+        check_client(r, i);
 }
 
 /* A property that librdkafka does not know, or that would break a promise of the connector. */
@@ -633,6 +752,7 @@ static void check_whole(reader *r)
     check_names(r);
     for (size_t i = 0; i < c->endpoint_count; i++)
         check_endpoint(r, &c->endpoints[i]);
+    check_hooks(r);
     if (c->backoff_max_ms < c->backoff_min_ms)
         problem(r, NULL, "delivery.backoff_max_ms is smaller than delivery.backoff_min_ms");
     if (c->max_record_bytes > c->max_message_bytes)
@@ -655,7 +775,7 @@ og_status config_parse(og_str text, const char *origin, char *const *environment
     r.c = c;
     r.origin = c->origin;
 
-    set_defaults(&r, c, false);
+    set_defaults(&r, c, NULL);
     with_document(&r, text, read_root, NULL);
     r.placed = false;
     for (size_t i = 0; environment != NULL && environment[i] != NULL; i++)
@@ -783,16 +903,24 @@ void config_describe(og_buf *out)
         section = options[i].section;
         describe_option(out, &options[i], "  ");
     }
-    og_buf_addz(out, "\nendpoints:\n  ehr:\n");
-    for (size_t i = 0; i < OPTIONS; i++)
-        if (options[i].section == NULL)
-            describe_option(out, &options[i], "    ");
+    for (size_t f = 0; f < FAMILIES; f++) {
+        const char *mark = families[f]->mark;
+        char indent[16];
+        snprintf(indent, sizeof indent, "%s    ", mark);
+        og_buf_addf(out, "\n%s%s:\n%s  %s:\n", mark, families[f]->section, mark,
+                    families[f]->example);
+        for (size_t i = 0; i < OPTIONS; i++)
+            if (options[i].family == families[f])
+                describe_option(out, &options[i], indent);
+    }
 }
 
 bool config_option(size_t i, config_option_info *ret)
 {
     if (i >= OPTIONS)
         return false;
-    *ret = (config_option_info){options[i].section, options[i].key, options[i].deflt};
+    bool plain = options[i].family == NULL;
+    *ret = (config_option_info){plain ? options[i].section : options[i].family->section, !plain,
+                                options[i].key, options[i].deflt};
     return true;
 }

@@ -34,6 +34,13 @@ typedef struct config_endpoint {
     bool worklist;
 } config_endpoint;
 
+typedef struct config_client { /* who may call the CDS services */
+    const char *name;
+    const char *issuer, *jwks_file, *jwks_url, *tenant, *certificate;
+    config_list audiences, services;
+    int64_t calls_per_second;
+} config_client;
+
 /* Texts are never NULL; one that is not set is "". */
 typedef struct config {
     og_arena *arena;    /* holds everything below */
@@ -66,7 +73,9 @@ typedef struct config {
     const char *hooks_listen, *hooks_port_file;
     const char *hooks_host; /* of hooks_listen, likewise */
     int hooks_port;
+    const char *hooks_cert_file, *hooks_key_file, *hooks_client_ca_file;
     config_list hooks_cors_origins;
+    int64_t hooks_clock_skew_s, hooks_token_life_s;
     int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections;
 
     int64_t backoff_min_ms, backoff_max_ms;
@@ -79,6 +88,8 @@ typedef struct config {
 
     config_endpoint *endpoints; /* in the order of the file */
     size_t endpoint_count;
+    config_client *clients; /* likewise */
+    size_t client_count;
 } config;
 
 /* Reads a configuration from text (origin names it in messages) and environment (NAME=value
@@ -104,7 +115,9 @@ void config_clock(const config *c, og_clock *ret);
 void config_describe(og_buf *out);
 
 typedef struct config_option_info {
-    const char *section, *key, *deflt; /* section NULL: of each endpoint */
+    const char *section;
+    bool of_each; /* of each element of the section: endpoints, clients */
+    const char *key, *deflt;
 } config_option_info;
 /* Option i of config.def, false behind the last: for the test that compares them with the reference
  * file. */
