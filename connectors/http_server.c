@@ -14,6 +14,8 @@
 #include "connectors/http_server.h"
 
 #include <errno.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <stdlib.h>
@@ -29,8 +31,11 @@ enum {
     DEFAULT_DEADLINE_MS = 10000,
     DEFAULT_IDLE_MS = 30000,
     LAST_WORDS_MS = 500,     /* for writing an answer after a deadline */
+    MAX_SPINS = 4,           /* then it waits for the client although it says that it need not */
     COPY_LIMIT = 256 * 1024, /* headers and query of one request; libmicrohttpd holds less */
 };
+
+#define TLS_PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 typedef struct pair {
     struct pair *next;
@@ -73,9 +78,12 @@ struct http_server {
     struct MHD_Daemon *daemon;
     http_server_options o;
     http_route *routes;
+    char *cert_pem, *key_pem, *client_ca_pem;
     int port;
     uv_poll_t poll;
     uv_timer_t timer;
+    uv_idle_t again; /* active: libmicrohttpd has more to do at once */
+    int spins;       /* how often in a row it said so */
     int handles;
     peer head; /* circular */
     size_t peers, exchanges;
@@ -190,7 +198,7 @@ static struct MHD_Response *response_new(og_str body, const char *content_type, 
     return r;
 }
 
-static void schedule(http_server *s, uint64_t ms);
+static void wake(http_server *s);
 
 /* Sets the answer unless there is one; a suspended connection goes on. */
 static void exchange_set(http_exchange *x, int status, const char *content_type, og_str body)
@@ -204,7 +212,7 @@ static void exchange_set(http_exchange *x, int status, const char *content_type,
         x->suspended = false;
         MHD_resume_connection(x->mc);
         x->server->resumed = true;
-        schedule(x->server, 0);
+        wake(x->server);
     }
 }
 
@@ -423,10 +431,17 @@ static void timer_fired(uv_timer_t *t)
     server_step(t->data);
 }
 
-static void schedule(http_server *s, uint64_t ms)
+static void run_again(uv_idle_t *i)
 {
+    server_step(i->data);
+}
+
+/* Something happened outside: libmicrohttpd is to run in the next turn of the loop. */
+static void wake(http_server *s)
+{
+    s->spins = 0;
     if (!s->running)
-        uv_timer_start(&s->timer, timer_fired, ms, 0);
+        uv_idle_start(&s->again, run_again);
 }
 
 static uint64_t next_timeout(http_server *s)
@@ -445,6 +460,26 @@ static uint64_t next_timeout(http_server *s)
 
 static void close_step(http_server *s);
 
+/* When libmicrohttpd is to run next. Not by a timer of 0 ms: libuv 1.44 would run it again and
+ * again within one pass of its timers, and no descriptor would be looked at meanwhile. During a TLS
+ * handshake it always says 0, although only the client can go on: every millisecond then. */
+static void plan_next(http_server *s)
+{
+    uint64_t ms = next_timeout(s);
+    if (ms > 0)
+        s->spins = 0;
+    if (ms == 0 && s->spins++ < MAX_SPINS) {
+        uv_timer_stop(&s->timer);
+        uv_idle_start(&s->again, run_again);
+        return;
+    }
+    uv_idle_stop(&s->again);
+    if (ms == UINT64_MAX)
+        uv_timer_stop(&s->timer);
+    else
+        uv_timer_start(&s->timer, timer_fired, ms > 0 ? ms : 1, 0);
+}
+
 static void server_step(http_server *s)
 {
     if (s->running || s->daemon == NULL)
@@ -454,23 +489,19 @@ static void server_step(http_server *s)
     s->resumed = false;
     MHD_run(s->daemon);
     s->running = false;
-    if (s->closing) {
+    if (s->closing)
         close_step(s);
-        if (s->daemon == NULL)
-            return;
-    }
-    uint64_t ms = next_timeout(s);
-    if (ms == UINT64_MAX)
-        uv_timer_stop(&s->timer);
-    else
-        uv_timer_start(&s->timer, timer_fired, ms, 0);
+    if (s->daemon != NULL)
+        plan_next(s);
 }
 
 static void poll_ready(uv_poll_t *p, int status, int events)
 {
+    http_server *s = p->data;
     (void)status;
     (void)events;
-    server_step(p->data);
+    s->spins = 0;
+    server_step(s);
 }
 
 /* ---- closing ---- */
@@ -482,6 +513,11 @@ static void server_free(http_server *s)
         free((char *)s->routes[i].path);
     }
     free(s->routes);
+    free(s->cert_pem);
+    if (s->key_pem != NULL)
+        explicit_bzero(s->key_pem, strlen(s->key_pem));
+    free(s->key_pem);
+    free(s->client_ca_pem);
     free(s);
 }
 
@@ -530,6 +566,7 @@ static void close_step(http_server *s)
     s->daemon = NULL;
     uv_close((uv_handle_t *)&s->poll, handle_closed);
     uv_close((uv_handle_t *)&s->timer, handle_closed);
+    uv_close((uv_handle_t *)&s->again, handle_closed);
 }
 
 void http_server_close(http_server *s, int grace_ms, void (*on_closed)(void *ctx), void *ctx)
@@ -545,7 +582,7 @@ void http_server_close(http_server *s, int grace_ms, void (*on_closed)(void *ctx
     s->on_closed = on_closed;
     s->close_ctx = ctx;
     s->close_until = uv_now(s->loop) + (uint64_t)(grace_ms > 0 ? grace_ms : 0);
-    uv_timer_start(&s->timer, timer_fired, 0, 0);
+    wake(s);
 }
 
 /* ---- making one ---- */
@@ -600,14 +637,55 @@ static og_status routes_copy(http_server *s, const http_route *routes, size_t co
 static og_status daemon_start(http_server *s, int fd, og_error *err)
 {
     unsigned idle_s = s->o.idle_ms >= 1000 ? (unsigned)s->o.idle_ms / 1000 : 1;
-    s->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o.max_connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME;
+    struct MHD_OptionItem tls[5] = {{MHD_OPTION_END, 0, NULL}};
+    size_t n = 0;
+    if (s->o.cert_pem != NULL) {
+        flags |= MHD_USE_TLS;
+        tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, s->cert_pem};
+        tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, s->key_pem};
+        tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0,
+                                           (void *)(uintptr_t)TLS_PRIORITIES};
+        if (s->client_ca_pem != NULL)
+            tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, s->client_ca_pem};
+        tls[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    }
+    s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET, fd,
+                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o.max_connections,
+                                 MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_NOTIFY_COMPLETED,
+                                 on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+                                 MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (s->daemon == NULL)
         return og_fail(err, OG_IO, "the HTTP server cannot start");
     return OG_OK;
+}
+
+/* What libmicrohttpd would only say as "cannot start". */
+static og_status check_certificate(const char *cert, const char *key, og_error *err)
+{
+    gnutls_certificate_credentials_t c;
+    if (gnutls_certificate_allocate_credentials(&c) != 0)
+        return og_fail(err, OG_NOMEM, "out of memory");
+    const gnutls_datum_t chain = {(unsigned char *)(uintptr_t)cert, (unsigned)strlen(cert)};
+    const gnutls_datum_t secret = {(unsigned char *)(uintptr_t)key, (unsigned)strlen(key)};
+    int rc = gnutls_certificate_set_x509_key_mem(c, &chain, &secret, GNUTLS_X509_FMT_PEM);
+    gnutls_certificate_free_credentials(c);
+    return rc < 0 ? og_fail(err, OG_INVALID, "certificate and key cannot be used: %s",
+                            gnutls_strerror(rc))
+                  : OG_OK;
+}
+
+/* libmicrohttpd keeps the pointers that it is given. */
+static og_status pems_copy(http_server *s, const http_server_options *o, og_error *err)
+{
+    const char *const from[] = {o->cert_pem, o->key_pem, o->client_ca_pem};
+    char **const to[] = {&s->cert_pem, &s->key_pem, &s->client_ca_pem};
+    if (o->cert_pem != NULL && o->key_pem == NULL)
+        return og_fail(err, OG_INVALID, "a certificate needs its key");
+    for (int i = 0; i < 3; i++)
+        if (from[i] != NULL && (*to[i] = strdup(from[i])) == NULL)
+            return og_fail(err, OG_NOMEM, "out of memory");
+    return s->cert_pem != NULL ? check_certificate(s->cert_pem, s->key_pem, err) : OG_OK;
 }
 
 og_status http_server_new(uv_loop_t *loop, const http_server_options *options, http_server **ret,
@@ -628,6 +706,8 @@ og_status http_server_new(uv_loop_t *loop, const http_server_options *options, h
     s->o.deadline_ms = options->deadline_ms > 0 ? options->deadline_ms : DEFAULT_DEADLINE_MS;
     s->o.idle_ms = options->idle_ms > 0 ? options->idle_ms : DEFAULT_IDLE_MS;
     og_status st = routes_copy(s, options->routes, options->route_count, err);
+    if (st == OG_OK)
+        st = pems_copy(s, options, err);
     if (st != OG_OK)
         goto fail;
     st = listen_on(options->address != NULL ? options->address : "127.0.0.1", options->port, &fd,
@@ -644,8 +724,9 @@ og_status http_server_new(uv_loop_t *loop, const http_server_options *options, h
         goto fail;
     }
     uv_timer_init(loop, &s->timer);
-    s->poll.data = s->timer.data = s;
-    s->handles = 2;
+    uv_idle_init(loop, &s->again);
+    s->poll.data = s->timer.data = s->again.data = s;
+    s->handles = 3;
     uv_poll_start(&s->poll, UV_READABLE, poll_ready);
     *ret = s;
     return OG_OK;
@@ -694,6 +775,55 @@ og_str http_exchange_header(const http_exchange *x, const char *name)
 og_str http_exchange_query(const http_exchange *x, const char *name)
 {
     return pair_get(x->query, name, false);
+}
+
+/* ---- client certificates ---- */
+
+static bool names_certificate(gnutls_x509_crt_t crt, const char *name)
+{
+    char text[256];
+    size_t size = sizeof text;
+    if (gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, text, &size) == 0 &&
+        size == strlen(name) && memcmp(text, name, size) == 0)
+        return true;
+    for (unsigned i = 0;; i++) {
+        size = sizeof text;
+        int type = gnutls_x509_crt_get_subject_alt_name(crt, i, text, &size, NULL);
+        if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+            return false;
+        if (type == GNUTLS_SAN_DNSNAME && size == strlen(name) && memcmp(text, name, size) == 0)
+            return true;
+    }
+}
+
+static bool is_signed_for_clients(gnutls_session_t session)
+{
+    gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+                                     .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT};
+    unsigned status = ~0u;
+    return gnutls_certificate_type_get2(session, GNUTLS_CTYPE_CLIENT) == GNUTLS_CRT_X509 &&
+           gnutls_certificate_verify_peers(session, &purpose, 1, &status) == 0 && status == 0;
+}
+
+bool http_exchange_certified(const http_exchange *x, const char *name)
+{
+    unsigned count = 0;
+    gnutls_x509_crt_t crt;
+    if (!x->mhd_holds || x->server->client_ca_pem == NULL)
+        return false;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->mc, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    if (info == NULL || info->tls_session == NULL)
+        return false;
+    gnutls_session_t session = info->tls_session;
+    const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
+    if (chain == NULL || count == 0 || !is_signed_for_clients(session) ||
+        gnutls_x509_crt_init(&crt) != 0)
+        return false;
+    bool good = gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) == 0 &&
+                names_certificate(crt, name);
+    gnutls_x509_crt_deinit(crt);
+    return good;
 }
 
 static bool plain(const char *s)

@@ -1,5 +1,6 @@
 /* HTTP requests in, on a libuv loop (libmicrohttpd with its epoll descriptor in a uv_poll). A table
- * of routes; a handler answers at once or later. Plain HTTP/1.1: an ingress adds TLS and HTTP/2.
+ * of routes; a handler answers at once or later. HTTP/1.1, plain or over TLS 1.2 and 1.3 (GnuTLS);
+ * HTTP/2 is an ingress' business.
  *
  * Every request has an absolute deadline from its first byte to the last byte of its answer
  * (libmicrohttpd's own time-out counts silence only), a body limit, and the server a connection
@@ -26,17 +27,21 @@ typedef struct http_route {
 } http_route;
 
 typedef struct http_server_options {
-    const char *address;      /* NULL: 127.0.0.1; "::", "0.0.0.0" */
-    int port;                 /* 0: any free one, see http_server_port */
-    int max_connections;      /* 0: 256 */
-    size_t max_body_bytes;    /* 0: 1 MiB */
-    int deadline_ms;          /* of one request; 0: 10000 */
-    int idle_ms;              /* a kept connection without a request; 0: 30000 */
-    const http_route *routes; /* copied, and their strings */
+    const char *address;       /* NULL: 127.0.0.1; "::", "0.0.0.0" */
+    int port;                  /* 0: any free one, see http_server_port */
+    int max_connections;       /* 0: 256 */
+    size_t max_body_bytes;     /* 0: 1 MiB */
+    int deadline_ms;           /* of one request; 0: 10000 */
+    int idle_ms;               /* a kept connection without a request; 0: 30000 */
+    const char *cert_pem;      /* certificate chain: TLS; NULL: plain HTTP. All three are copied */
+    const char *key_pem;       /* its private key */
+    const char *client_ca_pem; /* clients are asked for a certificate of these; NULL: not asked */
+    const http_route *routes;  /* copied, and their strings */
     size_t route_count;
 } http_server_options;
 
-/* Binds and listens; serves when the loop runs. OG_IO with address and reason when it cannot.
+/* Binds and listens; serves when the loop runs. OG_IO with address and reason when it cannot;
+ * OG_INVALID: certificate and key cannot be used.
  * Caller owns *ret. */
 OG_MUSTCHECK og_status http_server_new(uv_loop_t *loop, const http_server_options *options,
                                        http_server **ret, og_error *err);
@@ -56,6 +61,10 @@ og_str http_exchange_body(const http_exchange *x);
 /* By name without regard to case; .p NULL when absent. */
 og_str http_exchange_header(const http_exchange *x, const char *name);
 og_str http_exchange_query(const http_exchange *x, const char *name);
+
+/* Mutual TLS: did the client show a certificate that one of client_ca_pem signed for a client, and
+ * that is for `name` (a DNS name in it, or its common name)? Before it is answered only. */
+bool http_exchange_certified(const http_exchange *x, const char *name);
 
 /* Adds a header to the answer, before it is given. Copied. false: bytes that no header may hold, or
  * no memory. */
