@@ -114,7 +114,7 @@ static void problem(reader *r, const yaml_mark_t *mark, const char *fmt, ...)
 
 static const char *full_name(const option *o, const char *endpoint, char room[160])
 {
-    if (o->section != NULL)
+    if (o->family == NULL)
         snprintf(room, 160, "%s.%s", o->section, o->key);
     else
         snprintf(room, 160, "%s.%s.%s", o->family->section, endpoint, o->key);

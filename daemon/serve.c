@@ -571,6 +571,11 @@ static void close_everything(serve *s)
     close_source(s, &s->shared);
     close_source(s, &s->said);
     serve__close_hooks(s);
+    if (s->trust != NULL) { /* before the client that fetches its keys */
+        s->open_things++;
+        trust_close(s->trust, closed, s);
+        s->trust = NULL;
+    }
     if (s->client != NULL) {
         s->open_things++;
         http_client_close(s->client, closed, s);

@@ -2,7 +2,7 @@
  *
  * A call is answered within its turn of the loop: most come out of the store in some 50 us, and one
  * evaluation is bounded by the limits of the rules. */
-#include <stdarg.h>
+#include <stdlib.h>
 
 #include "daemon/file.h"
 #include "daemon/hooks.h"
@@ -10,6 +10,7 @@
 #include "daemon/serve_private.h"
 
 #define MAX_DISCOVERY ((size_t)4 << 20)
+#define MAX_PEM       ((size_t)1 << 20)
 #define JSON          "application/json"
 
 /* ---- CORS (Fetch standard) ---- */
@@ -70,10 +71,68 @@ static void refuse(const serve *s, http_exchange *x, og_arena *a, const char *ho
     answer(s, x, status, hooks_outcome(a, code, text, path));
 }
 
-static void discovery(void *ctx, http_exchange *x)
+/* ---- who calls ---- */
+
+typedef void visit_fn(serve *s, http_exchange *x, const config_client *who);
+
+typedef struct visit { /* a request whose caller is being judged */
+    serve *serve;
+    http_exchange *exchange;
+    visit_fn *fn;
+} visit;
+
+static bool certified(void *ctx, const char *name)
 {
-    serve *s = ctx;
+    return http_exchange_certified(ctx, name);
+}
+
+/* Whoever is refused learns nothing about why (CDS Hooks best practices). */
+static void on_verdict(void *ctx, trust_verdict verdict, const config_client *who)
+{
+    visit v = *(visit *)ctx;
+    free(ctx);
+    if (verdict == TRUST_GOOD) {
+        v.fn(v.serve, v.exchange, who);
+        return;
+    }
+    bool busy = verdict == TRUST_BUSY;
+    http_exchange_add_header(v.exchange, busy ? "Retry-After" : "WWW-Authenticate",
+                             busy ? "1" : "Bearer");
+    (void)add_cors(v.serve, v.exchange);
+    count_call("refused", busy ? 429 : 401);
+    http_exchange_answer(v.exchange, busy ? 429 : 401, NULL, OG_STR(""));
+}
+
+static void admit(serve *s, http_exchange *x, visit_fn *fn)
+{
+    char path[1024];
+    og_str given = http_exchange_path(x);
+    if (s->trust != NULL && !trust_asks(s->trust)) {
+        fn(s, x, NULL);
+        return;
+    }
+    visit *v = s->trust != NULL ? malloc(sizeof *v) : NULL; /* NULL: we are stopping */
+    if (v == NULL || given.n >= sizeof path) {
+        free(v);
+        http_exchange_answer(x, 503, NULL, OG_STR(""));
+        return;
+    }
+    *v = (visit){s, x, fn};
+    memcpy(path, given.p, given.n);
+    path[given.n] = '\0';
+    trust_caller caller = {.authorization = http_exchange_header(x, "Authorization"),
+                           .path = path,
+                           .certified = certified,
+                           .certified_ctx = x};
+    trust_ask(s->trust, &caller, on_verdict, v);
+}
+
+/* ---- discovery ---- */
+
+static void discover(serve *s, http_exchange *x, const config_client *who)
+{
     og_buf page;
+    (void)who;
     og_buf_init(&page, MAX_DISCOVERY);
     hooks_discovery(s->content, &page);
     if (og_buf_failed(&page))
@@ -83,6 +142,13 @@ static void discovery(void *ctx, http_exchange *x)
     count_call("discovery", og_buf_failed(&page) ? 500 : 200);
     og_buf_done(&page);
 }
+
+static void discovery(void *ctx, http_exchange *x)
+{
+    admit(ctx, x, discover);
+}
+
+/* ---- calls ---- */
 
 /* Is it JSON that was announced? Parameters (charset) are passed over. */
 static bool says_json(og_str type)
@@ -161,24 +227,66 @@ static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *
                err.text, err.path);
 }
 
-static void call(void *ctx, http_exchange *x)
+static void take_call(serve *s, http_exchange *x, const config_client *who)
 {
-    serve *s = ctx;
-    const hook_kind *kind = hooks_service(s->content, http_exchange_rest(x));
+    og_str service = http_exchange_rest(x);
+    const hook_kind *kind = hooks_service(s->content, service);
     og_arena *a = s->hook_arena;
     if (kind == NULL)
         refuse(s, x, a, "unknown", 404, "not-found", "there is no such service", "");
+    else if (!trust_may_call(who, service))
+        refuse(s, x, a, kind->name, 403, "forbidden", "this client may not call this service", "");
     else
         read_call(s, x, a, kind);
     og_arena_reset(a);
 }
 
+static void call(void *ctx, http_exchange *x)
+{
+    admit(ctx, x, take_call);
+}
+
 /* ---- the listener ---- */
 
-og_status serve__listen_hooks(serve *s, og_error *err)
+/* The texts of the PEM files; empty where there is none. */
+typedef struct pems {
+    og_buf cert, key, ca;
+} pems;
+
+static og_status read_pem(const char *path, og_buf *ret, const char **text, og_error *err)
+{
+    og_buf_init(ret, MAX_PEM);
+    if (path[0] == '\0')
+        return OG_OK;
+    og_status status = file_read(path, MAX_PEM - 1, ret, err);
+    og_buf_addc(ret, '\0');
+    *text = ret->p;
+    return status;
+}
+
+static og_status read_pems(const config *c, pems *p, http_server_options *o, og_error *err)
+{
+    og_status status = read_pem(c->hooks_cert_file, &p->cert, &o->cert_pem, err);
+    if (status == OG_OK)
+        status = read_pem(c->hooks_key_file, &p->key, &o->key_pem, err);
+    if (status == OG_OK)
+        status = read_pem(c->hooks_client_ca_file, &p->ca, &o->client_ca_pem, err);
+    return status;
+}
+
+static void forget_pems(pems *p)
+{
+    if (p->key.p != NULL)
+        explicit_bzero(p->key.p, p->key.n);
+    og_buf_done(&p->cert);
+    og_buf_done(&p->key);
+    og_buf_done(&p->ca);
+}
+
+static og_status open_server(serve *s, og_error *err)
 {
     const config *c = s->config;
-    char text[32];
+    pems p = {0};
     const http_route routes[] = {{"GET", "/cds-services", discovery, s, 0},
                                  {"OPTIONS", "/cds-services", preflight, s, 0},
                                  {"POST", "/cds-services/*", call, s, 0},
@@ -190,14 +298,31 @@ og_status serve__listen_hooks(serve *s, og_error *err)
                              .deadline_ms = (int)c->hooks_deadline_ms,
                              .routes = routes,
                              .route_count = sizeof routes / sizeof routes[0]};
+    og_status status = read_pems(c, &p, &o, err);
+    if (status == OG_OK)
+        status = http_server_new(s->loop, &o, &s->hook_server, err);
+    forget_pems(&p);
+    return status;
+}
+
+og_status serve__listen_hooks(serve *s, og_error *err)
+{
+    const config *c = s->config;
+    char text[32];
+    trust_options trust = {.loop = s->loop, .config = c, .client = s->client};
     if (c->hooks_host[0] == '\0')
         return OG_OK;
     s->hook_arena = og_arena_new((size_t)c->arena_mb << 20);
-    if (s->hook_arena == NULL)
+    s->trust = trust_new(&trust);
+    if (s->hook_arena == NULL || s->trust == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the CDS services");
-    og_status status = http_server_new(s->loop, &o, &s->hook_server, err);
-    if (status != OG_OK || c->hooks_port_file[0] == '\0')
+    og_status status = open_server(s, err);
+    if (status != OG_OK)
         return status;
+    if (!trust_asks(s->trust))
+        log_warn("the CDS services ask nobody who calls: no clients are configured");
+    if (c->hooks_port_file[0] == '\0')
+        return OG_OK;
     snprintf(text, sizeof text, "%d\n", http_server_port(s->hook_server));
     return file_write(c->hooks_port_file, og_str_of(text), err);
 }

@@ -14,6 +14,7 @@
 #include "daemon/owner.h"
 #include "daemon/schedule.h"
 #include "daemon/serve.h"
+#include "daemon/trust.h"
 
 typedef enum serve_step {
     SERVE_TOPICS,  /* are our topics there? */
@@ -90,6 +91,7 @@ struct serve {
     http_server *server;
     http_server *hook_server;
     og_arena *hook_arena; /* of one call */
+    trust *trust;
 
     uv_prepare_t turn;
     uv_timer_t tick, wake, sync, retry, watchdog;

@@ -28,8 +28,9 @@ typedef struct stage {
     config *config;
     serve *serve;
     http_client *client;
-    bool stopped, client_closed, answered;
-    int status; /* of the last answer */
+    bool stopped, client_closed, answered, tls;
+    const char *certificate; /* that we show: "client", "stranger"; NULL: none */
+    int status;              /* of the last answer */
     char body[262144];
 } stage;
 
@@ -81,11 +82,20 @@ static int ask(stage *s, const char *method, const char *path, const char *type,
     og_error_init(&err);
     conn_header headers[] = {{"Content-Type", og_str_of(type)},
                              {"Origin", OG_STR("https://ehr.example.org")}};
-    snprintf(url, sizeof url, "http://127.0.0.1:%d%s", serve_hooks_port(s->serve), path);
+    char ca[96], cert[96], key[96];
+    snprintf(url, sizeof url, "%s://127.0.0.1:%d%s", s->tls ? "https" : "http",
+             serve_hooks_port(s->serve), path);
+    snprintf(ca, sizeof ca, "%s/ca.pem", s->dir);
+    snprintf(cert, sizeof cert, "%s/%s.pem", s->dir, s->certificate != NULL ? s->certificate : "");
+    snprintf(key, sizeof key, "%s/%s.key", s->dir, s->certificate != NULL ? s->certificate : "");
+    http_tls tls = {.ca_file = ca,
+                    .cert_file = s->certificate != NULL ? cert : NULL,
+                    .key_file = s->certificate != NULL ? key : NULL};
     http_request q = {.method = method,
                       .url = url,
                       .headers = headers,
                       .header_count = 2,
+                      .tls = s->tls ? &tls : NULL,
                       .body = body != NULL ? og_str_of(body) : (og_str){NULL, 0}};
     s->answered = false;
     assert_int_equal(http_client_send(s->client, &q, on_answer, s, NULL, &err), OG_OK);
@@ -147,9 +157,38 @@ static void send_case(stage *s)
     og_buf_done(&text);
 }
 
+/* A certificate authority, and what it signs for the server and for a client; a stranger signs for
+ * himself. */
+static void make_certificates(const stage *s)
+{
+    char command[4096];
+    snprintf(
+        command, sizeof command,
+        "cd %s && exec >/dev/null 2>&1 && k='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+        "-days 2' &&"
+        "openssl req -x509 $k -subj /CN=ca -keyout ca.key -out ca.pem &&"
+        "openssl req $k -subj /CN=server -keyout server.key -out server.csr &&"
+        "echo subjectAltName=IP:127.0.0.1 >server.ext &&"
+        "openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 "
+        "-extfile server.ext -out server.pem &&"
+        "openssl req $k -subj /CN=ehr -keyout client.key -out client.csr &&"
+        "echo extendedKeyUsage=clientAuth >client.ext &&"
+        "openssl x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 "
+        "-extfile client.ext -out client.pem &&"
+        "openssl req -x509 $k -subj /CN=ehr -keyout stranger.key -out stranger.pem",
+        s->dir);
+    assert_int_equal(system(command), 0);
+}
+
 static void start(stage *s)
 {
-    char text[2048];
+    char text[4096], hooks[1024] = "", clients[128] = "";
+    if (s->tls) {
+        snprintf(hooks, sizeof hooks,
+                 ", cert_file: %s/server.pem, key_file: %s/server.key, client_ca_file: %s/ca.pem",
+                 s->dir, s->dir, s->dir);
+        snprintf(clients, sizeof clients, "clients: {ehr: {certificate: ehr}}\n");
+    }
     og_error err;
     og_clock clock = {.fixed = daemon_time};
     og_report report = {.fn = print_problem};
@@ -169,16 +208,16 @@ static void start(stage *s)
              "content: {dir: %s}\n"
              "http: {listen: \"\"}\n"
              "hooks: {listen: \"127.0.0.1:0\", cors_origins: [\"https://ehr.example.org\"],"
-             " body_bytes: 100000}\n"
+             " body_bytes: 100000%s}\n%s"
              "endpoints: {ehr: {url: \"http://127.0.0.1:9/\"}}\n",
-             s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content");
+             s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content", hooks, clients);
     assert_int_equal(config_parse(og_str_of(text), "test.yaml", NULL, &s->config, &report, NULL),
                      OG_OK);
     if (serve_new(&s->loop, s->config, &options, &s->serve, &report, &err) != OG_OK)
         fail_msg("%s", err.text);
 }
 
-static int begin(void **state)
+static int begin_with(void **state, bool tls)
 {
     stage *s = calloc(1, sizeof *s);
     og_error err;
@@ -190,6 +229,9 @@ static int begin(void **state)
     if (mkdtemp(s->dir) == NULL)
         return 1;
     signal(SIGPIPE, SIG_IGN);
+    s->tls = tls;
+    if (tls)
+        make_certificates(s);
     uv_loop_init(&s->loop);
     uv_timer_init(&s->loop, &s->beat);
     uv_timer_start(&s->beat, on_beat, 5, 5);
@@ -200,6 +242,16 @@ static int begin(void **state)
     wait_until_ready(s);
     *state = s;
     return 0;
+}
+
+static int begin(void **state)
+{
+    return begin_with(state, false);
+}
+
+static int begin_tls(void **state)
+{
+    return begin_with(state, true);
 }
 
 static int end(void **state)
@@ -261,11 +313,31 @@ static void what_is_wrong_is_said(void **state)
         412);
 }
 
+/* Mutual TLS: who shows no certificate, or one that another authority signed, is nobody. */
+static void a_certificate_lets_in(void **state)
+{
+    stage *s = *state;
+    const char *const path = "/cds-services/osteoguard-patient-view";
+    s->certificate = "client";
+    assert_int_equal(ask(s, "POST", path, "application/json", VIEW), 200);
+    assert_int_equal(ask(s, "GET", "/cds-services", "text/plain", NULL), 200);
+    s->certificate = NULL;
+    assert_int_equal(ask(s, "POST", path, "application/json", VIEW), 401);
+    assert_string_equal(s->body, "");
+    assert_int_equal(ask(s, "GET", "/cds-services", "text/plain", NULL), 401);
+    s->certificate = "stranger";
+    assert_int_not_equal(ask(s, "POST", path, "application/json", VIEW), 200);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest plain[] = {
         cmocka_unit_test(an_ehr_asks_and_is_answered),
         cmocka_unit_test(what_is_wrong_is_said),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    const struct CMUnitTest tls[] = {
+        cmocka_unit_test(a_certificate_lets_in),
+    };
+    int failed = cmocka_run_group_tests(plain, begin, end);
+    return failed + cmocka_run_group_tests(tls, begin_tls, end);
 }
