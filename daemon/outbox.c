@@ -505,6 +505,11 @@ size_t outbox_pending(const outbox *ob, size_t endpoint_number)
     return sum;
 }
 
+bool outbox_is_down(const outbox *ob, size_t endpoint_number)
+{
+    return ob->endpoints[endpoint_number].failures > 0;
+}
+
 size_t outbox_sending(const outbox *ob)
 {
     return ob->flying_count;

@@ -80,6 +80,8 @@ void outbox_answered(outbox *ob, uint64_t ticket, const outbox_answer *answer, i
 
 /* Deliveries that wait or are under way; of one endpoint or (SIZE_MAX) of all. */
 size_t outbox_pending(const outbox *ob, size_t endpoint);
+/* Its last attempts failed in a way that another delivery would have shared. */
+bool outbox_is_down(const outbox *ob, size_t endpoint);
 /* Those that are being sent at this moment. */
 size_t outbox_sending(const outbox *ob);
 /* Nothing new begins any more (shutdown); answers are still taken. */

@@ -62,7 +62,7 @@ typedef struct part {
     int64_t next_offset, end_offset, last_offset; /* last_offset: of the newest that waits */
     int64_t next_due_ms, retry_ms, waiting_since_ms;
     uint64_t dirty;
-    bool sweeping;
+    bool sweeping, failing;
     size_t most; /* records of the next batch; halved after a failure for lack of memory */
 } part;
 
@@ -467,6 +467,8 @@ static void begin(owner *o, part *p)
     b->offset_min = clock_offset_min(b->now_ms);
     b->restoring = !may_evaluate(o, p);
     fill_messages(o, p);
+    b->gated = o->options.is_current != NULL && p->number != OWNER_SHARED &&
+               (p->waiting > b->message_count || !o->options.is_current(o->options.ctx, p->number));
     fill_tasks(o, p);
     fill_said(o, p);
     fill_sent(o, p);
@@ -544,6 +546,7 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_ALERTS_RESOLVED, c->resolved);
     metric_add(METRIC_REVIEWS_DUE, c->reviews);
     metric_add(METRIC_TAKEN_OVER, c->taken_over);
+    metric_add(METRIC_DEFERRED, c->deferred);
     for (uint64_t i = 0; i < c->evaluations; i++)
         metric_observe_us(METRIC_EVALUATION_TIME, b->evaluation_us[i]);
 }
@@ -555,6 +558,7 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     if (b->next_offset >= 0)
         p->next_offset = b->next_offset;
     p->most = o->options.batch_records;
+    p->failing = false;
     drop_messages(p, b->message_count);
     drop_tasks(p, b->task_count);
     drop_said(p, b->said_count);
@@ -601,6 +605,7 @@ static void failed(owner *o, part *p, const pipeline_batch *b)
         p->most /= 2;
     p->woken = true;
     p->retry_ms = steady_ms() + RETRY_MS;
+    p->failing = true;
 }
 
 static void release_content(owner *o)
@@ -781,6 +786,7 @@ owner_state owner_get(const owner *o, int partition)
                          .next_due_ms = p->next_due_ms,
                          .dirty = p->dirty,
                          .sweeping = p->sweeping,
+                         .failing = p->failing,
                          .waiting = p->waiting,
                          .tasks = p->tasks};
 }

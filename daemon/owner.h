@@ -40,6 +40,9 @@ typedef struct owner_options {
     void (*on_settled)(void *ctx, int partition);
     /* As on_pause, for what others have said. May be NULL. */
     void (*on_said_pause)(void *ctx, int partition, bool pause);
+    /* Whether all that happened is known to have been read up to the newest message given to
+     * owner_message. NULL: always. */
+    bool (*is_current)(void *ctx, int partition);
     /* Too much (or little enough again) waits for this partition. */
     void (*on_pause)(void *ctx, int partition, bool pause);
     /* The store of this partition cannot be trusted any more; nothing of it is touched until
@@ -107,6 +110,7 @@ typedef struct owner_state {
     int64_t next_due_ms; /* next review; 0: none */
     uint64_t dirty;      /* patients that wait */
     bool sweeping;
+    bool failing;   /* its last batch failed; it is repeated */
     size_t waiting; /* messages */
     size_t tasks;
 } owner_state;

@@ -119,6 +119,8 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
     og_error why;
     og_error_init(&why);
     og_arena_reset(r->b->scratch);
+    if (record_is_beat(m->key))
+        return OG_OK;
     if (m->value.p == NULL)
         return OG_OK; /* a tombstone left by compaction: its soft tombstone came before */
     if (read_message(r, m, &rec, &doc, &why) != OG_OK)
@@ -166,10 +168,13 @@ static og_status mark_touched(run *r, og_error *err)
     return OG_OK;
 }
 
+/* What comes by the clock alone waits while it is not known that the data are complete. */
 static og_status wake_due(run *r, og_error *err)
 {
     const og_str *patients;
     size_t count;
+    if (r->b->gated)
+        return OG_OK;
     TRY(store_due(r->txn, r->b->results, r->b->now_ms, PIPELINE_MAX_PATIENTS, &patients, &count,
                   err));
     r->b->counts.reviews = count;
@@ -292,6 +297,13 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
 
 static og_status evaluation_failed(run *r, og_str patient, const og_error *why, og_error *err);
 
+/* The freshness gate (STREAM 3.8): "not there" is not said while something may be on its way. */
+static bool must_wait(const run *r, const plan_change *change)
+{
+    return r->b->gated && change->kind == PLAN_OPENED &&
+           plan_content_rests_on_absence(r->b->content, change->alert.rule);
+}
+
 static og_status compare(run *r, og_str patient, const plan_result *result, int64_t cause_ms,
                          og_error *err)
 {
@@ -310,9 +322,16 @@ static og_status compare(run *r, og_str patient, const plan_result *result, int6
         *err = why;
         return status;
     }
-    for (size_t i = 0; i < change_count; i++)
+    int64_t review_ms = result->next_review_ms;
+    for (size_t i = 0; i < change_count; i++) {
+        if (must_wait(r, &changes[i])) {
+            r->b->counts.deferred++;
+            review_ms = r->b->now_ms; /* as soon as the data are known to be complete */
+            continue;
+        }
         TRY(apply_change(r, patient, &changes[i], cause_ms, err));
-    return store_set_review(r->txn, patient, result->next_review_ms, err);
+    }
+    return store_set_review(r->txn, patient, review_ms, err);
 }
 
 /* An endpoint that is new, or was not configured for a while, has to hear what it missed. The

@@ -76,7 +76,7 @@ typedef struct pipeline_sent {
 
 typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
-        resolved, reviews, taken_over;
+        resolved, reviews, taken_over, deferred;
 } pipeline_counts;
 
 typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole evaluation */
@@ -107,6 +107,7 @@ typedef struct pipeline_batch {
     bool send;      /* outgoing ones are wanted */
     int64_t now_ms; /* the daemon's clock: as-of time of all evaluations */
     int offset_min; /* of the site at that time */
+    bool gated;     /* it is not known that all data up to now are here */
     bool restoring; /* catching up: note who is to be evaluated, evaluate later */
     /* arenas, reset by pipeline_run; results live in `results` until its next reset */
     og_arena *results, *scratch;

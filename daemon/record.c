@@ -41,6 +41,12 @@ bool record_patient_valid(og_str patient)
     return true;
 }
 
+bool record_is_beat(og_str key)
+{
+    og_str prefix = OG_STR(RECORD_BEAT);
+    return og_str_starts(key, prefix) && og_str_find(og_str_from(key, prefix.n), '|') < 0;
+}
+
 void record_write_route(og_buf *out, og_str tenant, og_str patient)
 {
     og_buf_adds(out, tenant);

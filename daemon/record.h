@@ -54,6 +54,10 @@ void record_write_value(og_buf *out, const record *r);
 OG_MUSTCHECK og_status record_read(og_arena *a, og_str key, og_str value, record *ret,
                                    og_error *err);
 
+/* Between the records stand the heartbeats of the instances (serve_beat.c): they are no records. */
+#define RECORD_BEAT "beat|"
+bool record_is_beat(og_str key);
+
 /* True when a patient's id can be part of keys: 1 to RECORD_MAX_PATIENT bytes without control
  * characters. */
 bool record_patient_valid(og_str patient);

@@ -23,7 +23,8 @@ bool serve__stopping(const serve *s)
 
 bool serve_ready(const serve *s)
 {
-    return s->step == SERVE_WORKING && s->gathering;
+    return s->step == SERVE_WORKING && s->gathering && serve__kafka_answers(s) &&
+           serve__disk_is_good(s);
 }
 
 void serve__failed(serve *s, const char *what, const og_error *err)
@@ -126,13 +127,14 @@ static void tick(uv_timer_t *t)
     serve *s = t->data;
     serve__ask_ends_again(s);
     serve__tell_progress(s);
+    serve__tend_beat(s);
     if (s->reload_wanted)
         serve_reload(s);
     int64_t now = clock_now(&s->clock);
     serve__end_reread(s);
     for (int i = 0; i < s->count; i++) {
         schedule_set(s->schedule, (size_t)i, owner_get(s->owner, i).next_due_ms);
-        if (schedule_is_due(s->schedule, (size_t)i, now))
+        if (schedule_is_due(s->schedule, (size_t)i, now) && serve__is_current(s, i))
             owner_wake(s->owner, i);
     }
 }
@@ -301,10 +303,12 @@ static og_status open_workers(serve *s, og_error *err)
                         .on_prepared = serve__on_prepared,
                         .on_saying = serve__on_saying,
                         .on_outgoing = serve__on_outgoing,
+                        .is_current = serve__is_current,
                         .on_settled = serve__on_settled,
                         .on_said_pause = serve__on_said_pause,
                         .on_pause = on_pause,
                         .on_damaged = on_damaged};
+    s->beat_arena = og_arena_new((size_t)1 << 16);
     s->owner = owner_new(&oo, s->content);
     s->schedule = schedule_new((size_t)s->count);
     s->partitions = calloc((size_t)s->count + 1, sizeof *s->partitions);
@@ -510,6 +514,7 @@ static void finish(serve *s)
     serve__close_stores(s);
     plan_content_free(s->content);
     og_arena_free(s->hook_arena);
+    og_arena_free(s->beat_arena);
     free(s);
     if (on_stopped != NULL)
         on_stopped(ctx, status);

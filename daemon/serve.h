@@ -26,7 +26,7 @@ OG_MUSTCHECK og_status serve_new(uv_loop_t *loop, config *c, const serve_options
 void serve_stop(serve *s, int status);
 /* Loads the content again in the background; on any error the old one stays in force. */
 void serve_reload(serve *s);
-/* Restored, connected, working. */
+/* Restored, connected, working; Kafka answers and the disk takes what is written. */
 bool serve_ready(const serve *s);
 /* The bound port; 0 without HTTP. */
 int serve_port(const serve *s);

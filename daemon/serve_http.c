@@ -29,12 +29,66 @@ static void live(void *ctx, http_exchange *x)
     answer_json(x, 200, "{\"status\":\"live\"}\n");
 }
 
+bool serve__disk_is_good(const serve *s)
+{
+    if (s->sync_failed)
+        return false;
+    for (int i = 0; i <= s->count; i++)
+        if (owner_get(s->owner, i == s->count ? OWNER_SHARED : i).failing)
+            return false;
+    return true;
+}
+
+static int not_current(serve *s)
+{
+    int n = 0;
+    for (int i = 0; i < s->count; i++)
+        n += s->partitions[i].assigned && !serve__is_current(s, i);
+    return n;
+}
+
+/* An endpoint that is down makes nobody unready: its cards wait, and another instance could not
+ * send them either. */
+static bool add_endpoints(const serve *s, og_buf *b)
+{
+    bool any_down = false;
+    og_buf_addz(b, ",\"endpoints\":{");
+    for (size_t i = 0; i + 1 < s->endpoint_count; i++) {
+        bool down = outbox_is_down(s->outbox, i);
+        any_down |= down;
+        og_buf_addf(b, "%s\"%s\":\"%s\"", i > 0 ? "," : "", s->endpoints[i].name,
+                    down ? "failing" : "good");
+    }
+    og_buf_addc(b, '}');
+    return any_down;
+}
+
 static void ready(void *ctx, http_exchange *x)
 {
-    const serve *s = ctx;
+    serve *s = ctx;
     bool good = serve_ready(s);
-    answer_json(x, good ? 200 : 503, "{\"status\":\"%s\",\"step\":\"%s\"}\n",
-                good ? "ready" : "not ready", step_names[s->step]);
+    int late = not_current(s);
+    og_buf rest;
+    og_buf_init(&rest, (size_t)64 << 10);
+    og_buf_addf(&rest,
+                "\"step\":\"%s\",\"kafka\":\"%s\",\"disk\":\"%s\",\"partitionsNotCurrent\":%d",
+                step_names[s->step], serve__kafka_answers(s) ? "good" : "does not answer",
+                serve__disk_is_good(s) ? "good" : "failing", late);
+    bool degraded = add_endpoints(s, &rest) || late > 0;
+    og_buf page;
+    og_buf_init(&page, (size_t)64 << 10);
+    og_buf_addf(&page, "{\"status\":\"%s\",",
+                !good      ? "not ready"
+                : degraded ? "degraded"
+                           : "ready");
+    og_buf_adds(&page, og_buf_str(&rest));
+    og_buf_addz(&page, "}\n");
+    if (og_buf_failed(&rest) || og_buf_failed(&page))
+        answer_json(x, 500, "{\"status\":\"no memory\"}\n");
+    else
+        http_exchange_answer(x, good ? 200 : 503, "application/json", og_buf_str(&page));
+    og_buf_done(&rest);
+    og_buf_done(&page);
 }
 
 void serve__set_gauges(serve *s)
@@ -50,6 +104,7 @@ void serve__set_gauges(serve *s)
     metric_set(METRIC_TIME, clock_now(&s->clock) / 1000);
     metric_set(METRIC_NEXT_REVIEW, (schedule_next(s->schedule) + 999) / 1000);
     metric_set(METRIC_READY, serve_ready(s));
+    metric_set(METRIC_NOT_CURRENT, not_current(s));
     metric_set(METRIC_RULES, (int64_t)plan_content_rule_count(s->content));
     serve__set_lags(s);
 }

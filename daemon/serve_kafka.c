@@ -299,8 +299,10 @@ void serve__ask_ends(serve *s)
 static void on_record(void *ctx, const conn_message *m)
 {
     serve *s = ctx;
-    if (m->origin.partition < s->count)
-        owner_message(s->owner, m->origin.partition, m);
+    if (m->origin.partition >= s->count)
+        return;
+    (void)serve__take_beat(s, m->origin.partition, m);
+    owner_message(s->owner, m->origin.partition, m); /* a beat too: it moves the offset */
 }
 
 static int64_t on_records_start(void *ctx, const char *topic, int32_t partition)

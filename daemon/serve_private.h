@@ -24,18 +24,28 @@ typedef enum serve_step {
     SERVE_STOPPING
 } serve_step;
 
+#define SERVE_BEATS 32
+
+typedef struct serve_beat { /* the newest of one instance */
+    char id[UUID_TEXT];
+    int64_t at_ms;          /* its real time */
+    int64_t partitions, of; /* of the sources */
+    bool read;              /* to their ends */
+} serve_beat;
+
 typedef struct serve_partition {
     store *store; /* NULL: not open, because it is not ours */
     char *dir;
-    char id[UUID_TEXT];     /* of the store */
-    bool assigned;          /* by the group */
-    bool foreign;           /* the last assignment left it out: its store is to be closed */
-    char nonce[UUID_TEXT];  /* of our newest claim */
-    int64_t epoch;          /* offset of our claim; -1: not read back yet, nothing may be said */
-    int64_t claim_at_ms;    /* when to claim (again), on the monotonic clock; 0: not */
-    int64_t said_next;      /* next offset of the alerts topic to be read; 0: its beginning */
-    int64_t said_claim;     /* newest claim before that */
-    size_t publishing;      /* our records on their way to the alerts topic */
+    char id[UUID_TEXT];    /* of the store */
+    bool assigned;         /* by the group */
+    bool foreign;          /* the last assignment left it out: its store is to be closed */
+    char nonce[UUID_TEXT]; /* of our newest claim */
+    int64_t epoch;         /* offset of our claim; -1: not read back yet, nothing may be said */
+    int64_t claim_at_ms;   /* when to claim (again), on the monotonic clock; 0: not */
+    int64_t said_next;     /* next offset of the alerts topic to be read; 0: its beginning */
+    int64_t said_claim;    /* newest claim before that */
+    size_t publishing;     /* our records on their way to the alerts topic */
+    serve_beat beats[SERVE_BEATS];
     size_t posting;         /* deliveries to webhooks under way */
     int64_t end;            /* shared topic: where it ended; INT64_MAX: not known (any more) */
     int64_t synced_offset;  /* what a commit to the group may say */
@@ -75,8 +85,13 @@ struct serve {
         **sayings_end;                 /* on their way to the alerts topic; serve_said.c */
     const pipeline_prepared *prepared; /* while the outbox hands it to send */
     bool revoking;                     /* the group waits until what is under way has landed */
-    int64_t breath_ms;                 /* when the loop turned last */
-    bool fill_locator;                 /* it is new: stores that are opened fill it */
+    og_arena *beat_arena;
+    int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
+    bool beat_read;                 /* it said that the sources were read */
+    int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
+    bool sync_failed;  /* the last one: the disk */
+    int64_t breath_ms; /* when the loop turned last */
+    bool fill_locator; /* it is new: stores that are opened fill it */
     bool sources_closing, records_closing, shared_closing;
     bool gather_paused, sources_paused;
     bool joined, gathering; /* the groups of the records and of the sources have let us in */
@@ -148,6 +163,22 @@ void serve__said_record(serve *s, int partition, og_str key, og_str value, serve
 void serve__free_sayings(serve *s);
 void serve__on_saying(void *ctx, int partition, const pipeline_saying *saying);
 void serve__on_said_pause(void *ctx, int partition, bool pause);
+
+/* serve_http.c */
+/* Nothing that was to be written to a store has failed since it last worked. */
+bool serve__disk_is_good(const serve *s);
+
+/* serve_beat.c */
+/* Writes a heartbeat when it is time. Once per tick. */
+void serve__tend_beat(serve *s);
+/* False: it is no heartbeat but a record. */
+bool serve__take_beat(serve *s, int partition, const conn_message *m);
+/* True when all sources are known to have been read to their ends a moment ago. */
+bool serve__is_current(void *ctx, int partition);
+/* The brokers have taken a heartbeat of late. */
+bool serve__kafka_answers(const serve *s);
+/* The real clock moved by wall_ms while passed_ms went by: how long nothing counts as overdue. */
+int64_t serve__hold_after_step(int64_t wall_ms, int64_t passed_ms);
 
 /* serve_stores.c */
 /* The shared one and the locator; a partition's store is opened when the partition is assigned. */

@@ -284,6 +284,7 @@ void serve__close_stores(serve *s)
 static void sync_work(uv_work_t *w)
 {
     serve *s = w->data;
+    s->sync_failed = false;
     locator_trim(s->locator);
     for (int i = 0; i <= s->count; i++) {
         serve_partition *p = &s->partitions[i];
@@ -296,6 +297,7 @@ static void sync_work(uv_work_t *w)
             continue;
         if (kv_sync(p->store, &err) != OG_OK) {
             log_failure(LOG_LEVEL_ERROR, "cannot write a store to the disk", &err);
+            s->sync_failed = true;
             p->syncing_offset = p->synced_offset; /* no commit says more than the disk holds */
         }
     }

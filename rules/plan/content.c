@@ -796,6 +796,14 @@ size_t plan_content_rule_count(const plan_content *c)
     return c->rule_count;
 }
 
+bool plan_content_rests_on_absence(const plan_content *c, og_str rule)
+{
+    for (size_t i = 0; i < c->rule_count; i++)
+        if (og_str_eq(c->rules[i].id, rule))
+            return c->rules[i].on_absence;
+    return false;
+}
+
 const char *plan_content_rule_id(const plan_content *c, size_t i)
 {
     return i < c->rule_count ? c->rules[i].id.p : "";

@@ -598,21 +598,36 @@ static void read_slot(reader *r, fhir_elem action)
         r->rule->slot = extension_expr(r, action, E_BASE "slot");
 }
 
+static void read_absence(reader *r, fhir_elem action)
+{
+    fhir_elem list = fhir_get(action, "extension");
+
+    for (fhir_elem x = fhir_each_first(list); fhir_exists(x); x = fhir_each_next(list, x)) {
+        fhir_elem value = fhir_get(x, "valueBoolean");
+        if (!og_str_is(string_at(r, x, "url"), E_BASE "absence"))
+            continue;
+        if (fhir_kind_of(value) != FHIR_TRUE && fhir_kind_of(value) != FHIR_FALSE)
+            problem(r, x, "the extension absence needs a valueBoolean");
+        r->rule->on_absence = fhir_kind_of(value) == FHIR_TRUE;
+    }
+}
+
 static void check_action_extensions(reader *r, fhir_elem action)
 {
     static const char *const known[] = {E_BASE "evidence", E_BASE "slot", E_BASE "next-review",
-                                        E_BASE "material"};
+                                        E_BASE "material", E_BASE "absence"};
     fhir_elem list = fhir_get(action, "extension");
-    unsigned seen[4] = {0};
+    const size_t count = sizeof known / sizeof known[0];
+    unsigned seen[sizeof known / sizeof known[0]] = {0};
 
     for (fhir_elem x = fhir_each_first(list); fhir_exists(x); x = fhir_each_next(list, x)) {
         og_str url = string_at(r, x, "url");
         size_t i = 0;
-        while (i < 4 && !og_str_is(url, known[i]))
+        while (i < count && !og_str_is(url, known[i]))
             i++;
-        if (i < 4 && seen[i]++ > 0)
+        if (i < count && seen[i]++ > 0)
             problem(r, x, "this extension stands here twice");
-        else if (i == 4 && og_str_starts(url, OG_STR(E_BASE)))
+        else if (i == count && og_str_starts(url, OG_STR(E_BASE)))
             problem(r, x, "unknown extension '%.*s' of an action", OG_STR_ARG(url));
     }
 }
@@ -954,6 +969,7 @@ static void read_action(reader *r)
     read_texts(r, action);
     rule->evidence = extension_expr(r, action, E_BASE "evidence");
     rule->next_review = extension_expr(r, action, E_BASE "next-review");
+    read_absence(r, action);
     rule->material = extension_expr(r, action, E_BASE "material");
     read_slot(r, action);
     if (fhir_exists(fhir_get(action, "definitionCanonical")))

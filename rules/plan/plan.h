@@ -47,6 +47,10 @@ const fhir_terminology *plan_content_terminology(const plan_content *c);
 size_t plan_content_rule_count(const plan_content *c);
 const char *plan_content_rule_id(const plan_content *c, size_t i);
 
+/* The rule says of itself that it fires because something is not there (extension absence): while
+ * data may be on their way, its alerts are not to be opened. false for a rule that is not there. */
+bool plan_content_rests_on_absence(const plan_content *c, og_str rule);
+
 /* What any rule can ever ask for (DESIGN 5.4): false means that gather may drop the resource. A
  * type that rules read with a code filter is dropped when it has codings and none matches; Patient
  * and types read without filter always pass. */

@@ -122,6 +122,7 @@ typedef struct plan__rule {
     const fhir_valueset **forbids; /* medicines that no card of the run may offer */
     size_t forbid_count;
     bool on_data, on_clock; /* triggers */
+    bool on_absence;        /* it fires because something is not there */
     const og_str *hooks;    /* named events */
     size_t hook_count;
     bool off;      /* retired or disabled */

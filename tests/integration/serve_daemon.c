@@ -127,6 +127,78 @@ static void the_newest_version_stands_last(void **state)
     stage_free(s);
 }
 
+static bool is_current(stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        if (!serve__is_current(s->at[0].serve, i))
+            return false;
+    return true;
+}
+
+static bool nothing_is_current(stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        if (serve__is_current(s->at[0].serve, i))
+            return false;
+    return true;
+}
+
+static int64_t beats_seen;
+
+static bool a_beat_later(stage *s)
+{
+    return s->at[0].serve->beat_there_ms > beats_seen;
+}
+
+/* The sources stand still while a review falls due: that nothing came is no news. */
+static void nothing_is_overdue_while_sources_stand_still(void **state)
+{
+    stage *s = stage_new();
+    (void)state;
+    start_and_wait(s);
+    (void)send_stream(s, 0, SIZE_MAX);
+    wait_until(s, "the stream worked off", is_quiet);
+    wait_until(s, "the sources read", is_current);
+    s->at[0].serve->gather_paused = true;
+    s->at[0].serve->beat_ms = 0; /* tell it at once */
+    wait_until(s, "not current", nothing_is_current);
+    int64_t reviews = metric_value(METRIC_REVIEWS_DUE);
+    s->now_ms = BEFORE_MIDNIGHT + 21000;
+    for (int i = 0; i < 3; i++) { /* ticks in which the review is due */
+        beats_seen = s->at[0].serve->beat_there_ms;
+        s->at[0].serve->beat_ms = 0;
+        wait_until(s, "a tick", a_beat_later);
+    }
+    assert_int_equal(metric_value(METRIC_REVIEWS_DUE), reviews);
+    assert_false(has_d3_by_clock(s));
+    s->at[0].serve->gather_paused = false;
+    wait_until(s, "D3 by the clock alone", has_d3_by_clock);
+    stage_free(s);
+}
+
+static bool is_unready(stage *s)
+{
+    return !is_ready(s);
+}
+
+/* Readiness follows what the daemon needs. */
+static void readiness_follows_kafka_and_disk(void **state)
+{
+    stage *s = stage_new();
+    (void)state;
+    start_and_wait(s);
+    wait_until(s, "a heartbeat", is_current);
+    s->at[0].serve->beat_there_ms -= 31000; /* none for half a minute */
+    assert_true(is_unready(s));
+    assert_false(serve__kafka_answers(s->at[0].serve));
+    s->at[0].serve->beat_ms = 0;
+    wait_until(s, "the next heartbeat", is_ready);
+    s->at[0].serve->sync_failed = true;
+    assert_true(is_unready(s));
+    wait_until(s, "the next write", is_ready);
+    stage_free(s);
+}
+
 /* A damaged store is thrown away while the daemon runs: its topic is read from the beginning. */
 static bool is_rebuilt(stage *s)
 {
@@ -315,6 +387,8 @@ int main(void)
         cmocka_unit_test(an_ehr_that_is_down_gets_its_cards_later),
         cmocka_unit_test(deliveries_outlive_a_rebalance),
         cmocka_unit_test(the_newest_version_stands_last),
+        cmocka_unit_test(nothing_is_overdue_while_sources_stand_still),
+        cmocka_unit_test(readiness_follows_kafka_and_disk),
         cmocka_unit_test(a_damaged_store_comes_back_whole),
         cmocka_unit_test(more_is_wanted),
         cmocka_unit_test(a_reload_keeps_what_is_good),

@@ -241,6 +241,41 @@ static void the_clock_alone_opens_an_alert(void **state)
     world_free(w);
 }
 
+/* While data may be on their way: what the clock alone would open waits, and so does what rests on
+ * absence when an event wakes the patient. What rests on what is there does not. */
+static void nothing_is_missed_before_all_has_arrived(void **state)
+{
+    world *w = world_new();
+    (void)state;
+    w->now_ms = BEFORE_MIDNIGHT;
+    play(w, 0, SIZE_MAX);
+    uint64_t opened = w->total.opened;
+    w->now_ms = MIDNIGHT + 1000;
+    w->batch.gated = true;
+    world_settle_down(w);
+    assert_int_equal(w->total.reviews, 0);
+    assert_int_equal(w->total.opened, opened);
+    w->batch.gated = false;
+    world_settle_down(w);
+    assert_true(w->total.reviews > 0);
+    assert_true(w->total.opened > opened);
+    world_free(w);
+    /* the same when every event comes after the midnight at which the dose is missed */
+    static found list[256];
+    w = world_new();
+    w->now_ms = MIDNIGHT + 1000;
+    w->batch.gated = true;
+    play(w, 0, SIZE_MAX);
+    assert_true(w->total.opened > 10);
+    size_t n = all_alerts(w, list);
+    assert_null(lookup(list, n, "sample-11", "D3"));
+    w->batch.gated = false;
+    world_settle_down(w);
+    n = all_alerts(w, list);
+    assert_non_null(lookup(list, n, "sample-11", "D3"));
+    world_free(w);
+}
+
 /* The process dies without a word at any event of the stream; nothing is lost and nothing is said
  * twice but with its old key. */
 static void a_crash_in_the_middle_changes_nothing(void **state)
@@ -434,6 +469,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_sample_stream_ends_as_expected),
         cmocka_unit_test(the_clock_alone_opens_an_alert),
+        cmocka_unit_test(nothing_is_missed_before_all_has_arrived),
         cmocka_unit_test(a_crash_in_the_middle_changes_nothing),
         cmocka_unit_test(a_crash_between_send_and_answer_repeats_the_key),
         cmocka_unit_test(stores_come_back_from_the_topics),

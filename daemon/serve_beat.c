@@ -1,0 +1,204 @@
+/* Heartbeats: is what we know the present? (STREAM 3.8)
+ *
+ * Every instance writes one to each partition of the records topic, behind the records that it has
+ * gathered: "at this time I had read my share of the sources, n of N partitions, to their ends".
+ * The owner of a partition that has read such beats of all N, none of them old, knows that what is
+ * not in its store is not there. Otherwise lag, an outage or a rebuild would look like a dose that
+ * never came: reviews by the clock wait, and alerts that rest on absence are not opened. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "daemon/metrics.h"
+#include "daemon/serve_private.h"
+
+#define BEAT_MS       10000
+#define MAX_POSITIONS 1024
+#define JUMP_MS       2000    /* between the real and the monotonic clock, from tick to tick */
+#define FAR_MS        3600000 /* a jump ahead by more is believed late */
+#define HOLD_MS       60000
+#define FAR_HOLD_MS   600000
+
+static int64_t steady_ms(void)
+{
+    return clock_monotonic_us() / 1000;
+}
+
+/* ---- ours ---- */
+
+static bool is_read(const kafka_position *p)
+{
+    if (p->waiting > 0)
+        return false;
+    int64_t at = p->next >= 0 ? p->next : p->low;
+    return p->at_end && p->high <= at;
+}
+
+/* How many partitions of the sources are ours, and whether they are read to their ends. */
+static bool sources_are_read(serve *s, size_t *ret_count)
+{
+    static kafka_position at[MAX_POSITIONS];
+    size_t n = s->sources != NULL ? kafka_source_positions(s->sources, at, MAX_POSITIONS) : 0;
+    bool all = s->sources != NULL && s->gathering && !s->gather_paused && n <= MAX_POSITIONS &&
+               gather_in_flight(s->gather) == 0;
+    for (size_t i = 0; all && i < n; i++)
+        all = is_read(&at[i]);
+    *ret_count = n;
+    return all;
+}
+
+static int64_t partitions_in_all(const serve *s)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < s->topic_count; i++)
+        for (size_t k = 0; k < s->config->kafka_sources.count; k++)
+            if (strcmp(s->topic_specs[i].name, s->config->kafka_sources.at[k]) == 0)
+                sum += s->topic_states[i].partitions;
+    return sum;
+}
+
+static void on_beat(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
+                    const kafka_error *error)
+{
+    serve *s = ctx;
+    (void)partition;
+    (void)offset;
+    (void)error;
+    if (verdict == CONN_DONE)
+        s->beat_there_ms = steady_ms();
+}
+
+static void beat(serve *s, bool read, size_t share)
+{
+    char key[64], value[256];
+    og_error err;
+    int k = snprintf(key, sizeof key, RECORD_BEAT "%s", SERVE_SHARED(s)->id);
+    int v = snprintf(value, sizeof value,
+                     "{\"osteoguard\":1,\"at\":%" PRId64
+                     ",\"read\":%s,\"partitions\":%zu,\"of\":%" PRId64 "}",
+                     clock_wall_ms(), read ? "true" : "false", share, partitions_in_all(s));
+    og_error_init(&err);
+    s->beat_ms = steady_ms();
+    s->beat_read = read;
+    for (int i = 0; i < s->count && s->sink != NULL; i++) {
+        kafka_record r = {.topic = s->config->kafka_records,
+                          .partition = i,
+                          .key = {key, (size_t)k},
+                          .value = {value, (size_t)v}};
+        if (kafka_sink_send(s->sink, &r, on_beat, s, &err) != CONN_DONE)
+            return; /* the next one will tell */
+    }
+}
+
+/* ---- the clock ---- */
+
+/* Now the real clock has moved by `wall` while `steady` passed: for how long nothing is believed to
+ * be overdue. */
+int64_t serve__hold_after_step(int64_t wall_ms, int64_t passed_ms)
+{
+    int64_t jump = wall_ms - passed_ms;
+    if (jump > FAR_MS)
+        return FAR_HOLD_MS;
+    return jump > JUMP_MS || jump < -JUMP_MS ? HOLD_MS : 0;
+}
+
+static void watch_clock(serve *s)
+{
+    int64_t wall = clock_wall_ms(), steady = steady_ms();
+    if (s->tick_steady_ms != 0) {
+        int64_t hold = serve__hold_after_step(wall - s->tick_wall_ms, steady - s->tick_steady_ms);
+        if (hold > 0) {
+            log_warn("the clock of this machine has jumped by %lld ms; nothing counts as overdue "
+                     "for %lld s",
+                     (long long)(wall - s->tick_wall_ms - (steady - s->tick_steady_ms)),
+                     (long long)hold / 1000);
+            s->clock_hold_until_ms = steady + hold;
+        }
+    }
+    s->tick_wall_ms = wall;
+    s->tick_steady_ms = steady;
+}
+
+void serve__tend_beat(serve *s)
+{
+    size_t share;
+    watch_clock(s);
+    if (s->step != SERVE_WORKING || s->config->freshness_ms == 0)
+        return;
+    bool read = sources_are_read(s, &share);
+    if (s->beat_ms == 0 || steady_ms() - s->beat_ms >= BEAT_MS || (read && !s->beat_read))
+        beat(s, read, share);
+}
+
+/* ---- those of others, and ours when they come back ---- */
+
+static int64_t number(fhir_elem o, const char *name)
+{
+    char text[32];
+    og_str raw = fhir_raw(fhir_get(o, name));
+    if (fhir_kind_of(fhir_get(o, name)) != FHIR_NUMBER || raw.n >= sizeof text)
+        return 0;
+    memcpy(text, raw.p, raw.n);
+    text[raw.n] = '\0';
+    return strtoll(text, NULL, 10);
+}
+
+/* The place of this instance's beat; a new one takes that of the oldest. */
+static serve_beat *place_of(serve_partition *p, og_str id)
+{
+    serve_beat *oldest = &p->beats[0];
+    for (size_t i = 0; i < SERVE_BEATS; i++) {
+        if (og_str_is(id, p->beats[i].id))
+            return &p->beats[i];
+        if (p->beats[i].at_ms < oldest->at_ms)
+            oldest = &p->beats[i];
+    }
+    return oldest;
+}
+
+bool serve__take_beat(serve *s, int partition, const conn_message *m)
+{
+    fhir_doc doc;
+    og_str id;
+    if (!record_is_beat(m->key))
+        return false;
+    id = og_str_from(m->key, strlen(RECORD_BEAT));
+    if (m->value.p == NULL || id.n >= UUID_TEXT || s->beat_arena == NULL)
+        return true;
+    og_arena_reset(s->beat_arena);
+    if (fhir_decode(s->beat_arena, m->value, NULL, &doc, NULL) != OG_OK)
+        return true;
+    fhir_elem o = fhir_root(&doc);
+    serve_beat *b = place_of(&s->partitions[partition], id);
+    memset(b, 0, sizeof *b);
+    memcpy(b->id, id.p, id.n);
+    b->at_ms = number(o, "at");
+    b->partitions = number(o, "partitions");
+    b->of = number(o, "of");
+    b->read = fhir_kind_of(fhir_get(o, "read")) == FHIR_TRUE;
+    return true;
+}
+
+bool serve__is_current(void *ctx, int partition)
+{
+    const serve *s = ctx;
+    const serve_partition *p = &s->partitions[partition];
+    int64_t now = clock_wall_ms(), read = 0, of = 1;
+    if (s->config->freshness_ms == 0)
+        return true;
+    if (s->clock_hold_until_ms > steady_ms())
+        return false;
+    for (size_t i = 0; i < SERVE_BEATS; i++) {
+        const serve_beat *b = &p->beats[i];
+        if (b->id[0] == '\0' || now - b->at_ms > s->config->freshness_ms)
+            continue;
+        of = b->of > of ? b->of : of;
+        read += b->read ? b->partitions : 0;
+    }
+    return read >= of;
+}
+
+bool serve__kafka_answers(const serve *s)
+{
+    return s->config->freshness_ms == 0 || s->beat_ms == 0 ||
+           steady_ms() - s->beat_there_ms < 3 * (int64_t)BEAT_MS;
+}
