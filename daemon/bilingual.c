@@ -110,7 +110,7 @@ static og_str next_sentence(og_str *rest)
 {
     size_t i = 0;
 
-    while (i < rest->n && rest->p[i] != '\n' && rest->p[i] != '|' &&
+    while (i < rest->n && rest->p[i] != '\n' &&
            !(rest->p[i] == '.' && (i + 1 == rest->n || rest->p[i + 1] <= ' ')))
         i++;
     og_str sentence = {rest->p, i};
@@ -126,12 +126,13 @@ static bool has_sentence(og_str text, og_str sentence)
     return false;
 }
 
-/* The first sentence (or cell of the table) of at least three words that stands in both. */
+/* The first sentence of at least three words that stands in both. Rows of the table are data, but
+ * for their labels. */
 static og_str common_sentence(og_str first, og_str second)
 {
     while (second.n != 0) {
         og_str sentence = next_sentence(&second);
-        if (words_of(sentence) >= 3 && has_sentence(first, sentence))
+        if (words_of(sentence) >= 3 && sentence.p[0] != '|' && has_sentence(first, sentence))
             return sentence;
     }
     return (og_str){0};
@@ -202,6 +203,18 @@ static void compare_suggestions(comparison *c, const plan_card *first, const pla
     }
 }
 
+/* Labels of the evidence are the rule's words; what else stands there is the patient's. */
+static void compare_evidence(comparison *c, const plan_card *first, const plan_card *second)
+{
+    for (size_t i = 0; i < second->evidence_count; i++)
+        for (size_t k = 0; k < first->evidence_count; k++)
+            if (og_str_eq(second->evidence[i].label, first->evidence[k].label) &&
+                words_of(second->evidence[i].label) >= 2) {
+                same_text(c, first->rule, "label of evidence", second->evidence[i].label);
+                break;
+            }
+}
+
 static void compare_cards(comparison *c, const plan_card *first, const plan_card *second)
 {
     if (first->indicator != second->indicator)
@@ -214,6 +227,7 @@ static void compare_cards(comparison *c, const plan_card *first, const plan_card
     og_str sentence = common_sentence(first->detail, second->detail);
     if (sentence.n != 0)
         same_text(c, first->rule, "detail", sentence);
+    compare_evidence(c, first, second);
     compare_suggestions(c, first, second);
 }
 
