@@ -269,9 +269,9 @@ void bilingual_compare(bilingual *b, og_arena *a, og_str case_id, const plan_res
     }
 }
 
-unsigned bilingual_print(const bilingual *b, bool all, FILE *to)
+unsigned bilingual_print(const bilingual *b, FILE *to)
 {
-    for (uint32_t i = 0; all && i < b->notes.count; i++) {
+    for (uint32_t i = 0; i < b->notes.count; i++) {
         const note *n = b->notes.entries[i].value;
         fprintf(to, "untranslated: %.*s", OG_STR_ARG(n->text));
         if (n->example.n != 0)

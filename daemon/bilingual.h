@@ -21,7 +21,7 @@ void bilingual_compare(bilingual *b, og_arena *a, og_str case_id, const plan_res
                        const plan_result *second, void (*differ)(void *ctx, const char *line),
                        void *ctx);
 
-/* Prints what is not translated: all of it, or only how much. Returns how many places. */
-unsigned bilingual_print(const bilingual *b, bool all, FILE *to);
+/* Prints what is not translated, a line each. Returns how many places. */
+unsigned bilingual_print(const bilingual *b, FILE *to);
 
 #endif

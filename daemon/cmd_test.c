@@ -63,7 +63,7 @@ static void usage(FILE *to)
           "  --coverage         which conditions of the rules the cases have seen true and\n"
           "                     false; one that was never both is a gap\n"
           "  --translation CODE the second language (default: de; none: no second one)\n"
-          "  --verbose          names the cases that pass, and texts without translation\n"
+          "  --verbose          names the cases that pass, too\n"
           "  --help             this text\n"
           "\n"
           "Exit status: 0 all passed; 1 a case differs, the coverage has a gap, or the\n"
@@ -818,11 +818,11 @@ static bool load_contents(tests *t)
 static int conclude(tests *t)
 {
     unsigned gaps = t->covers ? coverage_print(t->coverage, stdout) : 0;
-    unsigned untranslated = bilingual_print(t->texts, t->verbose, stdout);
+    unsigned untranslated = bilingual_print(t->texts, stdout);
 
     if (untranslated != 0)
-        printf("warning: %u texts are not translated into '%s' (--verbose names them)\n",
-               untranslated, t->language);
+        printf("FAIL %u texts are not translated into '%s'\n", untranslated, t->language);
+    t->failed += untranslated != 0;
     printf("%u passed, %u failed\n", t->passed, t->failed);
     return t->failed != 0 || t->passed == 0 || gaps != 0 || fflush(stdout) != 0;
 }

@@ -951,6 +951,18 @@ static void read_texts(reader *r, fhir_elem action)
                 plan__characters(rule->summary));
 }
 
+/* A condition that nobody can read is none that anybody has agreed to. */
+static void demand_words(reader *r, fhir_elem action)
+{
+    fhir_elem list = fhir_get(action, "condition");
+
+    for (fhir_elem c = fhir_each_first(list); fhir_exists(c); c = fhir_each_next(list, c)) {
+        fhir_elem x = fhir_get(c, "expression");
+        if (fhir_exists(x) && !fhir_exists(fhir_get(x, "description")))
+            problem(r, x, "a condition needs a description: what it says in words");
+    }
+}
+
 static void read_action(reader *r)
 {
     fhir_elem list = fhir_get(r->root, "action"), action = fhir_each_first(list);
@@ -964,6 +976,7 @@ static void read_action(reader *r)
     check_action_extensions(r, action);
     read_triggers(r, action);
     read_conditions(r, action, &rule->conditions, &rule->condition_count);
+    demand_words(r, action);
     if (!fhir_exists(fhir_get(action, "condition")))
         problem(r, action, "the action needs a condition: a rule that always fires is none");
     read_texts(r, action);

@@ -201,9 +201,9 @@ static void text_says_it_to_people(void **state)
     const char *base =
         RULE("R1", "Sick", ",\"extension\":[" OG_EXT("merge-into", "\"valueCode\":\"R2\"") "]",
              ",\"title\":\"Patient is sick\"");
-    const char *at = strstr(base, "\"language\":\"text/cql-identifier\",\"expression\":\"Sick\"");
+    const char *plain = "\"description\":\"Sick\"", *at = strstr(base, plain);
     char rule[8192];
-    snprintf(rule, sizeof rule, "%.*s%s,%s", (int)(at - base), base, words, at);
+    snprintf(rule, sizeof rule, "%.*s%s%s", (int)(at - base), base, words, at + strlen(plain));
     put_file(f, "content/PlanDefinition-R1.json", rule);
     put_file(f, "content/PlanDefinition-R2.json", RULE("R2", "Sick", "", ",\"title\":\"Host\""));
     put_file(f, "content/PlanDefinition-R3.json", RULE("R3", "No", "", ",\"title\":\"Other\""));
@@ -296,7 +296,8 @@ static void a_bad_folder_is_told_with_its_path(void **state)
 {
     folder *f = *state;
     put_file(f, "content/PlanDefinition-R1.json", RULE("R1", "Nope", "", ",\"title\":\"s\""));
-    assert_int_equal(run(f, cmd_test, "test", "--content", in(f, "content"), NULL), 1);
+    assert_int_equal(
+        run(f, cmd_test, "test", "--translation", "none", "--content", in(f, "content"), NULL), 1);
     says(f->err, "/content/PlanDefinition-R1.json:1");
     says(f->err, "error: no library of this rule defines 'Nope'");
 }
@@ -397,7 +398,8 @@ static void cases_pass_and_differ(void **state)
     folder *f = *state;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         put_file(f, "content/cases/K1.json", table[i].text);
-        int status = run(f, cmd_test, "test", "--content", in(f, "content"), NULL);
+        int status =
+            run(f, cmd_test, "test", "--translation", "none", "--content", in(f, "content"), NULL);
         says(f->out, table[i].said);
         if (status != table[i].status)
             fail_msg("row %zu: status %d", i, status);
@@ -434,13 +436,16 @@ static void the_next_review_must_come_in_time(void **state)
 
     put_file(f, "content/PlanDefinition-R1.json",
              RULE("R1", "Later", "", ",\"title\":\"s\"" REVIEW("Day")));
-    assert_int_equal(run(f, cmd_test, "test", "--content", in(f, "content"), NULL), 0);
+    assert_int_equal(
+        run(f, cmd_test, "test", "--translation", "none", "--content", in(f, "content"), NULL), 0);
     put_file(f, "content/PlanDefinition-R1.json",
              RULE("R1", "Later", "", ",\"title\":\"s\"" REVIEW("Late")));
-    assert_int_equal(run(f, cmd_test, "test", "--content", in(f, "content"), NULL), 1);
+    assert_int_equal(
+        run(f, cmd_test, "test", "--translation", "none", "--content", in(f, "content"), NULL), 1);
     says(f->out, "R1 appears by time alone before the next review (2026-03-10T23:59:59.999+01:00)");
     put_file(f, "content/PlanDefinition-R1.json", RULE("R1", "Later", "", ",\"title\":\"s\""));
-    assert_int_equal(run(f, cmd_test, "test", "--content", in(f, "content"), NULL), 1);
+    assert_int_equal(
+        run(f, cmd_test, "test", "--translation", "none", "--content", in(f, "content"), NULL), 1);
     says(f->out, "R1 appears by time alone");
 }
 
@@ -450,14 +455,16 @@ static void one_case_is_chosen(void **state)
     put_file(f, "content/cases/K1.json",
              CASE("\"expect\":[{\"rule\":\"R1\"}],\"variants\":[{\"id\":\"K1b\",\"title\":"
                   "\"wrong\",\"absent\":[\"R1\"]}]"));
-    assert_int_equal(
-        run(f, cmd_test, "test", "--content", in(f, "content"), "--case", "K1", "--verbose", NULL),
-        0);
+    assert_int_equal(run(f, cmd_test, "test", "--translation", "none", "--content",
+                         in(f, "content"), "--case", "K1", "--verbose", NULL),
+                     0);
     says(f->out, "ok   K1 A sick patient");
     says(f->out, "1 passed, 0 failed");
-    assert_int_equal(run(f, cmd_test, "test", "--content", in(f, "content"), "--case", "K1b", NULL),
+    assert_int_equal(run(f, cmd_test, "test", "--translation", "none", "--content",
+                         in(f, "content"), "--case", "K1b", NULL),
                      1);
-    assert_int_equal(run(f, cmd_test, "test", "--content", in(f, "content"), "--case", "K2", NULL),
+    assert_int_equal(run(f, cmd_test, "test", "--translation", "none", "--content",
+                         in(f, "content"), "--case", "K2", NULL),
                      2);
 }
 
@@ -471,9 +478,10 @@ static void one_case_is_chosen(void **state)
 #define PUT(type)                                                                                  \
     "\"put\":[{\"resourceType\":\"" type "\",\"id\":\"o\",\"status\":\"completed\"," OF("a") "}]"
 
-static int test_folder(folder *f, const char *option)
+static int test_folder(folder *f, const char *language, const char *option)
 {
-    return run(f, cmd_test, "test", "--content", in(f, "content"), option, NULL);
+    return run(f, cmd_test, "test", "--translation", language, "--content", in(f, "content"),
+               option, NULL);
 }
 
 /* A gap closes with the case that shows the other side of the condition. */
@@ -486,8 +494,8 @@ static void coverage_names_its_gaps(void **state)
              RULE("R1", "Operated", "", ",\"title\":\"s\"" OFFERS));
     put_file(f, "content/PlanDefinition-R2.json", RULE("R2", "Yes", "", ",\"title\":\"t\""));
     put_file(f, "content/cases/K1.json", CASE("\"expect\":[],\"allowed\":[\"R2\"]"));
-    assert_int_equal(test_folder(f, NULL), 0);
-    assert_int_equal(test_folder(f, "--coverage"), 1);
+    assert_int_equal(test_folder(f, "none", NULL), 0);
+    assert_int_equal(test_folder(f, "none", "--coverage"), 1);
     says(f->out, "R1  fired 0, suppressed 0, merged 0  <- NEVER FIRED");
     says(f->out, "         0      1      0      1  Operated  <- NEVER TRUE");
     says(f->out, "         0      0      0         Operated  <- NEVER ASKED");
@@ -498,7 +506,7 @@ static void coverage_names_its_gaps(void **state)
         f, "content/cases/K1.json",
         CASE("\"only\":[\"R1\"],\"expect\":[],\"variants\":[{\"id\":\"K1b\",\"title\":\"t\"," PUT(
             "Procedure") ",\"expect\":[{\"rule\":\"R1\"}]}]"));
-    assert_int_equal(test_folder(f, "--coverage"), 1);
+    assert_int_equal(test_folder(f, "none", "--coverage"), 1);
     says(f->out, "R1  fired 1, suppressed 0, merged 0\n");
     says(f->out, "         1      1      0      1  Operated\n");
     says(f->out, "         1      0      0         Operated  <- NEVER FALSE");
@@ -506,7 +514,7 @@ static void coverage_names_its_gaps(void **state)
     says(f->out, "Yes  <- NEVER ASKED");
     put_file(f, "content/PlanDefinition-R2.json", SICK_RETIRED);
     put_file(f, "content/PlanDefinition-R1.json", RULE("R1", "Operated", "", ",\"title\":\"s\""));
-    assert_int_equal(test_folder(f, "--coverage"), 0);
+    assert_int_equal(test_folder(f, "none", "--coverage"), 0);
     says(f->out, "coverage: 1 rules, 1 conditions, 0 gaps");
 }
 
@@ -517,9 +525,10 @@ static void both_languages_say_the_same(void **state)
         const char *head, *action, *said;
         int status;
     } table[] = {
-        {"", ",\"title\":\"Patient is sick\"", "R1: the summary is the same in both languages", 0},
+        {"", ",\"title\":\"Patient is sick\"", "FAIL 3 texts are not translated into 'de'\n", 1},
+        {"", ",\"title\":\"Patient is sick\"", "R1: the summary is the same in both languages", 1},
         {"", ",\"title\":\"Patient is sick\"",
-         "content/PlanDefinition-R1.json:11:193: title has no translation into 'de'", 0},
+         "content/PlanDefinition-R1.json:11:393: title has no translation into 'de'", 1},
         {",\"_title\":" GERMAN("Titel"),
          ",\"title\":\"Patient is sick\",\"_title\":" GERMAN("Krank"), "1 passed, 0 failed\n", 0},
         {",\"_title\":" GERMAN("Titel"),
@@ -531,7 +540,7 @@ static void both_languages_say_the_same(void **state)
          ",\"title\":\"Patient is sick\",\"_title\":" GERMAN(
              "Krank") ",\"description\":\"He is ill. Ask him 7 "
                       "times.\",\"_description\":" GERMAN("Er ist krank. Ask him 7 times."),
-         "untranslated: R1: the detail is the same in both languages: \"Ask him # times\" (K1)", 0},
+         "untranslated: R1: the detail is the same in both languages: \"Ask him # times\" (K1)", 1},
         {",\"_title\":" GERMAN("Titel"),
          ",\"title\":\"Patient is sick\",\"_title\":" GERMAN("Krank") ",\"action\":[{\"title\":"
                                                                       "\"Ask the "
@@ -539,7 +548,7 @@ static void both_languages_say_the_same(void **state)
                                                                       "title\":" GERMAN(
                                                                           "Ask the doctor") "}"
                                                                                             "]",
-         "untranslated: R1: the label is the same in both languages: \"Ask the doctor\" (K1)", 0},
+         "untranslated: R1: the label is the same in both languages: \"Ask the doctor\" (K1)", 1},
         {",\"_title\":" GERMAN("Titel"),
          ",\"title\":\"Patient is sick\",\"_title\":" GERMAN("Krank") ",\"extension\":[" OG_EXT(
              "slot", "\"valueExpression\":" EXPR("Spoken")) "]",
@@ -556,17 +565,19 @@ static void both_languages_say_the_same(void **state)
     put_file(f, "content/elm/T.json", SPEAKING);
     put_file(f, "content/cases/K1.json", CASE("\"expect\":[{\"rule\":\"R1\"}]"));
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        const char *base = RULE("R1", "Sick", "@", "@");
-        const char *a = strchr(base, '@'), *b = strchr(a + 1, '@');
-        snprintf(rule, sizeof rule, "%.*s%s%.*s%s%s", (int)(a - base), base, table[i].head,
-                 (int)(b - a - 1), a + 1, table[i].action, b + 1);
+        const char *base = RULE("R1", "Sick", "@", "@"), *words = "\"description\":\"Sick\"";
+        const char *a = strchr(base, '@'), *c = strstr(base, words) + strlen(words);
+        const char *b = strchr(c, '@');
+        snprintf(rule, sizeof rule, "%.*s%s%.*s,\"_description\":%s%.*s%s%s", (int)(a - base), base,
+                 table[i].head, (int)(c - a - 1), a + 1, GERMAN("Krank"), (int)(b - c), c,
+                 table[i].action, b + 1);
         put_file(f, "content/PlanDefinition-R1.json", rule);
-        int status = test_folder(f, "--verbose");
+        int status = test_folder(f, "de", "--verbose");
         says(f->out, table[i].said);
         assert_int_equal(status, table[i].status);
     }
     assert_int_equal(
-        run(f, cmd_test, "test", "--content", in(f, "content"), "--translation", "none", NULL), 1);
+        run(f, cmd_test, "test", "--translation", "none", "--content", in(f, "content"), NULL), 1);
     says(f->out, "is none of info, warning, critical");
 }
 
@@ -596,7 +607,7 @@ static void cases_name_the_guests(void **state)
                   ",\"title\":\"guest\""));
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         put_file(f, "content/cases/K1.json", table[i].text);
-        int status = test_folder(f, NULL);
+        int status = test_folder(f, "none", NULL);
         says(f->out, table[i].said);
         assert_int_equal(status, table[i].status);
     }

@@ -109,6 +109,23 @@ typedef struct bad {
     const char *rule, *problem;
 } bad;
 
+/* A condition without words would be signed by nobody. */
+static void conditions_need_words(void **state)
+{
+    const char *base = GOOD, *words = "\"description\":\"Yes\",";
+    const char *at = strstr(base, words);
+    char rule[4096];
+    fixture f;
+    (void)state;
+    snprintf(rule, sizeof rule, "%.*s%s", (int)(at - base), base, at + strlen(words));
+    assert_int_not_equal(
+        fixture_load(&f, NULL, "elm/T.json", BASIC, "PlanDefinition-R1.json", rule, NULL), OG_OK);
+    assert_int_equal(f.problem_count, 1);
+    assert_non_null(strstr(f.problems, "PlanDefinition-R1.json:11:"));
+    assert_non_null(strstr(f.problems, "a condition needs a description: what it says in words"));
+    fixture_free(&f);
+}
+
 /* Each rule has one fault; the message names file, place and fault. */
 static void faulty_rules_are_refused(void **state)
 {
@@ -529,7 +546,7 @@ static void faulty_definitions_are_refused(void **state)
         const char *activity, *url, *problem;
     } table[] = {
         {ACTIVITY(CALLED("urn:a") ",\"kind\":\"ServiceRequest\""), "urn:no",
-         "PlanDefinition-R1.json:11:241: error: there is no ActivityDefinition 'urn:no'"},
+         "PlanDefinition-R1.json:11:261: error: there is no ActivityDefinition 'urn:no'"},
         {ACTIVITY(CALLED("urn:a") ",\"kind\":\"ServiceRequest\""), "urn:a|3",
          "there is no ActivityDefinition 'urn:a|3'"},
         {ACTIVITY(",\"kind\":\"ServiceRequest\""), "urn:a",
@@ -573,6 +590,7 @@ int main(void)
         cmocka_unit_test(a_small_folder_loads),
         cmocka_unit_test(the_digest_tells_versions_apart),
         cmocka_unit_test(disjoint_value_sets_share_no_code),
+        cmocka_unit_test(conditions_need_words),
         cmocka_unit_test(faulty_rules_are_refused),
         cmocka_unit_test(problems_have_line_and_column),
         cmocka_unit_test(all_problems_are_told),

@@ -94,17 +94,20 @@ static void conditions_must_be_true(void **state)
 /* Several conditions: the second decides too, and what comes behind a false one is not asked. */
 static void all_conditions_count(void **state)
 {
+    const char *base = RULE("R1", "Yes", "", TITLED), *yes = WHEN("Yes");
+    const char *at = strstr(base, yes) + strlen(yes);
+    char rule[4096];
     fixture f;
     plan_result r;
     (void)state;
-    const plan_outcome *o =
-        only(&f,
-             RULE("R1",
-                  "Yes\"}}," WHEN("No") ",{\"kind\":\"applicability\",\"expression\":{\"language\":"
-                                        "\"text/cql-identifier\",\"expression\":\"Fails",
-                  "", TITLED),
-             &r);
+    snprintf(rule, sizeof rule, "%.*s,%s,%s%s", (int)(at - base), base, WHEN("No"), WHEN("Fails"),
+             at);
+    const plan_outcome *o = only(&f, rule, &r);
     assert_int_equal(o->kind, PLAN_NOT_FIRED);
+    assert_int_equal(o->condition_count, 3);
+    assert_int_equal(o->conditions[0].holds, PLAN_TRUE);
+    assert_int_equal(o->conditions[1].holds, PLAN_FALSE);
+    assert_int_equal(o->conditions[2].holds, PLAN_UNKNOWN);
     fixture_free(&f);
 }
 

@@ -38,7 +38,10 @@
                    "\"{http://hl7.org/fhir}Patient\"}}") defs "]}}}"
 
 #define EXPR(name) "{\"language\":\"text/cql-identifier\",\"expression\":\"" name "\"}"
-#define WHEN(name) "{\"kind\":\"applicability\",\"expression\":" EXPR(name) "}"
+#define WHEN(name)                                                                                 \
+    "{\"kind\":\"applicability\",\"expression\":{\"description\":\"" name                          \
+    "\",\"language\":\"text/"                                                                      \
+    "cql-identifier\",\"expression\":\"" name "\"}}"
 #define OG_EXT(name, value)                                                                        \
     "{\"url\":\"https://osteoguard.org/fhir/StructureDefinition/" name "\"," value "}"
 /* head and action are further members, each with a comma in front. */
