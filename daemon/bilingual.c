@@ -240,10 +240,10 @@ static const plan_card *card_of(const plan_result *r, og_str rule)
 }
 
 void bilingual_compare(bilingual *b, og_arena *a, og_str case_id, const plan_result *first,
-                       const plan_result *second, void (*told)(void *ctx, const char *line),
+                       const plan_result *second, void (*tell)(void *ctx, const char *line),
                        void *ctx)
 {
-    comparison c = {b, a, case_id, told, ctx};
+    comparison c = {b, a, case_id, tell, ctx};
 
     for (size_t i = 0; i < first->card_count; i++) {
         const plan_card *other = card_of(second, first->cards[i].rule);

@@ -15,10 +15,10 @@ og_report bilingual_report(bilingual *b);
 
 /* Compares what both languages say of one patient. What must be the same in every language (cards,
  * indicators, slots, the number of suggestions) and what only this language gets wrong (a rule that
- * fails, a summary that is cut) is told to differ, a line each. Texts that are the same in both are
- * remembered, with the case's id. */
+ * fails, a summary that is cut) is told through tell, a line each. Texts that are the same in both
+ * are remembered, with the case's id. */
 void bilingual_compare(bilingual *b, og_arena *a, og_str case_id, const plan_result *first,
-                       const plan_result *second, void (*differ)(void *ctx, const char *line),
+                       const plan_result *second, void (*tell)(void *ctx, const char *line),
                        void *ctx);
 
 /* Prints what is not translated, a line each. Returns how many places. */

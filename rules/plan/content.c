@@ -447,7 +447,7 @@ static void disable_rules(plan__load *l, plan__rule *rules, size_t count)
 static bool is_activity(const plan__source *s)
 {
     const char *type;
-    return s->decoded && kind_of(s->name, &type) == SOURCE_ACTIVITY;
+    return s != NULL && s->decoded && kind_of(s->name, &type) == SOURCE_ACTIVITY;
 }
 
 plan__source *plan__activity_find(const plan__load *l, og_str canonical)

@@ -786,11 +786,10 @@ static void read_dynamics(reader *r, fhir_elem action, fhir_elem activity,
 static fhir_elem activity_of(reader *r, fhir_elem canonical, const plan__source **ret_file)
 {
     og_str name = fhir_string(r->a, canonical);
-    fhir_elem activity = FHIR_ABSENT;
 
     *ret_file = r->file;
     if (name.n > 1 && name.p[0] == '#') {
-        activity = contained_of(r, og_str_from(name, 1));
+        fhir_elem activity = contained_of(r, og_str_from(name, 1));
         if (!fhir_exists(activity))
             problem(r, canonical, "'%.*s' is not a contained resource", OG_STR_ARG(name));
         else if (!fhir_is(fhir_get(activity, "resourceType"), "ActivityDefinition"))
@@ -826,16 +825,16 @@ static void read_shared_activity(reader *r, fhir_elem activity, plan__source *fi
 /* The definition of one sub-action. False when it has none. */
 static bool read_draft(reader *r, fhir_elem action, plan__suggestion *suggestion, plan__draft *d)
 {
-    fhir_elem canonical = fhir_get(action, "definitionCanonical"), activity = FHIR_ABSENT;
+    fhir_elem canonical = fhir_get(action, "definitionCanonical");
     const plan__source *file = r->file;
 
     if (fhir_exists(fhir_get(action, "definitionUri")))
         problem(r, action, "definitionUri is not supported: name an ActivityDefinition");
     if (!fhir_exists(canonical)) {
-        read_dynamics(r, action, activity, suggestion, NULL, r->file);
+        read_dynamics(r, action, FHIR_ABSENT, suggestion, NULL, r->file);
         return false;
     }
-    activity = activity_of(r, canonical, &file);
+    fhir_elem activity = activity_of(r, canonical, &file);
     if (fhir_exists(activity) && file == r->file)
         read_activity(r, activity, d);
     else if (fhir_exists(activity))
