@@ -113,7 +113,8 @@ size_t cql_run_sources(cql_run *run, const cql_define *d, const fhir_resource *c
  *    "parts":[{"place":"12:5-12:30","name","library","row":true,"times","value"}]}
  * parts are the sub-expressions, constants apart, with their places in the CQL source (as far as
  * the ELM has locators) in source order; name of a definition or parameter (with its library) or a
- * function; `row` when one belongs to the elements of a query or loop; `times` when it was
+ * function; of a function `uses`, the definitions ({"name","library"}) that it looks at beside its
+ * operands; `row` when one belongs to the elements of a query or loop; `times` when it was
  * evaluated for several, value is then the last. Values are literal text, resources their
  * references, cut after 300 bytes. They are patient data. */
 OG_MUSTCHECK og_status cql_explain(cql_run *run, const cql_define *d, og_buf *out, og_error *err);

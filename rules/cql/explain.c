@@ -10,6 +10,8 @@
 
 #define MAX_ENTRIES 1000
 #define MAX_VALUE   300 /* bytes of a value's text */
+#define MAX_USES    32
+#define MAX_CALLS   4 /* functions in functions */
 
 static void add_reference(og_buf *out, const fhir_resource *r)
 {
@@ -90,6 +92,78 @@ static void add_name(og_buf *out, const cql__node *n)
     }
 }
 
+/* ---- what a function looks at beside its operands ---- */
+
+typedef struct uses {
+    const cql_define *at[MAX_USES];
+    size_t count;
+    unsigned depth;
+} uses;
+
+static void find_uses(uses *u, const cql__node *n);
+
+static void find_uses_of_query(uses *u, const cql__query *q)
+{
+    for (uint32_t i = 0; i < q->source_count; i++)
+        find_uses(u, q->sources[i].expression);
+    for (uint32_t i = 0; i < q->let_count; i++)
+        find_uses(u, q->lets[i].expression);
+    for (uint32_t i = 0; i < q->relation_count; i++) {
+        find_uses(u, q->relations[i].expression);
+        find_uses(u, q->relations[i].such_that);
+    }
+    find_uses(u, q->where);
+    find_uses(u, q->ret);
+    find_uses(u, q->starting);
+    find_uses(u, q->aggregate);
+}
+
+static void add_use(uses *u, const cql_define *d)
+{
+    for (size_t i = 0; i < u->count; i++)
+        if (u->at[i] == d)
+            return;
+    if (u->count < MAX_USES)
+        u->at[u->count++] = d;
+}
+
+static void find_uses(uses *u, const cql__node *n)
+{
+    if (n == NULL)
+        return;
+    for (uint32_t i = 0; i < n->argc; i++)
+        find_uses(u, n->args[i]);
+    if (n->kind == CQL__QUERY)
+        find_uses_of_query(u, n->query);
+    else if (n->kind == CQL__DEFINE)
+        add_use(u, n->ref.define);
+    else if (n->kind == CQL__CALL && u->depth < MAX_CALLS) {
+        u->depth++;
+        for (uint32_t i = 0; i < n->call->count; i++)
+            find_uses(u, n->call->targets[i]->body);
+        u->depth--;
+    }
+}
+
+static void add_uses(og_buf *out, const cql__node *n)
+{
+    uses u = {.count = 0};
+
+    if (n->kind != CQL__CALL)
+        return;
+    for (uint32_t i = 0; i < n->call->count; i++)
+        find_uses(&u, n->call->targets[i]->body);
+    for (size_t i = 0; i < u.count; i++) {
+        og_buf_addz(out, i == 0 ? ",\"uses\":[{\"name\":" : ",{\"name\":");
+        og_buf_add_json(out, u.at[i]->name);
+        og_buf_addz(out, ",\"library\":");
+        og_buf_add_json(out, u.at[i]->library->name);
+        og_buf_addc(out, '}');
+    }
+    if (u.count != 0)
+        og_buf_addc(out, ']');
+}
+
 static void add_place(og_buf *out, cql__place p)
 {
     og_buf_addf(out, "\"%u:%u-%u:%u\"", p.line, p.column, p.end_line, p.end_column);
@@ -121,6 +195,7 @@ static void add_parts(og_buf *out, cql__trace *t)
         first = false;
         add_place(out, e->node->place);
         add_name(out, e->node);
+        add_uses(out, e->node);
         if (e->in_row)
             og_buf_addz(out, ",\"row\":true");
         if (e->times > 1)

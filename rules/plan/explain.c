@@ -67,6 +67,7 @@ static bool read_part(og_arena *a, fhir_elem e, plan__part *ret)
     ret->library = fhir_string(a, fhir_get(e, "library"));
     ret->value = fhir_string(a, fhir_get(e, "value"));
     ret->row = fhir_exists(fhir_get(e, "row"));
+    ret->uses = fhir_get(e, "uses");
     ret->is_ref = ret->library.n != 0;
     snprintf(place, sizeof place, "%.*s", OG_STR_ARG(ret->place));
     return sscanf(place, "%u:%u-%u:%u", &ret->line, &ret->column, &ret->end_line,

@@ -502,15 +502,30 @@ static void tell_part(telling *t, const plan__part *p, unsigned level)
         add_fact(t, spoken(t->eval, p->name), plain_words(t->eval, t->arena, v), reference, false);
 }
 
+/* A function hides what it looks at: the clearance in "Clearance Below"(30). */
+static void tell_uses(telling *t, const plan__part *call, unsigned level)
+{
+    for (fhir_elem u = fhir_first(call->uses); fhir_exists(u); u = fhir_next(call->uses, u)) {
+        plan__part p = {.name = fhir_string(t->arena, fhir_get(u, "name")),
+                        .library = fhir_string(t->arena, fhir_get(u, "library")),
+                        .is_ref = true};
+        if (!og_str_is(p.name, "Patient") && is_first(t, &p))
+            tell_part(t, &p, level);
+    }
+}
+
 static void tell_define(telling *t, const cql_define *d, unsigned level)
 {
     const plan__part *parts = plan__parts_of(t->eval, d)->list;
     size_t count = plan__parts_of(t->eval, d)->count;
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (!parts[i].row && fhir_exists(parts[i].uses))
+            tell_uses(t, &parts[i], level);
         if (!parts[i].row && parts[i].is_ref && !og_str_is(parts[i].name, "Patient") &&
             is_first(t, &parts[i]))
             tell_part(t, &parts[i], level);
+    }
 }
 
 /* ---- a condition ---- */

@@ -311,8 +311,9 @@ og_str plan__explain_rule(plan__eval *e, const plan__rule *r, const plan_outcome
 typedef struct plan__part { /* of a define, as cql_explain tells it */
     og_str place, name, library, value;
     unsigned line, column, end_line, end_column;
-    bool row;    /* belongs to the rows of a query */
-    bool is_ref; /* a definition or parameter */
+    bool row;       /* belongs to the rows of a query */
+    bool is_ref;    /* a definition or parameter */
+    fhir_elem uses; /* of a function: the definitions that it looks at, {name, library} each */
 } plan__part;
 
 typedef struct plan__parts {

@@ -225,12 +225,42 @@ static void values_have_words(void **state)
     }
 }
 
+/* "Applies": Inner(); Inner calls Below, and Below compares "Clearance": a value that the condition
+ * never names. */
+static void functions_tell_what_they_look_at(void **state)
+{
+#define FUNCTION(name, expression)                                                                 \
+    ",{\"name\":\"" name "\",\"context\":\"Patient\",\"accessLevel\":\"Public\",\"type\":"         \
+    "\"FunctionDef\",\"operand\":[],\"expression\":" expression "}"
+#define CALL(place, name)                                                                          \
+    "{\"type\":\"FunctionRef\"," AT(place) "\"name\":\"" name "\",\"operand\":[]}"
+    /* clang-format off */
+    static const char elm[] = HEAD("T") STATEMENTS(
+        "," DEF_AT("2:1-2:9", "Clearance", INT("25"))
+        FUNCTION("Below", OP("Less", "3:5-3:20") REF("3:5-3:14", "Clearance") "," INT("30") "]}")
+        FUNCTION("Inner", CALL("4:5-4:12", "Below"))
+        "," DEF_AT("5:1-5:9", "Applies", OP("And", "5:3-5:20") CALL("5:3-5:12", "Inner") "," YES "]}"));
+    /* clang-format on */
+    fixture f;
+    (void)state;
+    fixture_good(&f, fixture_load(&f, NULL, "elm/T.json", elm, "PlanDefinition-R1.json",
+                                  RULE("R1", "Applies", "", TITLED), NULL));
+    plan_result r = fixture_evaluate(&f, true);
+    assert_int_equal(fixture_outcome(&r, "R1")->kind, PLAN_FIRED);
+    assert_contains(fixture_outcome(&r, "R1")->explain,
+                    "\"values\":[{\"name\":\"Clearance\",\"value\":\"25\"}]");
+    fixture_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reasons_stand_in_a_tree),     cmocka_unit_test(nothing_is_told_unasked),
-        cmocka_unit_test(places_are_told_where_known), cmocka_unit_test(records_have_words),
+        cmocka_unit_test(reasons_stand_in_a_tree),
+        cmocka_unit_test(nothing_is_told_unasked),
+        cmocka_unit_test(places_are_told_where_known),
+        cmocka_unit_test(records_have_words),
         cmocka_unit_test(values_have_words),
+        cmocka_unit_test(functions_tell_what_they_look_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
