@@ -73,12 +73,10 @@ static void refuse(const serve *s, http_exchange *x, og_arena *a, const char *ho
 
 /* ---- who calls ---- */
 
-typedef void visit_fn(serve *s, http_exchange *x, const config_client *who);
-
 typedef struct visit { /* a request whose caller is being judged */
     serve *serve;
     http_exchange *exchange;
-    visit_fn *fn;
+    serve_visit_fn *fn;
 } visit;
 
 static bool certified(void *ctx, const char *name)
@@ -103,7 +101,7 @@ static void on_verdict(void *ctx, trust_verdict verdict, const config_client *wh
     http_exchange_answer(v.exchange, busy ? 429 : 401, NULL, OG_STR(""));
 }
 
-static void admit(serve *s, http_exchange *x, visit_fn *fn)
+static void admit(serve *s, http_exchange *x, serve_visit_fn *fn)
 {
     char path[1024];
     og_str given = http_exchange_path(x);
@@ -246,6 +244,24 @@ static void call(void *ctx, http_exchange *x)
     admit(ctx, x, take_call);
 }
 
+/* ---- what serve_inbound.c shares with the calls ---- */
+
+void serve__admit(serve *s, http_exchange *x, serve_visit_fn *fn)
+{
+    admit(s, x, fn);
+}
+
+void serve__answer_json(const serve *s, http_exchange *x, int status, const char *type, og_str json)
+{
+    (void)add_cors(s, x);
+    http_exchange_answer(x, status, type, json);
+}
+
+bool serve__says_json(const http_exchange *x)
+{
+    return says_json(http_exchange_header(x, "Content-Type"));
+}
+
 /* ---- the listener ---- */
 
 /* The texts of the PEM files; empty where there is none. */
@@ -290,7 +306,10 @@ static og_status open_server(serve *s, og_error *err)
     const http_route routes[] = {{"GET", "/cds-services", discovery, s, 0},
                                  {"OPTIONS", "/cds-services", preflight, s, 0},
                                  {"POST", "/cds-services/*", call, s, 0},
-                                 {"OPTIONS", "/cds-services/*", preflight, s, 0}};
+                                 {"OPTIONS", "/cds-services/*", preflight, s, 0},
+                                 {"POST", "/fhir", serve__inbound_post, s, 0},
+                                 {"PUT", "/fhir/*", serve__inbound_put, s, 0},
+                                 {"DELETE", "/fhir/*", serve__inbound_delete, s, 0}};
     http_server_options o = {.address = c->hooks_host,
                              .port = c->hooks_port,
                              .max_connections = (int)c->hooks_max_connections,

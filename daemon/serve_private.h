@@ -231,6 +231,18 @@ void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p);
 
 /* serve_hooks.c */
 OG_MUSTCHECK og_status serve__listen_hooks(serve *s, og_error *err);
+typedef void serve_visit_fn(serve *s, http_exchange *x, const config_client *who);
+/* Lets a caller in who may call, with who it is (NULL: nobody is asked); answers the others. */
+void serve__admit(serve *s, http_exchange *x, serve_visit_fn *fn);
+void serve__answer_json(const serve *s, http_exchange *x, int status, const char *type,
+                        og_str json);
+/* Is it JSON, by Content-Type? */
+bool serve__says_json(const http_exchange *x);
+
+/* serve_inbound.c */
+void serve__inbound_post(void *ctx, http_exchange *x);
+void serve__inbound_put(void *ctx, http_exchange *x);
+void serve__inbound_delete(void *ctx, http_exchange *x);
 
 /* serve_http.c */
 OG_MUSTCHECK og_status serve__listen(serve *s, og_error *err);

@@ -153,6 +153,14 @@ static og_status read_resource(fhir_elem resource, og_str put_url, fhir_entry *e
     return OG_OK;
 }
 
+/* The status of a subscription, which comes first in a notification: Parameters in the R4 backport,
+ * SubscriptionStatus in R4B and R5. Neither is ever stored. */
+static bool is_status(fhir_elem resource)
+{
+    fhir_elem type = fhir_get(resource, "resourceType");
+    return fhir_is(type, "SubscriptionStatus") || fhir_is(type, "Parameters");
+}
+
 static og_status read_entry(og_arena *a, fhir_elem entry, fhir_entry *e, og_error *err)
 {
     og_str method, url;
@@ -168,14 +176,17 @@ static og_status read_entry(og_arena *a, fhir_elem entry, fhir_entry *e, og_erro
     if (og_str_is(method, "DELETE"))
         return read_delete(url, e, err);
     if (og_str_is(method, "GET") || og_str_is(method, "HEAD") ||
-        fhir_is(fhir_path(entry, "search.mode"), "outcome"))
+        fhir_is(fhir_path(entry, "search.mode"), "outcome") || is_status(resource))
         return OG_OK; /* skipped */
     bool put = og_str_is(method, "PUT");
     if (method.n != 0 && !put && !og_str_is(method, "POST"))
         return refuse(err, e->number, "request.method",
                       "only POST, PUT, DELETE, GET and HEAD are read");
     if (!fhir_exists(resource) || fhir_kind_of(resource) == FHIR_NULL)
-        return refuse(err, e->number, "", "the entry is neither a resource nor a delete");
+        return refuse(err, e->number, "",
+                      method.n != 0 || e->full_url.n != 0
+                          ? "the entry names a resource but does not bring it"
+                          : "the entry is neither a resource nor a delete");
     return read_resource(resource, put ? url : (og_str){0}, e, err);
 }
 
@@ -190,8 +201,8 @@ static og_status fail(og_error *err, const char *path, const char *text)
 
 static og_status check_type(const fhir_resource *bundle, og_error *err)
 {
-    static const char *const read[] = {"transaction", "batch", "collection", "history",
-                                       "searchset"};
+    static const char *const read[] = {"transaction", "batch",     "collection",
+                                       "history",     "searchset", "subscription-notification"};
     if (!og_str_is(bundle->type, "Bundle"))
         return fail(err, "resourceType", "the resource is no Bundle");
     fhir_elem type = fhir_get(bundle->root, "type");
@@ -199,7 +210,8 @@ static og_status check_type(const fhir_resource *bundle, og_error *err)
         if (fhir_is(type, read[i]))
             return OG_OK;
     return fail(err, "Bundle.type",
-                "only transaction, batch, collection, history and searchset are read");
+                "only transaction, batch, collection, history, searchset and "
+                "subscription-notification are read");
 }
 
 static void index_patient(fhir_bundle *b, uint32_t i)

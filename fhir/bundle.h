@@ -14,8 +14,9 @@ typedef struct fhir_entry {
     uint32_t number; /* position in Bundle.entry, 0-based */
 } fhir_entry;
 
-/* Opens a Bundle (transaction, batch, collection, history, searchset; others are OG_INVALID) and
- * indexes fullUrl and Type/id of its entries. Lives in a, borrows the document. */
+/* Opens a Bundle (transaction, batch, collection, history, searchset, subscription-notification;
+ * others are OG_INVALID) and indexes fullUrl and Type/id of its entries. Lives in a, borrows the
+ * document. */
 OG_MUSTCHECK og_status fhir_bundle_open(og_arena *a, const fhir_resource *bundle, fhir_bundle **ret,
                                         og_error *err);
 uint32_t fhir_bundle_count(const fhir_bundle *b);
@@ -24,7 +25,8 @@ uint32_t fhir_bundle_count(const fhir_bundle *b);
  * the id that fullUrl or the PUT's request.url names as `Type/id`. OG_INVALID with path (the others
  * of the Bundle stay usable) for an entry that is neither a resource nor a delete, has no effective
  * id, holds a Bundle, a conditional delete or a PATCH, or whose resource fhir_resource_of refuses.
- * A searchset's outcome entry, a GET or a HEAD is FHIR_SKIP. */
+ * A searchset's outcome entry, a GET, a HEAD and the status of a notification (Parameters in the
+ * R4 backport, SubscriptionStatus in R4B and R5) are FHIR_SKIP. */
 OG_MUSTCHECK og_status fhir_bundle_entry(const fhir_bundle *b, uint32_t i, fhir_entry *ret,
                                          og_error *err);
 /* The entry with a resource that a reference string means (fullUrl, urn:uuid, Type/id), or NULL.

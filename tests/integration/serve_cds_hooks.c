@@ -65,6 +65,16 @@ static void wait_until_ready(stage *s)
     }
 }
 
+static void wait_for_messages(stage *s, int64_t count)
+{
+    int64_t begin = clock_monotonic_us() / 1000;
+    while (metric_value(METRIC_MESSAGES) < count) {
+        if (clock_monotonic_us() / 1000 - begin > PATIENCE_MS)
+            fail_msg("waited too long: messages");
+        uv_run(&s->loop, UV_RUN_ONCE);
+    }
+}
+
 /* ---- asking ---- */
 
 static void on_answer(void *ctx, const http_response *r)
@@ -339,11 +349,66 @@ static void a_certificate_lets_in(void **state)
     assert_int_not_equal(ask(s, "POST", path, "application/json", VIEW), 200);
 }
 
+/* What is posted goes the way of every event: over the source topic. */
+static void resources_come_over_http_too(void **state)
+{
+    stage *s = *state;
+    const char *const json = "application/fhir+json";
+    int64_t messages = metric_value(METRIC_MESSAGES);
+    assert_int_equal(ask(s, "POST", "/fhir", json, "{\"resourceType\":\"Patient\",\"id\":\"p9\"}"),
+                     200);
+    says(s, "taken as fhir.bundle[0]@1");
+    assert_int_equal(ask(s, "PUT", "/fhir/Patient/p9", json,
+                         "{\"resourceType\":\"Patient\",\"id\":\"p9\",\"active\":true}"),
+                     200);
+    assert_int_equal(ask(s, "DELETE", "/fhir/Patient/p9", json, NULL), 200);
+    assert_int_equal(
+        ask(s, "POST", "/fhir", json,
+            "{\"resourceType\":\"Bundle\",\"type\":\"history\",\"entry\":[{\"resource\":{"
+            "\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"type\",\"valueCode\":"
+            "\"event-notification\"}]}},{\"fullUrl\":\"https://e/Patient/p9\",\"resource\":{"
+            "\"resourceType\":\"Patient\",\"id\":\"p9\"},\"request\":{\"method\":\"PUT\",\"url\":"
+            "\"Patient/p9\"}}]}"),
+        200);
+    wait_for_messages(s, messages + 4);
+    assert_int_equal(metric_value(METRIC_DEAD_LETTERS), 0);
+}
+
+static void what_is_no_resource_is_refused(void **state)
+{
+    stage *s = *state;
+    const char *const json = "application/fhir+json";
+    static const struct {
+        const char *method, *path, *body;
+        int status;
+    } table[] = {
+        {"POST", "/fhir", "{", 400},
+        {"POST", "/fhir", "{\"resourceType\":\"Nothing\"}", 400},
+        {"POST", "/fhir", "[]", 400},
+        {"PUT", "/fhir/Patient/a", "{\"resourceType\":\"Patient\",\"id\":\"b\"}", 400},
+        {"PUT", "/fhir/Patient/a", "{\"resourceType\":\"Condition\",\"id\":\"a\"}", 400},
+        {"PUT", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"id\":\"b\"}", 404},
+        {"DELETE", "/fhir/Nothing/a", NULL, 404},
+        {"GET", "/fhir", NULL, 405},
+        {"POST", "/fhir",
+         "{\"resourceType\":\"Bundle\",\"type\":\"subscription-notification\",\"entry\":[{"
+         "\"resource\":{\"resourceType\":\"SubscriptionStatus\",\"type\":\"heartbeat\"}}]}",
+         200},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (ask(s, table[i].method, table[i].path, json, table[i].body) != table[i].status)
+            fail_msg("row %zu: %d\n%s", i, s->status, s->body);
+    assert_int_equal(
+        ask(s, "POST", "/fhir", "text/plain", "{\"resourceType\":\"Patient\",\"id\":\"b\"}"), 415);
+}
+
 int main(void)
 {
     const struct CMUnitTest plain[] = {
         cmocka_unit_test(an_ehr_asks_and_is_answered),
         cmocka_unit_test(what_is_wrong_is_said),
+        cmocka_unit_test(resources_come_over_http_too),
+        cmocka_unit_test(what_is_no_resource_is_refused),
     };
     const struct CMUnitTest tls[] = {
         cmocka_unit_test(a_certificate_lets_in),

@@ -580,6 +580,31 @@ static void survives_examples_and_malformed_samples(void **state)
     assert_true(files_each(OG_SHARED_DATA "/fhir/malformed", work_off_anything) >= 600);
 }
 
+/* The status of a subscription comes first and is no event; what the notification names without
+ * bringing it is said. */
+static void notifications_are_read(void **state)
+{
+    static const char *const texts[] = {
+        BUNDLE("history", "{\"resource\":{\"resourceType\":\"Parameters\"}},{\"resource\":" PATIENT(
+                              ",\"id\":\"a\"") "},{\"fullUrl\":\"https://e/Patient/b\"}"),
+        BUNDLE("subscription-notification",
+               "{\"resource\":{\"resourceType\":\"SubscriptionStatus\",\"type\":\"event-"
+               "notification\"}},{\"resource\":" PATIENT(
+                   ",\"id\":\"a\"") "},{\"fullUrl\":\"https://e/Patient/b\"}"),
+    };
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        const fhir_bundle *b = opened(texts[i]);
+        fhir_entry e;
+        og_error err;
+        og_error_init(&err);
+        assert_int_equal(entry(b, 0).verb, FHIR_SKIP);
+        assert_int_equal(entry(b, 1).verb, FHIR_PUT);
+        assert_int_equal(fhir_bundle_entry(b, 2, &e, &err), OG_INVALID);
+        assert_string_equal(err.text, "the entry names a resource but does not bring it");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -594,6 +619,7 @@ int main(void)
         cmocka_unit_test(works_off_the_bundles_of_the_corpus),
         cmocka_unit_test(works_off_the_kafka_fixtures),
         cmocka_unit_test(survives_examples_and_malformed_samples),
+        cmocka_unit_test(notifications_are_read),
     };
     return cmocka_run_group_tests(tests, make_arena, free_arena);
 }
