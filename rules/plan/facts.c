@@ -3,7 +3,8 @@
  *
  * A condition mentions definitions. Those that say yes or no are followed to what they mention in
  * turn; the first one that is something else (a number, a date, a dose, a list of findings) is a
- * fact and is told. How a fact came about is not: that stands in the tree of explain.c. */
+ * fact and is told, also when it stands in the rows of a query: it is the same for all of them. How
+ * a fact came about is not told: that stands in the tree of explain.c. */
 #include "rules/plan/plan_private.h"
 
 #include <stdlib.h>
@@ -520,10 +521,9 @@ static void tell_define(telling *t, const cql_define *d, unsigned level)
     size_t count = plan__parts_of(t->eval, d)->count;
 
     for (size_t i = 0; i < count; i++) {
-        if (!parts[i].row && fhir_exists(parts[i].uses))
+        if (fhir_exists(parts[i].uses))
             tell_uses(t, &parts[i], level);
-        if (!parts[i].row && parts[i].is_ref && !og_str_is(parts[i].name, "Patient") &&
-            is_first(t, &parts[i]))
+        if (parts[i].is_ref && !og_str_is(parts[i].name, "Patient") && is_first(t, &parts[i]))
             tell_part(t, &parts[i], level);
     }
 }
