@@ -1,22 +1,22 @@
 /* Heartbeats: is what we know the present? (STREAM 3.8)
  *
  * Every instance writes one to each partition of the records topic, behind the records that it has
- * gathered: "at this time I had read my share of the sources, n of N partitions, to their ends".
- * The owner of a partition that has read such beats of all N, none of them old, knows that what is
- * not in its store is not there. Otherwise lag, an outage or a rebuild would look like a dose that
- * never came: reviews by the clock wait, and alerts that rest on absence are not opened. */
+ * gathered: "of my share of the sources, n of N partitions, everything is there that had come by
+ * this time". The owner of a partition that has read such beats of all N, none of them old, knows
+ * that what is not in its store is not there. Otherwise lag, an outage or a rebuild would look like
+ * a dose that never came: reviews by the clock wait, and alerts that rest on absence are not
+ * opened. */
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
-#define BEAT_MS       10000
-#define MAX_POSITIONS 1024
-#define JUMP_MS       2000    /* between the real and the monotonic clock, from tick to tick */
-#define FAR_MS        3600000 /* a jump ahead by more is believed late */
-#define HOLD_MS       60000
-#define FAR_HOLD_MS   600000
+#define BEAT_MS     10000   /* or a third of what is still fresh */
+#define JUMP_MS     2000    /* between the real and the monotonic clock, from tick to tick */
+#define FAR_MS      3600000 /* a jump ahead by more is believed late */
+#define HOLD_MS     60000
+#define FAR_HOLD_MS 600000
 
 static int64_t steady_ms(void)
 {
@@ -25,25 +25,48 @@ static int64_t steady_ms(void)
 
 /* ---- ours ---- */
 
-static bool is_read(const kafka_position *p)
+/* The offset up to which everything of the partition is finished; -1: not known. */
+static int64_t finished(const kafka_position *p)
 {
-    if (p->waiting > 0)
-        return false;
-    int64_t at = p->next >= 0 ? p->next : p->low;
-    return p->at_end && p->high <= at;
+    return p->waiting == 0 ? p->next : p->done;
 }
 
-/* How many partitions of the sources are ours, and whether they are read to their ends. */
-static bool sources_are_read(serve *s, size_t *ret_count)
+/* -1: not known. */
+static int64_t end_of(const kafka_position *p)
 {
-    static kafka_position at[MAX_POSITIONS];
-    size_t n = s->sources != NULL ? kafka_source_positions(s->sources, at, MAX_POSITIONS) : 0;
-    bool all = s->sources != NULL && s->gathering && !s->gather_paused && n <= MAX_POSITIONS &&
-               gather_in_flight(s->gather) == 0;
-    for (size_t i = 0; all && i < n; i++)
-        all = is_read(&at[i]);
-    *ret_count = n;
-    return all;
+    return p->high >= 0 ? p->high : p->at_end ? p->next : -1;
+}
+
+static bool is_reached(const serve *s, const kafka_position *at)
+{
+    for (size_t i = 0; i < s->mark_count; i++)
+        if (finished(&at[i]) < s->mark[i])
+            return false;
+    return true;
+}
+
+/* Where the sources end is noted from time to time; when all of it is finished, everything is known
+ * that was there at that time, however much has come since. */
+static void follow_sources(serve *s)
+{
+    static kafka_position at[SERVE_MARKS];
+    size_t n = s->sources != NULL ? kafka_source_positions(s->sources, at, SERVE_MARKS) : 0;
+    s->share = n;
+    if (s->sources == NULL || !s->gathering || s->gather_paused || n > SERVE_MARKS) {
+        s->mark_ms = 0; /* a partition that is paused does not tell how much there is */
+        return;
+    }
+    if (s->mark_ms != 0 && s->mark_count == n && !is_reached(s, at))
+        return;
+    if (s->mark_ms != 0 && s->mark_count == n)
+        s->known_ms = s->mark_ms;
+    s->mark_count = n;
+    s->mark_ms = clock_wall_ms();
+    for (size_t i = 0; i < n; i++) {
+        s->mark[i] = end_of(&at[i]);
+        if (s->mark[i] < 0)
+            s->mark_ms = 0; /* asked again at the next tick */
+    }
 }
 
 static int64_t partitions_in_all(const serve *s)
@@ -67,18 +90,17 @@ static void on_beat(void *ctx, conn_verdict verdict, int32_t partition, int64_t 
         s->beat_there_ms = steady_ms();
 }
 
-static void beat(serve *s, bool read, size_t share)
+static void beat(serve *s)
 {
     char key[64], value[256];
     og_error err;
     int k = snprintf(key, sizeof key, RECORD_BEAT "%s", SERVE_SHARED(s)->id);
     int v = snprintf(value, sizeof value,
-                     "{\"osteoguard\":1,\"at\":%" PRId64
-                     ",\"read\":%s,\"partitions\":%zu,\"of\":%" PRId64 "}",
-                     clock_wall_ms(), read ? "true" : "false", share, partitions_in_all(s));
+                     "{\"osteoguard\":1,\"at\":%" PRId64 ",\"partitions\":%zu,\"of\":%" PRId64 "}",
+                     s->known_ms, s->share, partitions_in_all(s));
     og_error_init(&err);
     s->beat_ms = steady_ms();
-    s->beat_read = read;
+    s->beat_at_ms = s->known_ms;
     for (int i = 0; i < s->count && s->sink != NULL; i++) {
         kafka_record r = {.topic = s->config->kafka_records,
                           .partition = i,
@@ -118,15 +140,20 @@ static void watch_clock(serve *s)
     s->tick_steady_ms = steady;
 }
 
+static int64_t interval(const serve *s)
+{
+    return s->config->freshness_ms < 3 * BEAT_MS ? s->config->freshness_ms / 3 : BEAT_MS;
+}
+
 void serve__tend_beat(serve *s)
 {
-    size_t share;
     watch_clock(s);
     if (s->step != SERVE_WORKING || s->config->freshness_ms == 0)
         return;
-    bool read = sources_are_read(s, &share);
-    if (s->beat_ms == 0 || steady_ms() - s->beat_ms >= BEAT_MS || (read && !s->beat_read))
-        beat(s, read, share);
+    follow_sources(s);
+    bool news = clock_wall_ms() - s->beat_at_ms > BEAT_MS && s->known_ms > s->beat_at_ms;
+    if (s->beat_ms == 0 || steady_ms() - s->beat_ms >= interval(s) || news)
+        beat(s);
 }
 
 /* ---- those of others, and ours when they come back ---- */
@@ -174,7 +201,6 @@ bool serve__take_beat(serve *s, int partition, const conn_message *m)
     b->at_ms = number(o, "at");
     b->partitions = number(o, "partitions");
     b->of = number(o, "of");
-    b->read = fhir_kind_of(fhir_get(o, "read")) == FHIR_TRUE;
     return true;
 }
 
@@ -192,7 +218,7 @@ bool serve__is_current(void *ctx, int partition)
         if (b->id[0] == '\0' || now - b->at_ms > s->config->freshness_ms)
             continue;
         of = b->of > of ? b->of : of;
-        read += b->read ? b->partitions : 0;
+        read += b->partitions;
     }
     return read >= of;
 }

@@ -592,6 +592,7 @@ static void on_source_assigned(void *ctx, const kafka_partition *partitions, siz
     serve *s = ctx;
     (void)partitions;
     s->gathering = true;
+    s->mark_ms = 0; /* other partitions */
     log_info("reading %zu partitions of the source topics%s", count,
              s->reread_all ? ", from the beginning" : "");
 }

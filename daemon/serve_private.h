@@ -25,12 +25,12 @@ typedef enum serve_step {
 } serve_step;
 
 #define SERVE_BEATS 32
+#define SERVE_MARKS 1024 /* partitions of the sources that one instance may have */
 
 typedef struct serve_beat { /* the newest of one instance */
     char id[UUID_TEXT];
-    int64_t at_ms;          /* its real time */
+    int64_t at_ms;          /* what had come by then (real time) it has finished */
     int64_t partitions, of; /* of the sources */
-    bool read;              /* to their ends */
 } serve_beat;
 
 typedef struct serve_partition {
@@ -87,7 +87,11 @@ struct serve {
     bool revoking;                     /* the group waits until what is under way has landed */
     og_arena *beat_arena;
     int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
-    bool beat_read;                 /* it said that the sources were read */
+    int64_t beat_at_ms;             /* what it said */
+    int64_t known_ms;               /* everything is finished that had come by then; real time */
+    int64_t mark_ms;           /* when the ends were noted that are to be reached next; 0: none */
+    int64_t mark[SERVE_MARKS]; /* these ends */
+    size_t mark_count, share;  /* share: partitions of the sources that are ours */
     int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
     bool sync_failed;  /* the last one: the disk */
     int64_t breath_ms; /* when the loop turned last */
@@ -103,6 +107,7 @@ struct serve {
     http_client *client;
     struct serve_sending *sendings; /* under way; serve_deliver.c */
     bool hooks_closed;
+    bool posted; /* something was posted in this turn of the loop */
     http_server *server;
     http_server *hook_server;
     og_arena *hook_arena; /* of one call */

@@ -8,8 +8,9 @@ final=$(mktemp)
 trap 'rm -f "$final"' EXIT
 "$here/final_state.sh" "$2" >"$final" || exit 1
 bad=0
-diff <(awk -F'\t' '$4 == "open"' "$1" | LC_ALL=C sort) <(awk -F'\t' '$4 == "open"' "$final") |
-    sed -n 's/^</missing: /p; s/^>/unexpected: /p' | grep . && bad=1
+differs=$(diff <(awk -F'\t' '$4 == "open"' "$1" | LC_ALL=C sort) <(awk -F'\t' '$4 == "open"' "$final") |
+    sed -n 's/^</missing: /p; s/^>/unexpected: /p')
+[ -z "$differs" ] || { echo "$differs"; bad=1; }
 while IFS=$'\t' read -r patient rule _ state; do
     [ "$state" = resolved ] || continue
     grep -qP "^$patient\t$rule\t.*\tresolved$" "$final" || { echo "never came, or not withdrawn: $patient $rule"; bad=1; }

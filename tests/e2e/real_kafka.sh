@@ -70,9 +70,11 @@ start_daemon() {
 ready() { [ -s "$work/http.port" ] && curl -fsS -o /dev/null "http://127.0.0.1:$(cat "$work/http.port")/health/ready" 2>/dev/null; }
 metrics() { curl -fsS "http://127.0.0.1:$(cat "$work/http.port")/metrics"; }
 metric() { metrics | awk -v name="$1" '$1 == name || index($1, name "{") == 1 { sum += $2 } END { print sum + 0 }'; }
-worked_off() { # nothing waits anywhere
-    metrics | awk '/^osteoguard_(source_lag|records_lag|shared_lag|outbox_pending|patients_dirty) / { rest += ($2 != 0); seen++ }
-                   END { exit !(seen == 5 && rest == 0) }'
+worked_off() { # nothing waits anywhere, also no review that falls due before it is known that all has arrived
+    metrics | awk '/^osteoguard_(source_lag|records_lag|shared_lag|outbox_pending|patients_dirty|partitions_not_current) / { rest += ($2 != 0); seen++ }
+                   /^osteoguard_time_seconds / { now = $2 }
+                   /^osteoguard_next_review_seconds / { due = $2 }
+                   END { exit !(seen == 6 && rest == 0 && (due == 0 || due > now)) }'
 }
 took() { [ "$(metric osteoguard_messages_total)" -ge "$1" ] && worked_off; }
 stop_daemon() {

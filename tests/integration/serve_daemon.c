@@ -157,10 +157,10 @@ static void nothing_is_overdue_while_sources_stand_still(void **state)
     (void)state;
     start_and_wait(s);
     (void)send_stream(s, 0, SIZE_MAX);
+    s->at[0].config->freshness_ms = 3000;
     wait_until(s, "the stream worked off", is_quiet);
     wait_until(s, "the sources read", is_current);
     s->at[0].serve->gather_paused = true;
-    s->at[0].serve->beat_ms = 0; /* tell it at once */
     wait_until(s, "not current", nothing_is_current);
     int64_t reviews = metric_value(METRIC_REVIEWS_DUE);
     s->now_ms = BEFORE_MIDNIGHT + 21000;

@@ -27,14 +27,13 @@ static void rig_free(rig *r)
     free(r);
 }
 
-static void take(rig *r, const char *id, int64_t age_ms, bool read, int partitions, int of)
+static void take(rig *r, const char *id, int64_t age_ms, int partitions, int of)
 {
     char key[64], value[256];
     int k = snprintf(key, sizeof key, "beat|%s", id);
     int v =
-        snprintf(value, sizeof value,
-                 "{\"osteoguard\":1,\"at\":%lld,\"read\":%s,\"partitions\":%d,\"of\":%d}",
-                 (long long)(clock_wall_ms() - age_ms), read ? "true" : "false", partitions, of);
+        snprintf(value, sizeof value, "{\"osteoguard\":1,\"at\":%lld,\"partitions\":%d,\"of\":%d}",
+                 (long long)(clock_wall_ms() - age_ms), partitions, of);
     conn_message m = {.key = {key, (size_t)k}, .value = {value, (size_t)v}};
     assert_true(serve__take_beat(&r->s, 0, &m));
 }
@@ -44,17 +43,17 @@ static void all_shares_must_be_read_of_late(void **state)
     rig *r = rig_new();
     (void)state;
     assert_false(serve__is_current(&r->s, 0)); /* nobody has said anything */
-    take(r, "a", 0, true, 3, 8);
+    take(r, "a", 0, 3, 8);
     assert_false(serve__is_current(&r->s, 0)); /* who reads the other five? */
-    take(r, "b", 0, true, 5, 8);
+    take(r, "b", 0, 5, 8);
     assert_true(serve__is_current(&r->s, 0));
-    take(r, "b", 0, false, 5, 8);
+    take(r, "b", 40000, 5, 8);
     assert_false(serve__is_current(&r->s, 0)); /* b is behind */
-    take(r, "b", 29000, true, 5, 8);
+    take(r, "b", 29000, 5, 8);
     assert_true(serve__is_current(&r->s, 0));
-    take(r, "b", 31000, true, 5, 8);
+    take(r, "b", 31000, 5, 8);
     assert_false(serve__is_current(&r->s, 0)); /* b is silent */
-    take(r, "a", 0, true, 8, 8);
+    take(r, "a", 0, 8, 8);
     assert_true(serve__is_current(&r->s, 0)); /* a has taken its share over */
     r->s.clock_hold_until_ms = clock_monotonic_us() / 1000 + 1000;
     assert_false(serve__is_current(&r->s, 0));
@@ -70,7 +69,7 @@ static void more_instances_than_places_forget_the_oldest(void **state)
     (void)state;
     for (int i = 0; i < SERVE_BEATS + 8; i++) {
         snprintf(id, sizeof id, "m%d", i);
-        take(r, id, 20000 - i * 100, true, 1, SERVE_BEATS);
+        take(r, id, 20000 - i * 100, 1, SERVE_BEATS);
     }
     assert_true(serve__is_current(&r->s, 0));
     rig_free(r);
