@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "daemon/crash.h"
 #include "daemon/log.h"
 #include "daemon/metrics.h"
 #include "daemon/store.h"
@@ -136,6 +137,7 @@ static void finish_if_complete(input *in)
     if (in->failed) {
         g->options.reread(g->options.ctx);
     } else {
+        crash_point(CRASH_ALL_THERE);
         count_input(in);
         g->options.done(g->options.ctx, in->topic, in->partition, in->offset);
     }
@@ -254,6 +256,8 @@ static void send_out(gather *g, input *in, outgoing_kind kind, const kafka_recor
     o->in = in;
     o->kind = kind;
     og_error_init(&err);
+    if (in->unreported > 1)
+        crash_point(CRASH_PART_SENT);
     conn_verdict verdict =
         g->queue != NULL ? CONN_AGAIN : g->options.send(g->options.ctx, r, on_report, o, &err);
     if (verdict == CONN_AGAIN)
@@ -370,6 +374,7 @@ static void write_letter(gather *g, const place *at, gather_reason reason, const
                       .headers = h.at,
                       .header_count = h.count};
     send_out(g, in, OUT_DEAD_LETTER, &r);
+    crash_point(CRASH_POISON);
 }
 
 static void send_dead_letter(gather *g, place *at, gather_reason reason, const og_error *err)
@@ -853,6 +858,7 @@ static void shrink(og_buf *b, size_t max)
 void gather_message(gather *g, const conn_message *m)
 {
     input *in = input_new(g, &m->origin);
+    crash_point(CRASH_POLLED);
     if (in == NULL) { /* not done: it is read again after a restart */
         log_error("out of memory while taking a message");
         g->options.reread(g->options.ctx);

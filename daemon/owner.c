@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "daemon/crash.h"
 #include "daemon/log.h"
 #include "daemon/metrics.h"
 
@@ -553,6 +554,10 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
 
 static void publish(owner *o, part *p, const pipeline_batch *b)
 {
+    if (b->restoring && b->message_count > 0)
+        crash_point(CRASH_CAUGHT_UP);
+    if (!b->restoring && b->delivery_count > 0)
+        crash_point(CRASH_COMMITTED);
     count(o, p, b);
     log_failures(b);
     if (b->next_offset >= 0)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "daemon/clock.h"
+#include "daemon/crash.h"
 #include "fhir/base/table.h"
 
 /* One run: the batch, its transactions, and lists that grow in the batch' arenas. */
@@ -177,6 +178,8 @@ static og_status wake_due(run *r, og_error *err)
         return OG_OK;
     TRY(store_due(r->txn, r->b->results, r->b->now_ms, PIPELINE_MAX_PATIENTS, &patients, &count,
                   err));
+    if (count > 0)
+        crash_point(CRASH_SWEPT);
     r->b->counts.reviews = count;
     return touch_list(r, patients, count, false, err);
 }
@@ -617,6 +620,8 @@ static og_status steps(run *r, og_error *err)
     pipeline_batch *b = r->b;
     TRY(take_over_all(r, err));
     TRY(apply_all(r, err));
+    if (b->message_count > 0)
+        crash_point(CRASH_APPLIED);
     if (b->restoring) {
         TRY(mark_touched(r, err));
     } else {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "daemon/content_dir.h"
+#include "daemon/crash.h"
 #include "daemon/file.h"
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
@@ -103,6 +104,9 @@ static void close_when_quiet(serve *s);
 static void turn(uv_prepare_t *h)
 {
     serve *s = h->data;
+    if (s->posted) /* the bytes leave in the turn that follows */
+        crash_point(CRASH_POSTED);
+    s->posted = false;
     serve__breathe(s);
     gather_flush(s->gather);
     rebuild_damaged(s);

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "daemon/crash.h"
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
@@ -158,6 +159,8 @@ static void on_result(void *ctx, const ehr_result *r)
                             .in_doubt = r->sent,
                             .endpoint_down = endpoint_is_down(r),
                             .reason = r->text};
+    if (r->verdict == CONN_DONE)
+        crash_point(CRASH_ANSWERED);
     metric_add_label(METRIC_DELIVERIES, name, verdict_name(r->verdict), 1);
     if (r->verdict != CONN_DONE)
         log_result(s, it, r);
@@ -182,6 +185,8 @@ static void on_published(void *ctx, conn_verdict verdict, int32_t partition, int
                             .reason = error != NULL ? error->text : NULL};
     (void)partition;
     (void)offset;
+    if (verdict == CONN_DONE)
+        crash_point(CRASH_ALERT_THERE);
     if (verdict == CONN_DONE)
         metric_add(METRIC_ALERTS_PUBLISHED, 1);
     else
@@ -235,10 +240,13 @@ static void on_intent(void *ctx, conn_verdict verdict, int32_t partition, int64_
     } else if (!serve__may_act(s, it->partition)) {
         give_up(it, CONN_AGAIN, "the partition is not ours any more");
     } else {
+        crash_point(CRASH_INTENT);
         it->posted = true;
         if (ehr_webhook_post(s->hooks[it->endpoint], (og_str){it->body, it->body_n},
-                             og_str_of(it->key), on_result, it, &err) == OG_OK)
+                             og_str_of(it->key), on_result, it, &err) == OG_OK) {
+            s->posted = true;
             return;
+        }
         log_failure(LOG_LEVEL_WARN, "a delivery could not begin", &err);
         give_up(it, CONN_AGAIN, err.text);
     }
@@ -265,6 +273,8 @@ static void send_item(void *ctx, const outbox_item *item, og_str body, og_str ke
     else if (s->prepared != NULL)
         verdict = publish(s, item->partition, it, s->prepared->said_value, s->prepared->said_key,
                           on_intent, &err);
+    if (verdict == CONN_DONE && is_topic(s, item->endpoint))
+        crash_point(CRASH_ALERT_SENT);
     if (verdict == CONN_DONE)
         return;
     log_failure(LOG_LEVEL_WARN, "a delivery could not begin", &err);

@@ -5,6 +5,7 @@
  * Separate groups, so that a storm in one does not revoke the other. */
 #include <stdlib.h>
 
+#include "daemon/crash.h"
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
@@ -538,8 +539,10 @@ void serve__on_outgoing(void *ctx, int partition, uint64_t number, const pipelin
     }
     *it = (again){s, partition, number};
     conn_verdict verdict = kafka_sink_send(s->sink, &r, on_again, it, &err);
-    if (verdict == CONN_DONE)
+    if (verdict == CONN_DONE) {
+        crash_point(CRASH_REASSERTED);
         return;
+    }
     if (verdict == CONN_NEVER)
         log_failure(LOG_LEVEL_ERROR, "a record cannot be written again", &err);
     free(it);

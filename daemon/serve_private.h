@@ -150,9 +150,9 @@ void serve__note_wants(serve *s);
 /* serve_said.c */
 /* The partition is assigned to us: writes a claim; nothing is said or sent before it is read back.
  */
-void serve__claim(serve *s, int partition);
+void serve__claim(serve *s, int number);
 /* Another one may own it by now. */
-void serve__lost(serve *s, int partition);
+void serve__lost(serve *s, int number);
 /* Reads the alerts topic of the partitions that are assigned, each from where its store stands. */
 void serve__follow_said(serve *s);
 /* Sends what could not be sent. Once per turn. */
@@ -160,7 +160,7 @@ void serve__tend_said(serve *s);
 /* The loop turns; when it has not for too long, nothing is believed any more. */
 void serve__breathe(serve *s);
 /* True when the partition is ours beyond doubt: something may leave in its name. */
-bool serve__may_act(serve *s, int partition);
+bool serve__may_act(serve *s, int number);
 /* Writes to the alerts topic, again and again until it is there. value.p NULL: nothing any more. */
 void serve__say(serve *s, int partition, og_str key, og_str value);
 /* Borrows key and value; for kafka_sink_send. */

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "daemon/crash.h"
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
@@ -145,6 +146,7 @@ void serve__say(serve *s, int partition, og_str key, og_str value)
 
 void serve__on_saying(void *ctx, int partition, const pipeline_saying *saying)
 {
+    crash_point(CRASH_RECEIPT);
     serve__say(ctx, partition, saying->key, saying->value);
 }
 
@@ -360,6 +362,8 @@ void serve__tend_said(serve *s)
 
 void serve__free_sayings(serve *s)
 {
-    while (s->sayings != NULL)
-        saying_free(s->sayings);
+    for (saying *it = s->sayings, *next; it != NULL; it = next) {
+        next = it->next;
+        saying_free(it);
+    }
 }

@@ -398,7 +398,7 @@ og_status store_to_send(store_txn *t, og_arena *a, og_str tenant, size_t max, st
 
 og_status store_sent(store_txn *t, og_str row, int64_t mark, og_error *err)
 {
-    int64_t now;
+    int64_t now = 0;
     og_status status = get_int(t, STORE_OUTGOING, row, &now, err);
     if (status == OG_NOTFOUND)
         return OG_OK;

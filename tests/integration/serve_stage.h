@@ -61,6 +61,7 @@ struct stage {
     post posts[4096]; /* those answered with 200 */
     size_t post_count, refused, repeats;
     int64_t sent; /* messages on fhir.bundle[0] */
+    bool later;   /* processes of their own begin at the midnight, not before it */
 };
 
 /* ---- the EHR ---- */
@@ -378,10 +379,23 @@ static inline bool is_applied(stage *s)
     return true;
 }
 
+/* No review waits until it is known that all data are there. */
+static inline bool is_reviewed(stage *s)
+{
+    for (int m = 0; m < MEMBERS; m++) {
+        for (int i = 0; i < PARTITIONS && s->at[m].serve != NULL; i++) {
+            owner_state state = owner_get(s->at[m].serve->owner, i);
+            if (state.assigned && state.next_due_ms != 0 && state.next_due_ms <= s->now_ms)
+                return false;
+        }
+    }
+    return true;
+}
+
 /* All that was sent is gathered, applied, evaluated and delivered. */
 static inline bool is_quiet(stage *s)
 {
-    return is_gathered(s) && nothing_waits(s) && is_applied(s);
+    return is_gathered(s) && nothing_waits(s) && is_applied(s) && is_reviewed(s);
 }
 
 static inline size_t count_posts(const stage *s, const char *needle)
@@ -401,6 +415,98 @@ static inline bool has_d3_by_clock(stage *s)
     return false;
 }
 
+/* ---- what the EHR has ---- */
+
+typedef struct held { /* cards that it has */
+    char uuid[512][UUID_TEXT];
+    size_t count;
+} held;
+
+static inline void drop_card(held *h, const char *uuid)
+{
+    for (size_t i = 0; i < h->count; i++)
+        if (strncmp(h->uuid[i], uuid, UUID_TEXT - 1) == 0)
+            memmove(h->uuid[i], h->uuid[--h->count], UUID_TEXT);
+}
+
+/* What a receiver keeps of a body: its card comes, those that it retracts go. */
+static inline void take_body(held *h, const char *body)
+{
+    static const char card[] = "{\"cards\":[{\"uuid\":\"", one[] = "{\"uuid\":\"";
+    const char *retracts = strstr(body, "\"retracts\":[");
+    for (const char *p = retracts != NULL ? strstr(retracts, one) : NULL; p != NULL;
+         p = strstr(p + 1, one))
+        drop_card(h, p + strlen(one));
+    if (strncmp(body, card, strlen(card)) != 0)
+        return;
+    drop_card(h, body + strlen(card)); /* a repeat */
+    assert_true(h->count < 512);
+    memcpy(h->uuid[h->count], body + strlen(card), UUID_TEXT - 1);
+    h->uuid[h->count++][UUID_TEXT - 1] = '\0';
+}
+
+static inline bool has_card(const held *h, const char *uuid)
+{
+    for (size_t i = 0; i < h->count; i++)
+        if (strcmp(h->uuid[i], uuid) == 0)
+            return true;
+    return false;
+}
+
+/* How many alerts of the partition are to be shown; the EHR must have the card of each. */
+static inline size_t open_alerts(const serve *s, int partition, const held *h)
+{
+    size_t n, count, open = 0;
+    store_txn *t;
+    const og_str *patients;
+    const plan_alert *alerts;
+    og_arena *a = og_arena_new(64 << 20);
+    assert_int_equal(store_begin(s->partitions[partition].store, false, &t, NULL), OG_OK);
+    assert_int_equal(store_patients(t, a, (og_str){NULL, 0}, SIZE_MAX, &patients, &n, NULL), OG_OK);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(store_alerts(t, a, patients[i], &alerts, &count, NULL), OG_OK);
+        for (size_t k = 0; k < count; k++) {
+            if (delivery_is_over(&s->endpoints[0], &alerts[k]))
+                continue;
+            open++;
+            assert_true(has_card(h, alerts[k].card_uuid));
+        }
+    }
+    store_abort(t);
+    og_arena_free(a);
+    return open;
+}
+
+/* Exactly the cards that the owners of the partitions believe in, whoever sent them. */
+static inline void ehr_has_what_is_believed(const stage *s)
+{
+    static held h;
+    size_t open = 0;
+    h.count = 0;
+    for (size_t i = 0; i < s->post_count; i++)
+        take_body(&h, s->posts[i].body);
+    for (int m = 0; m < MEMBERS; m++)
+        for (int i = 0; i < PARTITIONS && s->at[m].serve != NULL; i++)
+            if (s->at[m].serve->partitions[i].assigned)
+                open += open_alerts(s->at[m].serve, i, &h);
+    assert_true(open > 10);
+    assert_int_equal(h.count, open);
+}
+
+/* A card has one key: the same alert and revision told twice would have two only if somebody had
+ * forgotten what was said. */
+static inline void no_card_came_under_two_keys(const stage *s)
+{
+    for (size_t i = 0; i < s->post_count; i++) {
+        const char *uuid = strstr(s->posts[i].body, "\"cards\":[{\"uuid\":\"");
+        if (uuid == NULL)
+            continue;
+        for (size_t k = 0; k < i; k++)
+            if (strncmp(s->posts[k].body, s->posts[i].body, 64) == 0)
+                assert_string_equal(s->posts[k].key, s->posts[i].key);
+    }
+}
+
 /* ---- processes of their own ---- */
 
 static inline int spawn_member(const stage *s, int number)
@@ -410,7 +516,8 @@ static inline int spawn_member(const stage *s, int number)
     og_buf whole;
     og_buf_init(&whole, 8192);
     og_buf_adds(&whole, yaml);
-    og_buf_addz(&whole, "clock: {start: \"2026-02-28T23:59:40+01:00\"}\n");
+    og_buf_addf(&whole, "clock: {start: \"%s+01:00\"}\n",
+                s->later ? "2026-03-01T00:00:05" : "2026-02-28T23:59:40");
     snprintf(path, sizeof path, "%s/daemon%s.yaml", s->dir, store_suffix[number]);
     assert_int_equal(file_write(path, og_buf_str(&whole), NULL), OG_OK);
     og_buf_done(&whole);
