@@ -41,7 +41,7 @@ static size_t active_alerts(world *w, char patient[200])
             size_t alerts;
             assert_int_equal(store_alerts(t, w->arena, who[i], &list, &alerts, NULL), OG_OK);
             for (size_t k = 0; k < alerts; k++) {
-                if (list[k].state != PLAN_ALERT_ACTIVE)
+                if (list[k].state != PLAN_ALERT_ACTIVE || list[k].worklist)
                     continue;
                 if (n++ == 0 && patient != NULL)
                     snprintf(patient, 200, "%.*s", OG_STR_ARG(who[i]));

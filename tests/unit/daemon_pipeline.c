@@ -70,7 +70,9 @@ static og_status find_alert(void *ctx, og_str key, og_str value, og_error *err)
     snprintf(f->rule, sizeof f->rule, "%.*s", OG_STR_ARG(alert.rule));
     snprintf(f->indicator, sizeof f->indicator, "%s", indicators[alert.indicator]);
     snprintf(f->state, sizeof f->state, "%s",
-             alert.state == PLAN_ALERT_ACTIVE ? "open" : "resolved");
+             alert.state != PLAN_ALERT_ACTIVE ? "resolved"
+             : alert.worklist                 ? "worklist" /* of which this EHR hears nothing */
+                                              : "open");
     memcpy(f->uuid, alert.card_uuid, sizeof f->uuid);
     s->count++;
     return OG_OK;
