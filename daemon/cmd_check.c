@@ -152,7 +152,10 @@ static void check_configured_content(const config *c, const char *rulebook, tall
                             .setting_count = c->content_parameters.count,
                             .disabled = c->content_disabled.at,
                             .disabled_count = c->content_disabled.count,
-                            .language = c->language};
+                            .language = c->language,
+                            .limits = {.max_steps = (uint64_t)c->evaluation_steps,
+                                       .max_depth = (uint32_t)c->evaluation_depth,
+                                       .max_list = (uint32_t)c->evaluation_list}};
     check_content(c->content_dir, &options, rulebook, t);
 }
 

@@ -5,6 +5,7 @@
  * of the library path, so that a folder full of other content does no harm. */
 #include "daemon/cmd_cql.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #define MAX_FILE_BYTES ((size_t)64 << 20)
 #define ARENA_BYTES    ((size_t)1 << 30)
 #define MAX_PARAMETERS 256
+#define MAX_DEPTH      10000 /* the stack of a thread holds this many */
 
 static const fhir_limits library_limits = {.max_bytes = 64u << 20, .max_depth = 8000};
 
@@ -30,7 +32,7 @@ typedef struct candidate { /* a library file that an include may mean */
 
 typedef struct command {
     const char *library, *library_path, *terminology, *data, *parameters, *as_of, *define;
-    bool requirements;
+    bool requirements, explain;
     moment now;
     og_arena *arena;
     cql_set *set;
@@ -58,6 +60,12 @@ static void usage(FILE *to)
           "  --parameters FILE      JSON object: parameter name to CQL literal\n"
           "  --as-of TIME           FHIR date or dateTime to evaluate at (default: now)\n"
           "  --define NAME          only this define\n"
+          "  --explain              adds \"explain\" to each line: the values of its\n"
+          "                         sub-expressions with their places in the CQL source, and the\n"
+          "                         resources that it rests on (these are patient data)\n"
+          "  --max-steps N          expressions evaluated at most (default: 10000000)\n"
+          "  --max-depth N          nesting of calls and expressions (default: 1500)\n"
+          "  --max-list N           elements that expand and the like make (default: 100000)\n"
           "  --data-requirements    writes what the library (or the define) can read, as a FHIR\n"
           "                         Library of type module-definition, and evaluates nothing\n"
           "  --help                 this text\n"
@@ -74,10 +82,32 @@ static int misuse(const char *fmt, const char *what)
     return 2;
 }
 
+static bool read_limit(const char *text, uint64_t max, uint64_t *ret)
+{
+    char *end;
+    errno = 0;
+    *ret = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *ret >= 1 &&
+           *ret <= max;
+}
+
 /* Returns -1 when all is well, else an exit status. */
 static int read_options(command *c, int argc, char **argv)
 {
-    enum { PATH = 1, TERMINOLOGY, DATA, PARAMETERS, AS_OF, DEFINE, REQUIREMENTS, HELP };
+    enum {
+        PATH = 1,
+        TERMINOLOGY,
+        DATA,
+        PARAMETERS,
+        AS_OF,
+        DEFINE,
+        EXPLAIN,
+        STEPS,
+        DEPTH,
+        LIST,
+        REQUIREMENTS,
+        HELP
+    };
     static const struct option options[] = {
         {"library-path", required_argument, NULL, PATH},
         {"terminology", required_argument, NULL, TERMINOLOGY},
@@ -85,10 +115,16 @@ static int read_options(command *c, int argc, char **argv)
         {"parameters", required_argument, NULL, PARAMETERS},
         {"as-of", required_argument, NULL, AS_OF},
         {"define", required_argument, NULL, DEFINE},
+        {"explain", no_argument, NULL, EXPLAIN},
+        {"max-steps", required_argument, NULL, STEPS},
+        {"max-depth", required_argument, NULL, DEPTH},
+        {"max-list", required_argument, NULL, LIST},
         {"data-requirements", no_argument, NULL, REQUIREMENTS},
         {"help", no_argument, NULL, HELP},
         {NULL, 0, NULL, 0},
     };
+    cql_limits *limits = &c->request.limits;
+    uint64_t n;
     int o;
 
     optind = 0; /* another command may have used getopt before */
@@ -101,6 +137,21 @@ static int read_options(command *c, int argc, char **argv)
         case PARAMETERS: c->parameters = optarg; break;
         case AS_OF: c->as_of = optarg; break;
         case DEFINE: c->define = optarg; break;
+        case EXPLAIN: c->explain = true; break;
+        case STEPS:
+            if (!read_limit(optarg, INT64_MAX, &limits->max_steps))
+                return misuse("--max-steps: '%s' is not a number above 0", optarg);
+            break;
+        case DEPTH:
+            if (!read_limit(optarg, MAX_DEPTH, &n))
+                return misuse("--max-depth: '%s' is not a number from 1 to 10000", optarg);
+            limits->max_depth = (uint32_t)n;
+            break;
+        case LIST:
+            if (!read_limit(optarg, INT32_MAX, &n))
+                return misuse("--max-list: '%s' is not a number above 0", optarg);
+            limits->max_list = (uint32_t)n;
+            break;
         case REQUIREMENTS: c->requirements = true; break;
         case HELP: usage(stdout); return 0;
         case ':': return misuse("%s needs a value", argv[optind - 1]);
@@ -460,6 +511,12 @@ static void write_define(command *c, cql_run *run, const cql_define *d)
         og_buf_addz(&out, ",\"error\":");
         og_buf_add_json(&out, og_str_of(line));
         c->problems++;
+    }
+    if (c->explain) {
+        og_error_init(&err);
+        og_buf_addz(&out, ",\"explain\":");
+        if (cql_explain(run, d, &out, &err) != OG_OK)
+            problem(c, c->library, err.status, "%s", err.text);
     }
     og_buf_addz(&out, "}\n");
     if (og_buf_failed(&out) || og_buf_failed(&part))

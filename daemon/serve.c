@@ -268,7 +268,10 @@ static og_status load_content(const config *c, plan_content **ret, og_report *re
                             .setting_count = c->content_parameters.count,
                             .disabled = c->content_disabled.at,
                             .disabled_count = c->content_disabled.count,
-                            .language = c->language};
+                            .language = c->language,
+                            .limits = {.max_steps = (uint64_t)c->evaluation_steps,
+                                       .max_depth = (uint32_t)c->evaluation_depth,
+                                       .max_list = (uint32_t)c->evaluation_list}};
     return content_dir_load(c->content_dir, &options, ret, report);
 }
 

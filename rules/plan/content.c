@@ -714,6 +714,8 @@ static og_status load_all(plan__load *l, const plan_file *files, size_t count)
     plan_content *c = l->content;
     og_error err;
 
+    if (l->options != NULL)
+        c->limits = l->options->limits;
     if (l->options != NULL && l->options->language != NULL)
         c->language = og_arena_str(c->arena, og_str_of(l->options->language));
     if (!collect(l, files, count))

@@ -351,7 +351,8 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                               .as_of_ms = as_of_ms,
                               .offset_min = offset_min,
                               .parameters = c->parameters,
-                              .parameter_count = c->parameter_count};
+                              .parameter_count = c->parameter_count,
+                              .limits = c->limits};
     og_table_init(&e.parts, a);
     if ((s = translate_all(&e, err)) != OG_OK || (s = begin(&e, err)) != OG_OK ||
         (s = evaluate_rules(&e, made, outcomes, &next, err)) != OG_OK ||

@@ -29,7 +29,8 @@ typedef struct plan_options {
     const char *language;    /* "en" (default), "de": FHIR translation extensions choose */
     og_report *untranslated; /* texts of rules that language lacks, by their place; or NULL */
     og_report
-        *warnings; /* what is odd and does no harm: a definition that no rule names; or NULL */
+        *warnings;     /* what is odd and does no harm: a definition that no rule names; or NULL */
+    cql_limits limits; /* of one patient's evaluation; 0 in each: the engine's default */
 } plan_options;
 
 /* Loads and checks everything; every problem goes to report with file, line and column where it has

@@ -175,6 +175,7 @@ struct plan_content {
     const uint32_t *const *hosts; /* per rule: those that it merges into, the first choice first */
     const cql_parameter *parameters;
     size_t parameter_count;
+    cql_limits limits;
     og_table wants;               /* type → plan__want */
     fhir_terminology *want_terms; /* the value sets of the filters */
 };

@@ -201,6 +201,24 @@ static void requirements_are_a_fhir_library(void **state)
     assert_null(strstr(f->out, "dataRequirement"));
 }
 
+static void a_value_is_explained_and_bounded(void **state)
+{
+    folder *f = *state;
+    write_library(f);
+    assert_int_equal(run(f, "@/Main.json --define One"), 0);
+    assert_null(strstr(f->out, "explain"));
+    assert_int_equal(run(f, "@/Main.json --define One --explain"), 0);
+    assert_non_null(strstr(f->out, ",\"explain\":{\"name\":\"One\",\"library\":\"Main\""));
+    assert_non_null(strstr(f->out, "\"sources\":[]"));
+    assert_int_equal(run(f, "@/Main.json --terminology @/terms --data @/data.json --define Count "
+                            "--max-steps 1"),
+                     1);
+    assert_non_null(strstr(f->out, "more than 1 steps (at Count)"));
+    assert_int_equal(run(f, "@/Main.json --max-steps 0"), 2);
+    assert_int_equal(run(f, "@/Main.json --max-depth 10001"), 2);
+    assert_int_equal(run(f, "@/Main.json --max-list -1"), 2);
+}
+
 static void what_is_wrong_is_told_with_its_place(void **state)
 {
     folder *f = *state;
@@ -257,6 +275,8 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test_setup_teardown(one_define_alone, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(requirements_are_a_fhir_library, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(a_value_is_explained_and_bounded, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_told_with_its_place, make_folder,
                                         remove_folder),
