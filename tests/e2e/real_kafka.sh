@@ -12,11 +12,13 @@ demo=$build/tests/demo/osteoguard-demo
 osteoguard=$build/daemon/osteoguard
 data=$PWD/../shared/data/fhir
 work=$(mktemp -d)
+store=$work/store port_file=$work/http.port
 passed=0 failed=0 skipped=0
-daemon_pid='' ehr_pid=''
+daemon_pid='' second_pid='' ehr_pid=''
 
 cleanup() {
     [ -n "$daemon_pid" ] && kill -9 "$daemon_pid" 2>/dev/null
+    [ -n "$second_pid" ] && kill -9 "$second_pid" 2>/dev/null
     [ -n "$ehr_pid" ] && kill -9 "$ehr_pid" 2>/dev/null
     tests/e2e/kafka.sh down "$kit" 2>/dev/null
     rm -rf "$work"
@@ -58,17 +60,19 @@ start_ehr() { # start_ehr NAME
 }
 
 start_daemon() {
-    rm -f "$work/http.port"
+    rm -f "$port_file"
+    # a dead member's partitions are given away after six seconds
+    OSTEOGUARD_KAFKA_CONSUMER_PROPERTIES='{session.timeout.ms: "6000"}' \
     OSTEOGUARD_KAFKA_BOOTSTRAP=$(cat "$kit/bootstrap") OSTEOGUARD_EHR_URL=http://127.0.0.1:$(cat "$work/ehr.port")/cards \
-        OSTEOGUARD_STORE_DIR=$work/store OSTEOGUARD_HTTP_LISTEN=127.0.0.1:0 OSTEOGUARD_HTTP_PORT_FILE=$work/http.port \
+        OSTEOGUARD_STORE_DIR=$store OSTEOGUARD_HTTP_LISTEN=127.0.0.1:0 OSTEOGUARD_HTTP_PORT_FILE=$port_file \
         OSTEOGUARD_CLOCK_START=2026-03-01T09:00:00+01:00 OSTEOGUARD_CLOCK_SPEED=0 \
         "$osteoguard" serve -c docker/demo.yaml 2>>"$work/daemon.log" &
     daemon_pid=$!
     until_true 60 ready
 }
 
-ready() { [ -s "$work/http.port" ] && curl -fsS -o /dev/null "http://127.0.0.1:$(cat "$work/http.port")/health/ready" 2>/dev/null; }
-metrics() { curl -fsS "http://127.0.0.1:$(cat "$work/http.port")/metrics"; }
+ready() { [ -s "$port_file" ] && curl -fsS -o /dev/null "http://127.0.0.1:$(cat "$port_file")/health/ready" 2>/dev/null; }
+metrics() { curl -fsS "http://127.0.0.1:$(cat "$port_file")/metrics"; }
 metric() { metrics | awk -v name="$1" '$1 == name || index($1, name "{") == 1 { sum += $2 } END { print sum + 0 }'; }
 worked_off() { # nothing waits anywhere, also no review that falls due before it is known that all has arrived
     metrics | awk '/^osteoguard_(source_lag|records_lag|shared_lag|outbox_pending|patients_dirty|partitions_not_current) / { rest += ($2 != 0); seen++ }
@@ -77,6 +81,12 @@ worked_off() { # nothing waits anywhere, also no review that falls due before it
                    END { exit !(seen == 6 && rest == 0 && (due == 0 || due > now)) }'
 }
 took() { [ "$(metric osteoguard_messages_total)" -ge "$1" ] && worked_off; }
+start_second() { # another instance, with a store of its own
+    local port_file=$work/second.port store=$work/second daemon_pid
+    start_daemon || return 1
+    second_pid=$daemon_pid
+}
+on_second() { local port_file=$work/second.port; "$@"; } # the same, asked of the second instance
 stop_daemon() {
     kill -TERM "$daemon_pid" 2>/dev/null
     wait "$daemon_pid"
@@ -104,11 +114,11 @@ adds_up() {
     [ "$(metric osteoguard_messages_total)" -eq "$1" ] && [ "$inputs" -eq $((recorded + irrelevant + dead)) ] && [ "$inputs" -ge "$1" ]
 }
 
-same_as_eval() { # same_as_eval PUSHED.ndjson FILE...: the EHR has what the rules say of these resources
+same_as_eval() { # same_as_eval PUSHED.ndjson FILE...: the EHR, which takes no worklist, has what the rules say of these resources
     local pushed=$1
     shift
     "$osteoguard" eval --content rules/content --as-of 2026-03-01T09:00:00+01:00 --tz Europe/Berlin "$@" 2>/dev/null |
-        jq -r '.patient as $p | .cards[] | [$p, .source.topic.code, .indicator] | @tsv' | LC_ALL=C sort >"$work/eval.tsv"
+        jq -r '.patient as $p | .cards[] | select(.extension."org.osteoguard.alert".channel != "worklist") | [$p, .source.topic.code, .indicator] | @tsv' | LC_ALL=C sort >"$work/eval.tsv"
     tests/e2e/final_state.sh "$pushed" | awk -F'\t' -v OFS='\t' '$4 == "open" { print $1, $2, $3 }' | LC_ALL=C sort >"$work/ehr.tsv"
     echo "   cards by eval: $(wc -l <"$work/eval.tsv"), open at the EHR: $(wc -l <"$work/ehr.tsv")"
     diff "$work/eval.tsv" "$work/ehr.tsv" >"$work/diff" && return 0
@@ -167,6 +177,39 @@ rebuilt() { # the store is an image of the log
 check "a deleted store is rebuilt from the records topic" rebuilt
 check "and the EHR has the same cards" same_as_eval "$work/killed.ndjson" tests/fixtures/sample/stream.ndjson
 stop_daemon
+stop_ehr
+
+# ---- two instances, one of which is killed ----
+shared_out() { # each has some partitions, together they have all
+    local a b
+    a=$(metric osteoguard_partitions) b=$(on_second metric osteoguard_partitions)
+    [ "$a" -gt 0 ] && [ "$b" -gt 0 ] && [ $((a + b)) -eq 4 ]
+}
+both_worked_off() { worked_off && on_second worked_off; }
+second_has_all() { [ "$(on_second metric osteoguard_partitions)" -eq 4 ] && on_second worked_off; }
+two_instances() {
+    rm -rf "$work/store"
+    start_kafka && start_ehr two && start_daemon && start_second || return 1
+    until_true 60 shared_out || return 1
+    replay tests/fixtures/sample/stream.ndjson >/dev/null || return 1
+    until_true 90 both_worked_off
+}
+check "two instances share the partitions and work the stream off" two_instances
+check "and the EHR has what the rules say" same_as_eval "$work/two.ndjson" tests/fixtures/sample/stream.ndjson
+taken_over() {
+    local before after
+    before=$(wc -l <"$work/two.ndjson")
+    kill -9 "$daemon_pid"
+    wait "$daemon_pid" 2>/dev/null
+    daemon_pid=''
+    until_true 60 second_has_all || return 1
+    after=$(wc -l <"$work/two.ndjson")
+    [ "$before" -eq "$after" ] || { echo "   $((after - before)) pushes after the take-over"; return 1; }
+}
+check "one is killed: the other takes all over and says nothing twice" taken_over
+kill -9 "$second_pid" 2>/dev/null
+wait "$second_pid" 2>/dev/null
+second_pid=''
 stop_ehr
 
 # ---- everything that others wrote ----
