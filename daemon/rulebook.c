@@ -33,7 +33,7 @@ typedef struct documents {
 typedef struct sighting { /* a case that speaks of a rule */
     og_str rule, id, title, what;
     bool fires;
-    fhir_elem shown; /* the case, when its card can serve as an example: no variant, no guest */
+    fhir_elem top, variant; /* the case, whose card can serve as an example; absent for a guest */
 } sighting;
 
 typedef struct writer {
@@ -634,17 +634,38 @@ static void write_offer(writer *w, fhir_elem plan, fhir_elem action)
     book_row_end(&w->b);
 }
 
-/* The card of a case, as the content makes it. NULL: there is none. */
-static const plan_card *card_of_case(writer *w, const plan_content *content, fhir_elem c, og_str id,
-                                     patients *people)
+/* The case's records, with what its variant puts and removes. */
+static patients *people_of(writer *w, const sighting *s)
 {
-    og_str as_of = text_at(w, c, "asOf"), named = text_at(w, c, "patient");
+    patients *p = patients_new();
+    fhir_elem out = fhir_get(s->variant, "remove"), in = fhir_get(s->variant, "put");
+
+    if (p == NULL)
+        return NULL;
+    patients_add(p, fhir_raw(fhir_get(s->top, "bundle")), "", 1, NULL);
+    for (fhir_elem e = fhir_first(out); fhir_exists(e); e = fhir_next(out, e))
+        (void)patients_remove(p, fhir_string(w->arena, e));
+    for (fhir_elem e = fhir_first(in); fhir_exists(e); e = fhir_next(in, e)) {
+        fhir_resource r;
+        if (fhir_resource_of(e, &r, NULL) == OG_OK && patients_put(p, &r, NULL) == OG_OK)
+            continue;
+        patients_free(p);
+        return NULL; /* the case's fault, which `osteoguard test` tells */
+    }
+    return p;
+}
+
+/* The card of a case, as the content makes it. NULL: there is none. */
+static const plan_card *card_of_case(writer *w, const plan_content *content, const sighting *s,
+                                     const patients *people)
+{
+    og_str as_of = text_at(w, s->variant, "asOf"), named = text_at(w, s->top, "patient");
     plan_result result;
     moment at;
     plan_patient p = {.tenant = OG_STR("default")};
     size_t i = 0;
 
-    if (!moment_parse(as_of, false, &at))
+    if (!moment_parse(as_of.n != 0 ? as_of : text_at(w, s->top, "asOf"), false, &at))
         return NULL;
     while (i < patients_count(people) && named.n != 0 && !og_str_eq(patients_id(people, i), named))
         i++;
@@ -656,15 +677,15 @@ static const plan_card *card_of_case(writer *w, const plan_content *content, fhi
                               NULL) != OG_OK)
         return NULL;
     for (i = 0; i < result.card_count; i++)
-        if (og_str_eq(result.cards[i].rule, id))
+        if (og_str_eq(result.cards[i].rule, s->rule))
             return &result.cards[i];
     return NULL;
 }
 
-static void write_example_card(writer *w, const sighting *s, patients *people,
+static void write_example_card(writer *w, const sighting *s, const patients *people,
                                const plan_content *content, const char *language)
 {
-    const plan_card *card = card_of_case(w, content, s->shown, s->rule, people);
+    const plan_card *card = card_of_case(w, content, s, people);
 
     if (card == NULL)
         return;
@@ -672,23 +693,35 @@ static void write_example_card(writer *w, const sighting *s, patients *people,
     book_markdown(&w->b, card->detail);
 }
 
-/* What a card looks like that the rule really makes: that of the first case which shows it. */
+/* The first case that shows the rule on a card of its own; variants only if there is no other. */
+static const sighting *example_of(const writer *w, og_str id)
+{
+    const sighting *found = NULL;
+
+    for (size_t i = 0; i < w->sighting_count; i++) {
+        const sighting *s = &w->sightings[i];
+        if (!og_str_eq(s->rule, id) || !fhir_exists(s->top))
+            continue;
+        if (!fhir_exists(s->variant))
+            return s;
+        found = found != NULL ? found : s;
+    }
+    return found;
+}
+
+/* What a card looks like that the rule really makes. */
 static void write_example(writer *w, og_str id)
 {
-    const sighting *s = NULL;
-    patients *people = patients_new();
+    const sighting *s = example_of(w, id);
+    patients *people = s != NULL ? people_of(w, s) : NULL;
 
-    for (size_t i = 0; s == NULL && i < w->sighting_count; i++)
-        if (og_str_eq(w->sightings[i].rule, id) && fhir_exists(w->sightings[i].shown))
-            s = &w->sightings[i];
-    if (s != NULL && people != NULL) {
-        patients_add(people, fhir_raw(fhir_get(s->shown, "bundle")), "", 1, NULL);
-        book_heading(&w->b, 3,
-                     og_arena_printf(w->arena, "For example, case %.*s: %.*s", OG_STR_ARG(s->id),
-                                     OG_STR_ARG(s->title)));
-        write_example_card(w, s, people, w->o->english, "English");
-        write_example_card(w, s, people, w->o->german, "German");
-    }
+    if (people == NULL)
+        return;
+    book_heading(&w->b, 3,
+                 og_arena_printf(w->arena, "For example, case %.*s: %.*s", OG_STR_ARG(s->id),
+                                 OG_STR_ARG(s->title)));
+    write_example_card(w, s, people, w->o->english, "English");
+    write_example_card(w, s, people, w->o->german, "German");
     patients_free(people);
 }
 
@@ -807,21 +840,26 @@ static void add_sighting(writer *w, sighting s)
     w->sightings[w->sighting_count++] = s;
 }
 
-static void read_case(writer *w, fhir_elem c, bool variant)
+static void read_case(writer *w, fhir_elem top, fhir_elem variant)
 {
+    fhir_elem c = fhir_exists(variant) ? variant : top;
     fhir_elem expect = fhir_get(c, "expect"), absent = fhir_get(c, "absent");
-    sighting s = {.id = text_at(w, c, "id"), .title = text_at(w, c, "title"), .shown = FHIR_ABSENT};
+    sighting s = {.id = text_at(w, c, "id"),
+                  .title = text_at(w, c, "title"),
+                  .top = FHIR_ABSENT,
+                  .variant = FHIR_ABSENT};
 
     for (fhir_elem e = fhir_first(expect); fhir_exists(e); e = fhir_next(expect, e)) {
         fhir_elem guests = fhir_get(e, "merges");
         og_str how = text_at(w, e, "indicator");
         s.rule = text_at(w, e, "rule");
         s.fires = true;
-        s.shown = variant ? FHIR_ABSENT : c;
+        s.top = top;
+        s.variant = variant;
         s.what = how.n != 0 ? og_arena_printf(w->arena, "fires, %.*s", OG_STR_ARG(how))
                             : OG_STR("fires");
         add_sighting(w, s);
-        s.shown = FHIR_ABSENT;
+        s.top = FHIR_ABSENT;
         s.what = og_arena_printf(w->arena, "fires, on the card of %.*s", OG_STR_ARG(s.rule));
         for (fhir_elem g = fhir_first(guests); fhir_exists(g); g = fhir_next(guests, g)) {
             s.rule = fhir_string(w->arena, g);
@@ -857,10 +895,10 @@ static og_status read_cases(writer *w, og_error *err)
         if (s != OG_OK)
             break;
         fhir_elem top = fhir_root(doc), variants = fhir_get(top, "variants");
-        read_case(w, top, false);
+        read_case(w, top, FHIR_ABSENT);
         for (fhir_elem v = fhir_each_first(variants); fhir_exists(v);
              v = fhir_each_next(variants, v))
-            read_case(w, v, true);
+            read_case(w, top, v);
     }
     return s;
 }

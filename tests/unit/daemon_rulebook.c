@@ -409,6 +409,26 @@ static void the_book_has_everything(void **state)
     og_buf_done(&again);
 }
 
+/* A variant serves as the example where no case itself shows the rule. */
+static void a_variant_can_be_the_example(void **state)
+{
+    folder *f = *state;
+    og_buf text;
+    put_file(f, "cases/K1.json",
+             "{\"id\":\"K1\",\"title\":\"Nobody is\",\"asOf\":\"2026-03-01T09:00:00+01:00\","
+             "\"bundle\":{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[{"
+             "\"resource\":{\"resourceType\":\"Patient\",\"id\":\"a\"}}]},\"absent\":[\"R1\"],"
+             "\"variants\":[{\"id\":\"K1b\",\"title\":\"Sick\",\"put\":[{\"resourceType\":"
+             "\"Condition\",\"id\":\"c\",\"subject\":{\"reference\":\"Patient/a\"}}],\"expect\":[{"
+             "\"rule\":\"R1\"}]}]}");
+    assert_int_equal(check(f, f->book), 0);
+    og_buf_init(&text, 1 << 20);
+    assert_int_equal(file_read(f->book, 1 << 20, &text, NULL), OG_OK);
+    assert_contains(og_buf_str(&text), "For example, case K1b: Sick");
+    assert_contains(og_buf_str(&text), "<b>German</b><span>Lange krank</span>");
+    og_buf_done(&text);
+}
+
 static void the_site_stands_in_it(void **state)
 {
     const folder *f = *state;
@@ -461,6 +481,7 @@ int main(void)
         cmocka_unit_test(texts_are_never_markup),
         cmocka_unit_test(a_cards_detail_is_rendered),
         cmocka_unit_test_setup_teardown(the_book_has_everything, begin, end),
+        cmocka_unit_test_setup_teardown(a_variant_can_be_the_example, begin, end),
         cmocka_unit_test_setup_teardown(the_site_stands_in_it, begin, end),
         cmocka_unit_test_setup_teardown(only_two_kinds_are_written, begin, end),
     };
