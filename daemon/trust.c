@@ -218,14 +218,19 @@ static void let_in(question *q)
 
 /* ---- a token is good once ---- */
 
+/* Its place, else one to put it. A short walk, always to its end: what stands before the token may
+ * have expired since it was put there. */
 static seen *slot_of(trust *t, uint64_t hash, int64_t now_s)
 {
-    for (size_t i = 0; i < 64; i++) { /* a short walk: an expired one is as good as a free one */
+    seen *free_one = NULL;
+    for (size_t i = 0; i < 64; i++) {
         seen *s = &t->seen[(hash + i) & (SEEN_SLOTS - 1)];
-        if (s->hash == hash || s->expires <= now_s)
+        if (s->hash == hash)
             return s;
+        if (free_one == NULL && s->expires <= now_s)
+            free_one = s;
     }
-    return NULL;
+    return free_one;
 }
 
 typedef enum memory { MEMORY_NEW, MEMORY_SEEN, MEMORY_FULL } memory;

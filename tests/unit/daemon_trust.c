@@ -206,6 +206,32 @@ static char *fresh(stage *s, const char *issuer, const json_t *key, const char *
 
 /* ---- tests ---- */
 
+static uint64_t place_of(unsigned jti)
+{
+    char text[64];
+    int n = snprintf(text, sizeof text, "file|%u", jti);
+    return (og_str_hash((og_str){text, (size_t)n}) | 1) & ((1u << 20) - 1);
+}
+
+/* Two tokens that fall on one place of the memory: what the first one leaves behind must not make
+ * the second one look new. */
+static void an_expired_neighbour_hides_no_token(void **state)
+{
+    stage *s = *state;
+    char second[8192];
+    unsigned twin = 1;
+    while (place_of(twin) != place_of(0))
+        twin++;
+    s->next_jti = 0;
+    assert_int_equal(ask(s, fresh(s, "https://a", s->k1, "")), TRUST_GOOD);
+    s->now_ms += 200000;
+    s->next_jti = twin;
+    strcpy(second, fresh(s, "https://a", s->k1, ""));
+    assert_int_equal(ask(s, second), TRUST_GOOD);
+    s->now_ms += 200000; /* the first one has expired, the second has not */
+    assert_int_equal(ask(s, second), TRUST_REFUSED);
+}
+
 static void a_token_is_good_once(void **state)
 {
     stage *s = *state;
@@ -357,6 +383,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
     const struct CMUnitTest tests[] = {
         TEST(a_token_is_good_once),
+        TEST(an_expired_neighbour_hides_no_token),
         TEST(strangers_are_refused),
         TEST(who_vouches_is_not_the_callers_choice),
         TEST(a_changed_file_brings_its_keys),
