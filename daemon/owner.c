@@ -715,9 +715,8 @@ void owner_revoke(owner *o, int partition)
     p->paused = p->said_paused = false;
     p->claimed = p->settled = false;
     forget_sents(p);
-    if (!o->busy || o->part != p)
-        drop_said(p, SIZE_MAX);
-    /* a running batch still holds the first ones */
+    /* What others said stays: it is read on from there, not again. Of the messages a running batch
+     * still holds the first ones. */
     if (!o->busy || o->part != p) {
         drop_messages(p, SIZE_MAX);
     } else {

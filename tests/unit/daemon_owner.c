@@ -207,6 +207,42 @@ static void nothing_wakes_for_what_cannot_run(void **state)
     scene_free(s);
 }
 
+#define ALERT "0c5a1f0e-7d3c-5b1e-8f57-2d1c5a0b9e11"
+
+/* The reader of the alerts topic is past it and does not come back. */
+static void what_others_said_outlives_a_rebalance(void **state)
+{
+    scene *s = scene_new();
+    og_arena *a = og_arena_new((size_t)1 << 20);
+    plan_alert alert = {.id = ALERT,
+                        .rule = OG_STR("D3"),
+                        .slot = OG_STR("s"),
+                        .state = PLAN_ALERT_RESOLVED,
+                        .revision = 3,
+                        .card_uuid = ALERT,
+                        .card = OG_STR("{}"),
+                        .digest = OG_STR("d")};
+    said_message m = {.key = said_alert_key(a, og_str_of(s->w->setup.tenant), OG_STR("p"), ALERT),
+                      .value = plan_alert_write(a, &alert)};
+    store_txn *t;
+    int64_t offset = 0;
+    (void)state;
+    restore_shared(s);
+    owner_assign(s->owner, 0, 0);
+    owner_said(s->owner, 0, &m, 8, 5);
+    owner_revoke(s->owner, 0);
+    owner_assign(s->owner, 0, 0);
+    work_off(s);
+    assert_int_equal(store_begin(s->w->stores[0], false, &t, NULL), OG_OK);
+    assert_int_equal(store_meta_int(t, STORE_SAID_OFFSET, &offset, NULL), OG_OK);
+    assert_int_equal(offset, 8);
+    assert_int_equal(store_alert(t, a, OG_STR("p"), ALERT, &alert, NULL), OG_OK);
+    assert_int_equal(alert.revision, 3);
+    store_abort(t);
+    og_arena_free(a);
+    scene_free(s);
+}
+
 /* A row whose checksum is wrong, written past the store. */
 static void damage(const char *dir, const char *table, og_str key)
 {
@@ -257,6 +293,7 @@ int main(void)
         cmocka_unit_test(a_new_store_takes_nothing_from_the_middle),
         cmocka_unit_test(restoring_ends_under_steady_load),
         cmocka_unit_test(nothing_wakes_for_what_cannot_run),
+        cmocka_unit_test(what_others_said_outlives_a_rebalance),
         cmocka_unit_test(a_damaged_partition_is_not_the_shared_store),
     };
     return cmocka_run_group_tests_name("daemon/owner", tests, NULL, NULL);
