@@ -99,6 +99,8 @@ static void beat(serve *s)
                      "{\"osteoguard\":1,\"at\":%" PRId64 ",\"partitions\":%zu,\"of\":%" PRId64 "}",
                      s->known_ms, s->share, partitions_in_all(s));
     og_error_init(&err);
+    if (s->beat_ms == 0)
+        s->beat_there_ms = steady_ms(); /* the brokers have as long for it as for every other one */
     s->beat_ms = steady_ms();
     s->beat_at_ms = s->known_ms;
     for (int i = 0; i < s->count && s->sink != NULL; i++) {

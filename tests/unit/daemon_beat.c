@@ -103,6 +103,21 @@ static void a_clock_that_jumps_is_not_believed_at_once(void **state)
     assert_int_equal(serve__hold_after_step(7200000, 7200000), 0); /* both: the loop stood still */
 }
 
+/* Ready is who has a heartbeat there; the first one is given the time to get there. */
+static void the_first_beat_is_waited_for(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    r->s.step = SERVE_WORKING;
+    assert_true(serve__kafka_answers(&r->s));
+    serve__tend_beat(&r->s);
+    assert_true(r->s.beat_ms > 0);
+    assert_true(serve__kafka_answers(&r->s));
+    r->s.beat_there_ms -= 30000;
+    assert_false(serve__kafka_answers(&r->s));
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +125,7 @@ int main(void)
         cmocka_unit_test(more_instances_than_places_forget_the_oldest),
         cmocka_unit_test(records_are_no_beats),
         cmocka_unit_test(a_clock_that_jumps_is_not_believed_at_once),
+        cmocka_unit_test(the_first_beat_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
