@@ -19,6 +19,7 @@
 
 enum {
     MAX_KEYS_BYTES = 1 << 20,
+    FILE_AGAIN_MS = 1000, /* callers must not make us read a bad one again and again */
     FETCH_TIMEOUT_MS = 5000,
     FETCH_AGAIN_MS = 10000, /* not sooner for another unknown kid */
     FETCH_MAX_WAIT_MS = 600000,
@@ -37,6 +38,7 @@ typedef struct client {
     const config_client *config;
     keyring *ring;
     struct timespec file_time;
+    int64_t file_not_before_ms; /* after one that could not be used */
     int64_t fetched_ms, fetch_not_before_ms, fetch_wait_ms;
     http_call *fetching;      /* NULL: none is under way */
     struct question *waiting; /* for it */
@@ -131,7 +133,8 @@ static void look_at_file(client *c)
     struct stat st;
     og_buf text;
     og_error err;
-    if (c->config->jwks_file[0] == '\0' || stat(c->config->jwks_file, &st) != 0 ||
+    if (c->config->jwks_file[0] == '\0' || steady_ms(c->trust) < c->file_not_before_ms ||
+        stat(c->config->jwks_file, &st) != 0 ||
         (c->ring != NULL && st.st_mtim.tv_sec == c->file_time.tv_sec &&
          st.st_mtim.tv_nsec == c->file_time.tv_nsec))
         return;
@@ -142,6 +145,8 @@ static void look_at_file(client *c)
         c->file_time = st.st_mtim;
     else if (err.status != OG_OK)
         log_failure(LOG_LEVEL_ERROR, "the public keys of a client cannot be read", &err);
+    if (c->file_time.tv_sec != st.st_mtim.tv_sec || c->file_time.tv_nsec != st.st_mtim.tv_nsec)
+        c->file_not_before_ms = steady_ms(c->trust) + FILE_AGAIN_MS;
     og_buf_done(&text);
 }
 

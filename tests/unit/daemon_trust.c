@@ -285,6 +285,31 @@ static void a_changed_file_brings_its_keys(void **state)
     assert_int_equal(ask(s, fresh(s, "https://a", s->k2, "")), TRUST_GOOD); /* the last good ones */
 }
 
+static void count_line(void *ctx, og_str line)
+{
+    (void)line;
+    ++*(unsigned *)ctx;
+}
+
+/* Whoever calls must not fill the log of a daemon whose key file is bad. */
+static void a_bad_file_is_complained_of_in_time(void **state)
+{
+    stage *s = *state;
+    unsigned lines = 0;
+    char *token;
+    assert_int_equal(file_write(s->keys_path, OG_STR("rubbish"), NULL), OG_OK);
+    log_sink(count_line, &lines);
+    for (int i = 0; i < 20; i++) {
+        token = fresh(s, "https://a", s->k1, "");
+        assert_int_equal(ask(s, token), TRUST_GOOD); /* the last good ones */
+    }
+    assert_int_equal(lines, 1);
+    write_keys(s, &s->k2, 1);
+    s->steady_ms += 1000;
+    assert_int_equal(ask(s, fresh(s, "https://a", s->k2, "")), TRUST_GOOD);
+    log_sink(quiet, NULL);
+}
+
 static void keys_are_fetched_and_rotate(void **state)
 {
     stage *s = *state;
@@ -387,6 +412,7 @@ int main(void)
         TEST(strangers_are_refused),
         TEST(who_vouches_is_not_the_callers_choice),
         TEST(a_changed_file_brings_its_keys),
+        TEST(a_bad_file_is_complained_of_in_time),
         TEST(keys_are_fetched_and_rotate),
         TEST(a_key_server_that_is_down_is_left_alone),
         TEST(too_often_is_told),
