@@ -789,8 +789,8 @@ static bool names_certificate(gnutls_x509_crt_t crt, const char *name)
     for (unsigned i = 0;; i++) {
         size = sizeof text;
         int type = gnutls_x509_crt_get_subject_alt_name(crt, i, text, &size, NULL);
-        if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
-            return false;
+        if (type < 0 && type != GNUTLS_E_SHORT_MEMORY_BUFFER)
+            return false; /* no more, or not to be read */
         if (type == GNUTLS_SAN_DNSNAME && size == strlen(name) && memcmp(text, name, size) == 0)
             return true;
     }

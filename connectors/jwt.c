@@ -243,7 +243,7 @@ static bool is_audience(const char *aud, const jwt_policy *p)
         size_t n = strlen(ours);
         while (n > 0 && ours[n - 1] == '/')
             n--;
-        if (strncmp(aud, ours, n) != 0)
+        if (n == 0 || strncmp(aud, ours, n) != 0)
             continue;
         if (aud[n] == '\0' || strcmp(aud + n, "/") == 0 || strcmp(aud + n, p->url) == 0)
             return true;

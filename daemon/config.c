@@ -699,8 +699,12 @@ static void check_client(reader *r, size_t i)
                 cl->name);
     if (token && cl->audiences.count == 0)
         problem(r, NULL, "clients.%s: audiences is needed: what its tokens name as aud", cl->name);
+    for (size_t k = 0; k < cl->audiences.count; k++)
+        if (cl->audiences.at[k][strspn(cl->audiences.at[k], "/")] == '\0')
+            problem(r, NULL, "clients.%s: an audience is empty", cl->name);
     if (cl->jwks_url[0] != '\0' && strncmp(cl->jwks_url, "https://", 8) != 0 &&
-        strncmp(cl->jwks_url, "http://127.0.0.1", 16) != 0)
+        strncmp(cl->jwks_url, "http://127.0.0.1:", 17) != 0 &&
+        strncmp(cl->jwks_url, "http://127.0.0.1/", 17) != 0)
         problem(r, NULL, "clients.%s.jwks_url: \"%s\" is not an https URL", cl->name, cl->jwks_url);
     if (cl->certificate[0] != '\0' && r->c->hooks_client_ca_file[0] == '\0')
         problem(r, NULL, "clients.%s: a certificate needs hooks.client_ca_file", cl->name);
