@@ -78,6 +78,11 @@ fhir_elem fhir_get_str(fhir_elem object, og_str name);
 /* The same, and in *ret_sibling the member called _name, which holds what a primitive has beside
  * its value (R4 json.html); either may be absent. */
 fhir_elem fhir_get_primitive(fhir_elem object, og_str name, fhir_elem *ret_sibling);
+/* The next member of object behind behind_child (from the first one when that is absent) whose
+ * name, perhaps behind an underscore, begins with name and is longer: where a choice element may
+ * be. Names are looked at as they stand; *ret_escaped becomes true when one on the way has escapes.
+ */
+fhir_elem fhir_get_longer(fhir_elem object, og_str name, fhir_elem behind_child, bool *ret_escaped);
 /* fhir_get along names separated by '.'; an array on the way means its first element. */
 fhir_elem fhir_path(fhir_elem object, const char *path);
 

@@ -157,10 +157,21 @@ static bool escaped_is(og_str escaped, og_str plain)
 
 /* --- members and elements --- */
 
-/* The first byte tells most names apart, without a call. */
-static bool same_text(const char *a, const char *b, size_t n)
+/* Names are short: words compared here cost less than a call. */
+static inline bool same_text(const char *a, const char *b, size_t n)
 {
-    return n == 0 || (a[0] == b[0] && memcmp(a, b, n) == 0);
+    uint64_t x, y;
+    size_t i = 0;
+    for (; i + sizeof x <= n; i += sizeof x) {
+        memcpy(&x, a + i, sizeof x);
+        memcpy(&y, b + i, sizeof y);
+        if (x != y)
+            return false;
+    }
+    for (; i < n; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
 }
 
 fhir_elem fhir_get_str(fhir_elem object, og_str name)
@@ -213,6 +224,28 @@ fhir_elem fhir_get_primitive(fhir_elem object, og_str name, fhir_elem *ret_sibli
             *ret_sibling = (fhir_elem){d, i + 1};
     }
     return found;
+}
+
+fhir_elem fhir_get_longer(fhir_elem object, og_str name, fhir_elem behind_child, bool *ret_escaped)
+{
+    const fhir_doc *d = object.doc;
+    if (d == NULL || kind_at(d, object.at) != FHIR_OBJECT)
+        return FHIR_ABSENT;
+    uint32_t end = d->nodes[object.at].info >> 4;
+    uint32_t i = behind_child.doc != NULL ? behind(d, behind_child.at) : object.at + 1;
+    for (; i + 1 < end; i = behind(d, i + 1)) {
+        fhir_node k = d->nodes[i];
+        const char *key = d->text + k.pos;
+        size_t n = k.info >> 4;
+        *ret_escaped |= (k.info & 15) == FHIR_KEY_ESCAPED;
+        if (n > name.n && key[0] == '_') {
+            key++;
+            n--;
+        }
+        if (n > name.n && same_text(key, name.p, name.n))
+            return (fhir_elem){d, i + 1};
+    }
+    return FHIR_ABSENT;
 }
 
 fhir_elem fhir_get(fhir_elem object, const char *name)

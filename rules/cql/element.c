@@ -263,13 +263,12 @@ static og_str choice_member(fhir_elem object, const fhir_model_element *e, uint1
 {
     og_str name = fhir_model_element_name(e);
     bool escaped = false;
-    for (fhir_elem m = fhir_first(object); fhir_exists(m); m = fhir_next(object, m)) {
+    for (fhir_elem m = fhir_get_longer(object, name, FHIR_ABSENT, &escaped); fhir_exists(m);
+         m = fhir_get_longer(object, name, m, &escaped)) {
         og_str key = fhir_key_of(m);
-        escaped = escaped || og_str_find(key, '\\') >= 0;
-        if (key.n != 0 && key.p[0] == '_')
+        if (key.p[0] == '_')
             key = og_str_from(key, 1);
-        if (key.n > name.n && og_str_starts(key, name) &&
-            fhir_model_member(owner, key, ret_type) == e)
+        if (fhir_model_member(owner, key, ret_type) == e)
             return key;
     }
     for (size_t i = 0; escaped && i < e->choice_count; i++) {

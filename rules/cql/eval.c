@@ -68,8 +68,12 @@ static cql_value interval_property(const cql_interval *i, og_str name)
     return CQL_NULL_VALUE;
 }
 
+/* Names of one set are stored once, so most are told by their place. */
 static cql_value tuple_property(const cql_tuple *t, og_str name)
 {
+    for (size_t i = 0; i < t->count; i++)
+        if (t->names[i].p == name.p)
+            return t->items[i];
     for (size_t i = 0; i < t->count; i++)
         if (og_str_eq(t->names[i], name))
             return t->items[i];
