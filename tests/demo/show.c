@@ -46,7 +46,7 @@ typedef enum show_step { STEP_PORT, STEP_READY, STEP_WATCH, STEP_DONE } show_ste
 
 typedef struct numbers { /* off the metrics page */
     double messages, inputs, recorded, irrelevant, dead, consumed, evaluations, pending, parked,
-        dirty;
+        dirty, not_current;
     double source_lag, records_lag, shared_lag, time, next_review;
 } numbers;
 
@@ -433,6 +433,7 @@ static void read_numbers(numbers *n, og_str page)
                    .pending = number(page, "osteoguard_outbox_pending"),
                    .parked = number(page, "osteoguard_outbox_parked"),
                    .dirty = number(page, "osteoguard_patients_dirty"),
+                   .not_current = number(page, "osteoguard_partitions_not_current"),
                    .source_lag = number(page, "osteoguard_source_lag"),
                    .records_lag = number(page, "osteoguard_records_lag"),
                    .shared_lag = number(page, "osteoguard_shared_lag"),
@@ -448,7 +449,8 @@ static bool worked_off(const show *s)
     return s->replay_ok && n->messages >= (double)s->sent &&
            n->inputs == n->recorded + n->irrelevant + n->dead && n->consumed >= n->recorded &&
            n->source_lag == 0 && n->records_lag == 0 && n->shared_lag == 0 && n->dirty == 0 &&
-           n->pending == 0 && (n->next_review == 0 || n->next_review > n->time) &&
+           n->pending == 0 && n->not_current == 0 &&
+           (n->next_review == 0 || n->next_review > n->time) &&
            (!s->sample || n->time > sample_midnight) && (double)s->dead_seen >= n->dead;
 }
 
