@@ -195,10 +195,11 @@ typedef struct view {
     og_arena *arena;
     fhir_resource *list;
     size_t count, cap;
-    og_table places; /* Type/id → place in list, from 1 */
-    bool sent;       /* the request brought something that rules read */
-    bool partial;    /* a page of more, or an OperationOutcome in place of data */
-    bool relevant;   /* a draft that rules read */
+    og_table places;   /* Type/id → place in list, from 1 */
+    bool sent;         /* the request brought something that rules read */
+    bool partial;      /* a page of more, or an OperationOutcome in place of data */
+    bool relevant;     /* a draft that rules read */
+    og_table selected; /* Type/id of what the user has chosen */
     unsigned drafts;
 } view;
 
@@ -299,17 +300,18 @@ static bool take_prefetch(view *v, fhir_elem value)
 
 /* ---- drafts ---- */
 
-static bool is_selected(const hook_request *q, const fhir_resource *r)
+static bool note_selections(view *v)
 {
-    if (!q->kind->selections)
-        return true;
-    for (fhir_elem s = fhir_each_first(q->selections); fhir_exists(s);
-         s = fhir_each_next(q->selections, s)) {
+    fhir_elem list = v->call->request->selections;
+    og_table_init(&v->selected, v->arena);
+    for (fhir_elem s = fhir_each_first(list); fhir_exists(s); s = fhir_each_next(list, s)) {
         fhir_reference ref = fhir_reference_parse(fhir_raw(s));
-        if (og_str_eq(ref.type, r->type) && og_str_eq(ref.id, r->id))
-            return true;
+        og_str key =
+            og_arena_printf(v->arena, "%.*s/%.*s", OG_STR_ARG(ref.type), OG_STR_ARG(ref.id));
+        if (key.p == NULL || !og_table_put(&v->selected, key, v))
+            return false;
     }
-    return false;
+    return true;
 }
 
 /* The draft as an order: `draft` becomes `active`, and it has an id and a subject, which what is
@@ -353,7 +355,7 @@ static bool take_draft(view *v, fhir_elem e)
     fhir_resource r, order;
     v->drafts++;
     if (fhir_resource_of(e, &r, NULL) != OG_OK || fhir_resource_check(&r, NULL) != OG_OK ||
-        !is_selected(v->call->request, &r))
+        (v->call->request->kind->selections && og_table_get(&v->selected, key_of(v, &r)) == NULL))
         return true;
     og_status s = as_order(v, &r, &order);
     if (s == OG_NOMEM)
@@ -369,6 +371,8 @@ static bool take_drafts(view *v)
     const hook_request *q = v->call->request;
     if (!fhir_exists(q->drafts))
         return true;
+    if (!note_selections(v))
+        return false;
     if (q->kind->drafts == HOOK_RESOURCE)
         return take_draft(v, q->drafts);
     fhir_elem entries = fhir_get(q->drafts, "entry");
