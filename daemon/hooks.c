@@ -569,6 +569,8 @@ static og_status tell_evaluated(answer *w, const plan_alert *alerts, size_t coun
     if (s != OG_OK)
         return s;
     c->evaluated = true;
+    c->outcomes = result.outcomes;
+    c->outcome_count = result.outcome_count;
     w->list = og_arena_zalloc(c->arena, result.card_count + 1, sizeof *w->list);
     if (w->list == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the answer");
@@ -616,7 +618,7 @@ void hooks_answer(hooks_call *c)
 {
     store_txn *t = NULL, *shared = NULL;
     og_error_init(&c->error);
-    c->cards = 0;
+    c->cards = c->outcome_count = 0;
     c->evaluated = false;
     og_status s = store_begin(c->store, false, &t, &c->error);
     if (s == OG_OK && c->shared != NULL)

@@ -34,7 +34,9 @@ typedef struct hooks_call {
     int status;    /* HTTP */
     og_str answer; /* JSON; an OperationOutcome unless status is 200 */
     size_t cards;
-    bool evaluated; /* the rules ran for this call */
+    bool evaluated;               /* the rules ran for this call */
+    const plan_outcome *outcomes; /* then: what became of each rule, for the log; lives in arena */
+    size_t outcome_count;
     og_error error; /* status 500: what happened, for the log */
 } hooks_call;
 

@@ -180,6 +180,24 @@ static int partition_of(const serve *s, og_str patient)
     return partition;
 }
 
+/* A rule that failed is missing in the answer; who asked cannot see it. */
+static void log_failed_rules(const hooks_call *call)
+{
+    for (size_t i = 0; i < call->outcome_count; i++) {
+        const plan_outcome *o = &call->outcomes[i];
+        char what[1200], rule[64];
+        if (o->kind != PLAN_FAILED)
+            continue;
+        og_error_format(&o->error, what, sizeof what);
+        log_field fields[] = {
+            {"rule", o->rule}, {"error", og_str_of(what)}, {"patient", call->request->patient_id}};
+        log_line(LOG_LEVEL_ERROR, "a rule failed in a call of a CDS service", fields,
+                 log_identifiers() ? 3 : 2);
+        snprintf(rule, sizeof rule, "%.*s", OG_STR_ARG(o->rule));
+        metric_add_label(METRIC_RULE_FAILURES, rule, NULL, 1);
+    }
+}
+
 static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q)
 {
     int partition = partition_of(s, q->patient_id);
@@ -203,6 +221,7 @@ static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request
     hooks_answer(&call);
     if (call.error.status != OG_OK)
         log_failure(LOG_LEVEL_ERROR, "a call of a CDS service failed", &call.error);
+    log_failed_rules(&call);
     metric_observe_us(METRIC_HOOK_TIME, clock_monotonic_us() - began);
     metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call.cards);
     count_call(q->kind->name, call.status);

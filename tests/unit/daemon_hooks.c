@@ -17,6 +17,7 @@ typedef struct reply {
     int status;
     json_t *json;
     bool evaluated;
+    size_t failed; /* rules */
 } reply;
 
 static int partition_of(og_str patient)
@@ -55,6 +56,9 @@ static reply ask(world *w, const char *hook, const char *context, const char *re
     hooks_answer(&call);
     r.status = call.status;
     r.evaluated = call.evaluated;
+    r.failed = 0;
+    for (size_t i = 0; i < call.outcome_count; i++)
+        r.failed += call.outcomes[i].kind == PLAN_FAILED;
     r.json = json_loadb(call.answer.p, call.answer.n, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(r.json);
     og_arena_free(a);
@@ -471,6 +475,29 @@ static void other_orders_are_left_alone(void **state)
     world_free(w);
 }
 
+/* A dose that is not questioned because its rule failed must not go unnoticed. */
+static void rules_that_failed_are_told_of(void **state)
+{
+    world *w = world_at_nine();
+    plan_content *good = w->content;
+    og_report report = content_dir_stderr();
+    plan_options options = {.limits = {.max_steps = 1}};
+    (void)state;
+    take_case(w, "V5");
+    assert_int_equal(
+        content_dir_load(OG_SOURCE_DIR "/rules/content", &options, &w->content, &report), OG_OK);
+    reply r = ask(w, "order-sign", USER PATIENT ORDERS(DRAFT("", "draft", "M05BA08", "4")), "");
+    assert_int_equal(r.status, 200);
+    assert_true(r.failed > 0);
+    json_decref(r.json);
+    plan_content_free(w->content);
+    w->content = good;
+    r = ask(w, "order-sign", USER PATIENT ORDERS(DRAFT("", "draft", "M05BA08", "4")), "");
+    assert_int_equal(r.failed, 0);
+    json_decref(r.json);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,6 +514,7 @@ int main(void)
         cmocka_unit_test(a_draft_is_judged_before_it_is_signed),
         cmocka_unit_test(only_what_is_selected_is_judged),
         cmocka_unit_test(other_orders_are_left_alone),
+        cmocka_unit_test(rules_that_failed_are_told_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
