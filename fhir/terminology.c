@@ -11,8 +11,9 @@
 #include "fhir/base/decimal.h"
 #include "fhir/base/table.h"
 
-#define MAX_BYTES ((size_t)2 << 30) /* of all terminology together */
-#define MAX_DEPTH 64                /* of nested contains, concepts, and of includes of includes */
+#define MAX_BYTES    ((size_t)2 << 30) /* of all terminology together */
+#define MAX_DEPTH    64     /* of nested contains, concepts, and of includes of includes */
+#define MAX_STEPS_UP 100000 /* of one look for a wider code */
 
 /* --- systems and codes --- */
 
@@ -208,10 +209,16 @@ struct fhir_valueset {
     fhir_valueset *added_before;
 };
 
+typedef struct parent { /* one step up from a code; a code may have several */
+    og_str code;
+    struct parent *next;
+} parent;
+
 struct fhir_codesystem {
     og_str url;
-    bool complete;
+    bool complete, is_a; /* its hierarchy says what is a kind of what */
     code_set codes;
+    og_table parents; /* code -> parent */
 };
 
 typedef struct mapping {
@@ -666,7 +673,32 @@ static og_status add_value_set(reader *r, fhir_elem resource)
 
 /* --- reading: code systems --- */
 
-static void read_system_concepts(reader *r, fhir_codesystem *cs, fhir_elem list, uint32_t depth)
+static void add_parent(reader *r, fhir_codesystem *cs, og_str child, og_str code)
+{
+    parent *p = og_arena_zalloc(r->a, 1, sizeof(*p));
+    if (p == NULL || child.n == 0 || code.n == 0)
+        return; /* the arena remembers */
+    *p = (parent){code, og_table_get(&cs->parents, child)};
+    if (!og_table_put(&cs->parents, child, p))
+        no_memory(r);
+}
+
+/* The properties parent and child (R4 codesystem.html, concept-properties). */
+static void read_relatives(reader *r, fhir_codesystem *cs, fhir_elem concept, og_str code,
+                           const char *path)
+{
+    fhir_elem list = array(r, concept, "property", path);
+    for (fhir_elem e = fhir_first(list); fhir_exists(e); e = fhir_next(list, e)) {
+        og_str other = fhir_string(r->a, fhir_get(e, "valueCode"));
+        if (fhir_is(fhir_get(e, "code"), "parent"))
+            add_parent(r, cs, code, other);
+        else if (fhir_is(fhir_get(e, "code"), "child"))
+            add_parent(r, cs, other, code);
+    }
+}
+
+static void read_system_concepts(reader *r, fhir_codesystem *cs, fhir_elem list, og_str above,
+                                 uint32_t depth)
 {
     if (depth > MAX_DEPTH) {
         complain(r, list, "CodeSystem.concept", OG_LIMIT, "concepts are nested too deeply");
@@ -681,7 +713,9 @@ static void read_system_concepts(reader *r, fhir_codesystem *cs, fhir_elem list,
         og_str code = required(r, e, "code", path), display = member(r, e, "display", path);
         if (code.n != 0 && !set_add(&cs->codes, r->a, cs->url, code, display))
             no_memory(r);
-        read_system_concepts(r, cs, array(r, e, "concept", path), depth + 1);
+        add_parent(r, cs, code, above);
+        read_relatives(r, cs, e, code, path);
+        read_system_concepts(r, cs, array(r, e, "concept", path), code, depth + 1);
     }
 }
 
@@ -692,7 +726,9 @@ static og_status add_code_system(reader *r, fhir_elem resource)
         return no_memory(r);
     cs->url = fhir_system_canonical(required(r, resource, "url", "CodeSystem"));
     cs->complete = fhir_is(fhir_get(resource, "content"), "complete");
-    read_system_concepts(r, cs, array(r, resource, "concept", "CodeSystem"), 0);
+    cs->is_a = fhir_is(fhir_get(resource, "hierarchyMeaning"), "is-a");
+    og_table_init(&cs->parents, r->a);
+    read_system_concepts(r, cs, array(r, resource, "concept", "CodeSystem"), (og_str){NULL, 0}, 0);
     if (r->status != OG_OK)
         return r->status;
     if (og_table_get(&r->t->systems, cs->url) != NULL)
@@ -1123,6 +1159,36 @@ bool fhir_codesystem_has(const fhir_codesystem *cs, og_str code)
 bool fhir_codesystem_complete(const fhir_codesystem *cs)
 {
     return cs->complete;
+}
+
+/* Upwards from code; *left bounds the walk, since a hierarchy may have many ways, or a circle. */
+static bool is_below(const fhir_codesystem *cs, og_str code, og_str wider, uint32_t depth,
+                     uint32_t *left)
+{
+    for (const parent *p = og_table_get(&cs->parents, code); p != NULL; p = p->next) {
+        if (*left == 0 || depth > MAX_DEPTH)
+            return false;
+        --*left;
+        if (og_str_eq(p->code, wider) || is_below(cs, p->code, wider, depth + 1, left))
+            return true;
+    }
+    return false;
+}
+
+fhir_subsumption fhir_codesystem_subsumes(const fhir_codesystem *cs, og_str wider, og_str narrower)
+{
+    key above = fhir_code_key_of(cs->url, wider), below = fhir_code_key_of(cs->url, narrower);
+    const code_row *a = set_find(&cs->codes, &above), *b = set_find(&cs->codes, &below);
+    uint32_t left = MAX_STEPS_UP;
+    if (a == NULL || b == NULL)
+        return FHIR_SUBSUMES_UNKNOWN;
+    if (a == b)
+        return FHIR_SUBSUMES;
+    if (!cs->is_a)
+        return FHIR_SUBSUMES_UNKNOWN;
+    if (is_below(cs, b->code, a->code, 0, &left))
+        return FHIR_SUBSUMES;
+    return cs->complete && left > 0 ? FHIR_SUBSUMES_NOT : FHIR_SUBSUMES_UNKNOWN;
 }
 
 bool fhir_translate(const fhir_terminology *t, og_str system, og_str code, og_str *ret_system,

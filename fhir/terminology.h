@@ -56,6 +56,15 @@ bool fhir_codesystem_has(const fhir_codesystem *cs, og_str code);
  */
 bool fhir_codesystem_complete(const fhir_codesystem *cs);
 
+typedef enum fhir_subsumption {
+    FHIR_SUBSUMES,        /* the same code, or it is a kind of the wider one */
+    FHIR_SUBSUMES_NOT,    /* the system has all its codes, and no way leads up */
+    FHIR_SUBSUMES_UNKNOWN /* a code is not there, or the hierarchy is not there or not is-a */
+} fhir_subsumption;
+/* Is narrower a kind of wider? By nested concepts and the properties parent and child, when the
+ * system's hierarchyMeaning is is-a (R4 codesystem.html, $subsumes). */
+fhir_subsumption fhir_codesystem_subsumes(const fhir_codesystem *cs, og_str wider, og_str narrower);
+
 /* The canonical form of a system URI: OID and known alias forms become the URL. */
 og_str fhir_system_canonical(og_str system);
 /* Same code in this system: byte equality, ICD systems without regard to the dot. */

@@ -776,18 +776,12 @@ static void eval_children(cql_run *run, const cql__node *n, cql_value *ret)
         *ret = cql__list_of(run, out.items, out.count);
 }
 
-/* Without the hierarchy of a code system only equality can be decided, and not knowing is an error.
- */
 static void eval_subsumes(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql_value a = cql__eval(run, n->args[0]), b = cql__eval(run, n->args[1]);
     *ret = CQL_NULL_VALUE;
-    if (cql_is_null(a) || cql_is_null(b) || cql__failed(run))
-        return;
-    if (cql_equivalent(&run->c, a, b))
-        *ret = cql_bool(true);
-    else
-        (void)cql__fail(run, OG_UNSUPPORTED, "subsumption needs the hierarchy of the code system");
+    if (!cql__failed(run)) /* SubsumedBy has its operands the other way round */
+        *ret = cql__subsumes(&run->c, run->set->terms, n->flag ? b : a, n->flag ? a : b);
 }
 
 static void eval_expand(cql_run *run, const cql__node *n, cql_value *ret)

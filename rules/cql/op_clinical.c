@@ -191,6 +191,57 @@ static cql_tri member_of(cql_op_context *c, const code_set *s, cql_value v)
     }
 }
 
+/* Two codes of one system; of another one nothing is known. */
+static cql_tri code_subsumes(cql_op_context *c, const fhir_terminology *terms,
+                             const cql_code *wider, const cql_code *narrower)
+{
+    og_str system = fhir_system_canonical(wider->system);
+    if (wider->code.n == 0 || system.n == 0 ||
+        !og_str_eq(system, fhir_system_canonical(narrower->system)))
+        return CQL_FALSE;
+    if (fhir_code_equal(system, wider->code, narrower->code))
+        return CQL_TRUE;
+    const fhir_codesystem *cs = terms != NULL ? fhir_codesystem_find(terms, system) : NULL;
+    fhir_subsumption s = cs != NULL ? fhir_codesystem_subsumes(cs, wider->code, narrower->code)
+                                    : FHIR_SUBSUMES_UNKNOWN;
+    if (s != FHIR_SUBSUMES_UNKNOWN)
+        return s == FHIR_SUBSUMES ? CQL_TRUE : CQL_FALSE;
+    cql_op_fail(c, "subsumption needs the hierarchy of code system %.*s, with both codes in it",
+                OG_STR_ARG(system));
+    return CQL_UNKNOWN;
+}
+
+static size_t codes_of(cql_value v, const cql_code **ret)
+{
+    *ret = v.kind == CQL_CONCEPT ? v.concept->codes : v.code;
+    return v.kind == CQL_CONCEPT ? v.concept->count : 1;
+}
+
+/* Subsumes(ancestor Code, descendent Code), (ancestor Concept, descendent Concept) Boolean, B.12:
+ * of concepts some pair of codes must. */
+cql_value cql__subsumes(cql_op_context *c, const fhir_terminology *terms, cql_value wider,
+                        cql_value narrower)
+{
+    const cql_code *above, *below;
+    wider = system_value(c, wider);
+    narrower = system_value(c, narrower);
+    if (cql_is_null(wider) || cql_is_null(narrower))
+        return CQL_NULL_VALUE;
+    if ((wider.kind != CQL_CODE && wider.kind != CQL_CONCEPT) ||
+        (narrower.kind != CQL_CODE && narrower.kind != CQL_CONCEPT)) {
+        cql_op_fail(c, "only codes and concepts subsume one another");
+        return CQL_NULL_VALUE;
+    }
+    size_t count = codes_of(wider, &above), others = codes_of(narrower, &below);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < others; k++) {
+            cql_tri one = code_subsumes(c, terms, &above[i], &below[k]);
+            if (one != CQL_FALSE)
+                return one == CQL_TRUE ? cql_bool(true) : CQL_NULL_VALUE;
+        }
+    return cql_bool(false);
+}
+
 static cql_value one_in(cql_op_context *c, const cql_value *args, cql_kind kind)
 {
     code_set s;

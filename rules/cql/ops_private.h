@@ -109,6 +109,11 @@ const fhir_code_key *cql__key_of(cql_op_context *c, og_str system, og_str code,
 /* Room for remembering keys during an evaluation; NULL when memory is out. */
 struct cql__keys *cql__keys_new(og_arena *a);
 
+/* Is narrower (a Code or Concept) a kind of wider? By the hierarchies that terms has (may be NULL);
+ * what cannot be known is an error. */
+cql_value cql__subsumes(cql_op_context *c, const fhir_terminology *terms, cql_value wider,
+                        cql_value narrower);
+
 /* ---- numbers ---- */
 
 /* Fewest places that hold d: 0 for 2.00. */

@@ -106,6 +106,7 @@ static bool load_terms(world *w)
 {
     return load_term(w, FOLDER "/data/ValueSet-Creatinine.json") &&
            load_term(w, FOLDER "/data/CodeSystem-Local.json") &&
+           load_term(w, FOLDER "/data/CodeSystem-Kinds.json") &&
            fhir_terminology_link(w->terms, &report) == OG_OK;
 }
 

@@ -277,6 +277,54 @@ static void whole_code_systems(void **state)
     assert_null(fhir_codesystem_find(f->t, OG_STR("http://t")));
 }
 
+/* Nested concepts and the properties parent and child say what is a kind of what. */
+static void hierarchies_are_walked(void **state)
+{
+    static const struct {
+        const char *system, *wider, *narrower;
+        fhir_subsumption want;
+    } table[] = {
+        {"http://k", "a", "a", FHIR_SUBSUMES},
+        {"http://k", "a", "b", FHIR_SUBSUMES},
+        {"http://k", "a", "c", FHIR_SUBSUMES},
+        {"http://k", "c", "a", FHIR_SUBSUMES_NOT},
+        {"http://k", "a", "d", FHIR_SUBSUMES_NOT},
+        {"http://k", "d", "c", FHIR_SUBSUMES},
+        {"http://k", "e", "b", FHIR_SUBSUMES},
+        {"http://k", "x", "y", FHIR_SUBSUMES},
+        {"http://k", "y", "x", FHIR_SUBSUMES},
+        {"http://k", "a", "x", FHIR_SUBSUMES_NOT},
+        {"http://k", "a", "?", FHIR_SUBSUMES_UNKNOWN},
+        {"http://part", "a", "b", FHIR_SUBSUMES},
+        {"http://part", "b", "a", FHIR_SUBSUMES_UNKNOWN},
+        {"http://flat", "a", "a", FHIR_SUBSUMES},
+        {"http://flat", "a", "b", FHIR_SUBSUMES_UNKNOWN},
+    };
+    fixture *f = *state;
+    assert_int_equal(
+        add(f, "{'resourceType':'CodeSystem','url':'http://k','content':'complete',"
+               "'hierarchyMeaning':'is-a','concept':[{'code':'a','concept':[{'code':'b','concept':["
+               "{'code':'c','property':[{'code':'parent','valueCode':'d'}]}]}]},{'code':'d'},"
+               "{'code':'e','property':[{'code':'child','valueCode':'b'}]},"
+               "{'code':'x','property':[{'code':'parent','valueCode':'y'}]},"
+               "{'code':'y','property':[{'code':'parent','valueCode':'x'}]}]}"),
+        OG_OK);
+    assert_int_equal(add(f, "{'resourceType':'CodeSystem','url':'http://part','content':'fragment',"
+                            "'hierarchyMeaning':'is-a','concept':[{'code':'a','concept':[{'code':"
+                            "'b'}]}]}"),
+                     OG_OK);
+    assert_int_equal(add(f, "{'resourceType':'CodeSystem','url':'http://flat','content':'complete',"
+                            "'concept':[{'code':'a','concept':[{'code':'b'}]}]}"),
+                     OG_OK);
+    link_up(f);
+    for (size_t i = 0; i < COUNT(table); i++) {
+        const fhir_codesystem *cs = fhir_codesystem_find(f->t, og_str_of(table[i].system));
+        if (fhir_codesystem_subsumes(cs, og_str_of(table[i].wider), og_str_of(table[i].narrower)) !=
+            table[i].want)
+            fail_msg("%s: %s over %s", table[i].system, table[i].wider, table[i].narrower);
+    }
+}
+
 static void versions_and_oids(void **state)
 {
     fixture *f = *state;
@@ -540,6 +588,7 @@ int main(void)
         TEST(expansions),
         TEST(sets_of_sets),
         TEST(whole_code_systems),
+        TEST(hierarchies_are_walked),
         TEST(versions_and_oids),
         TEST(concept_maps),
         TEST(refused),
