@@ -180,7 +180,7 @@ static void judge(stage *s, size_t open_expected, const char *where)
     no_card_came_under_two_keys(s);
     check(true, "I4: one key for a card", where);
     draw(s->at[0].serve, &live);
-    size_t posts = s->post_count;
+    size_t said = s->post_count - s->repeats; /* a receipt that was not in the log is a repeat */
     stop(s);
     remove_store(s);
     start_and_wait(s);
@@ -188,7 +188,7 @@ static void judge(stage *s, size_t open_expected, const char *where)
     draw(s->at[0].serve, &rebuilt);
     check(og_str_eq(og_buf_str(&live.text), og_buf_str(&rebuilt.text)),
           "I9: what the topics say is what was there", where);
-    check(s->post_count == posts, "a rebuilt store says nothing again", where);
+    check(s->post_count - s->repeats == said, "a rebuilt store says nothing new", where);
     og_buf_done(&live.text);
     og_buf_done(&rebuilt.text);
 }
