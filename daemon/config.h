@@ -78,6 +78,8 @@ typedef struct config {
     int64_t hooks_clock_skew_s, hooks_token_life_s;
     int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections;
 
+    int64_t override_days, override_critical_hours;
+
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t max_message_bytes, max_record_bytes, dead_letter_bytes, max_depth;
     int64_t batch_records, batch_wait_ms, arena_mb, max_in_flight, freshness_ms;

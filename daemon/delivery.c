@@ -235,7 +235,7 @@ static og_status hold(og_arena *a, delivery *d, const char *uuid, og_error *err)
 bool delivery_is_over(const delivery_endpoint *ep, const plan_alert *alert)
 {
     return alert->state == PLAN_ALERT_RESOLVED ||
-           (alert->worklist && !ep->worklist && !ep->is_topic);
+           (!ep->is_topic && (plan_alert_is_silent(alert) || (alert->worklist && !ep->worklist)));
 }
 
 static void hold_only(delivery *d, const char (*card)[UUID_TEXT])
@@ -301,14 +301,19 @@ static void add_member(og_buf *b, const char *name, og_str value)
     og_buf_add_json(b, value);
 }
 
-static void add_retracts(og_buf *b, const delivery *d, const char *current)
+static void add_retracts(og_buf *b, const delivery *d, const plan_alert *alert)
 {
     size_t n = 0;
+    const char *current = d->resolved ? "" : alert->card_uuid;
+    const char *reason = !d->resolved                          ? "superseded"
+                         : alert->state == PLAN_ALERT_RESOLVED ? "resolved"
+                         : plan_alert_is_silent(alert)         ? "overridden"
+                                                               : "resolved";
     for (size_t i = 0; i < d->held_count; i++) {
         if (strcmp(d->held[i], current) == 0)
             continue;
         og_buf_addf(b, "%s{\"uuid\":\"%s\",\"reason\":\"%s\"}", n++ > 0 ? "," : ",\"retracts\":[",
-                    d->held[i], d->resolved ? "resolved" : "superseded");
+                    d->held[i], reason);
     }
     if (n > 0)
         og_buf_addc(b, ']');
@@ -331,7 +336,7 @@ static og_status webhook_body(og_arena *a, const delivery_endpoint *ep, const de
     og_buf_addf(&b, ",\"sequence\":%" PRId64 ",\"alertId\":\"%s\",\"revision\":%" PRIu32,
                 d->sequence, d->alert_id, d->revision);
     add_member(&b, "rule", alert->rule);
-    add_retracts(&b, d, d->resolved ? "" : alert->card_uuid);
+    add_retracts(&b, d, alert);
     og_buf_addz(&b, "}}}");
     og_status status = b.full ? OG_LIMIT : og_buf_failed(&b) ? OG_NOMEM : OG_OK;
     if (status == OG_OK) {

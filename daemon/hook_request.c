@@ -2,6 +2,7 @@
  * that all of them share. */
 #include "daemon/hook_request.h"
 
+#include "fhir/base/temporal.h"
 #include "fhir/reference.h"
 
 /* CDS Hooks library, as published; versions of the hooks' own definitions. */
@@ -282,5 +283,132 @@ og_status hook_request_read(og_arena *a, og_str body, const hook_kind *kind, hoo
     read_prefetch(&r, root, &q);
     if (r.status == OG_OK)
         *ret = q;
+    return r.status;
+}
+
+/* ---- feedback ---- */
+
+#define MAX_CODE 256 /* bytes of a system or a code */
+
+/* feedback[7].overrideReason.reason, in a buffer that the next call uses again. */
+static const char *place(char out[128], size_t i, const char *rest)
+{
+    snprintf(out, 128, "feedback[%zu]%s%s", i, rest[0] != '\0' ? "." : "", rest);
+    return out;
+}
+
+static void check_suggestions(reading *r, fhir_elem entry, size_t i, bool required)
+{
+    char path[128];
+    fhir_elem list = member(entry, "acceptedSuggestions");
+    (void)place(path, i, "acceptedSuggestions");
+    if (!fhir_exists(list)) {
+        if (required)
+            complain(r, path, "is required when the card was accepted");
+        return;
+    }
+    if (fhir_kind_of(list) != FHIR_ARRAY || fhir_length(list) == 0) {
+        complain(r, path, "must be an array that is not empty");
+        return;
+    }
+    for (fhir_elem e = fhir_first(list); fhir_exists(e); e = fhir_next(list, e)) {
+        if (fhir_kind_of(e) != FHIR_OBJECT)
+            complain(r, path, "must hold objects");
+        else if (text_of(r, e, "id", place(path, i, "acceptedSuggestions.id"), true).n > MAX_CODE)
+            complain(r, path, "is too long");
+    }
+}
+
+static og_str code_of(reading *r, fhir_elem coding, const char *name, size_t i, const char *rest,
+                      bool required)
+{
+    char path[128];
+    og_str text = text_of(r, coding, name, place(path, i, rest), required);
+    if (text.n > MAX_CODE)
+        complain(r, path, "is too long");
+    return text;
+}
+
+static void read_reason(reading *r, fhir_elem entry, size_t i, hook_feedback *f)
+{
+    char path[128];
+    fhir_elem o = object_of(r, entry, "overrideReason", place(path, i, "overrideReason"), false);
+    if (!fhir_exists(o))
+        return;
+    fhir_elem coding = object_of(r, o, "reason", place(path, i, "overrideReason.reason"), false);
+    f->comment = text_of(r, o, "userComment", place(path, i, "overrideReason.userComment"), false);
+    if (f->comment.n > HOOK_MAX_COMMENT)
+        complain(r, path, "is too long");
+    if (!fhir_exists(coding)) {
+        if (f->comment.n == 0)
+            complain(r, place(path, i, "overrideReason"), "must have a reason or a userComment");
+        return;
+    }
+    f->code = code_of(r, coding, "code", i, "overrideReason.reason.code", true);
+    f->system = code_of(r, coding, "system", i, "overrideReason.reason.system", true);
+    (void)code_of(r, coding, "display", i, "overrideReason.reason.display", false);
+}
+
+static void read_time(reading *r, fhir_elem entry, size_t i, hook_feedback *f)
+{
+    char path[128];
+    og_temporal t;
+    og_str text = text_of(r, entry, "outcomeTimestamp", place(path, i, "outcomeTimestamp"), true);
+    if (text.n != 0 &&
+        (!og_temporal_parse_fhir(text, &t) || t.precision < OG_SECOND || !t.has_offset))
+        complain(r, path, "must be a date with time and offset (RFC 3339)");
+    else if (text.n != 0)
+        f->at_us = og_temporal_earliest_ms(&t, 0) * 1000;
+}
+
+static void read_entry(reading *r, fhir_elem entry, size_t i, hook_feedback *f)
+{
+    char path[128];
+    if (fhir_kind_of(entry) != FHIR_OBJECT) {
+        complain(r, place(path, i, ""), "must be an object");
+        return;
+    }
+    og_str card = text_of(r, entry, "card", place(path, i, "card"), true);
+    if (card.n != 0 && !hook_is_uuid(card))
+        complain(r, path, "must be the uuid of a card");
+    for (size_t k = 0; k < card.n && k < UUID_TEXT - 1; k++)
+        f->card[k] = (char)(card.p[k] >= 'A' && card.p[k] <= 'F' ? card.p[k] | 0x20 : card.p[k]);
+    og_str outcome = text_of(r, entry, "outcome", place(path, i, "outcome"), true);
+    f->accepted = og_str_is(outcome, "accepted");
+    if (outcome.n != 0 && !f->accepted && !og_str_is(outcome, "overridden"))
+        complain(r, path, "must be accepted or overridden");
+    check_suggestions(r, entry, i, f->accepted);
+    read_reason(r, entry, i, f);
+    read_time(r, entry, i, f);
+}
+
+og_status hook_feedback_read(og_arena *a, og_str body, const hook_feedback **ret, size_t *ret_count,
+                             og_error *err)
+{
+    fhir_limits limits = {.max_bytes = 16u << 20, .max_depth = HOOK_MAX_DEPTH};
+    fhir_doc *doc = og_arena_zalloc(a, 1, sizeof *doc);
+    hook_feedback *list = og_arena_zalloc(a, HOOK_MAX_FEEDBACK, sizeof *list);
+    reading r = {.arena = a, .err = err};
+    size_t n = 0;
+    if (doc == NULL || list == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for feedback");
+    og_status status = fhir_decode(a, body, &limits, doc, err);
+    if (status != OG_OK)
+        return status;
+    fhir_elem entries = member(fhir_root(doc), "feedback");
+    if (fhir_kind_of(fhir_root(doc)) != FHIR_OBJECT)
+        return invalid(err, "", "the feedback must be a JSON object");
+    if (!fhir_exists(entries))
+        return invalid(err, "feedback", "is required");
+    if (fhir_kind_of(entries) != FHIR_ARRAY || fhir_length(entries) == 0)
+        return invalid(err, "feedback", "must be an array that is not empty");
+    if (fhir_length(entries) > HOOK_MAX_FEEDBACK)
+        return invalid(err, "feedback", "has too many entries");
+    for (fhir_elem e = fhir_first(entries); fhir_exists(e); e = fhir_next(entries, e), n++)
+        read_entry(&r, e, n, &list[n]);
+    if (r.status == OG_OK) {
+        *ret = list;
+        *ret_count = n;
+    }
     return r.status;
 }

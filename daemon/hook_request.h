@@ -4,6 +4,7 @@
 #ifndef OG_DAEMON_HOOK_REQUEST_H
 #define OG_DAEMON_HOOK_REQUEST_H
 
+#include "daemon/uuid.h"
 #include "fhir/resource.h"
 
 typedef enum hook_drafts { /* what a hook's context carries */
@@ -40,6 +41,22 @@ typedef struct hook_request { /* borrows the body */
  * a field is missing, of the wrong type or form; err->path says which. The document lives in a. */
 OG_MUSTCHECK og_status hook_request_read(og_arena *a, og_str body, const hook_kind *kind,
                                          hook_request *ret, og_error *err);
+
+typedef struct hook_feedback {
+    char card[UUID_TEXT]; /* in small letters */
+    bool accepted;        /* else overridden */
+    og_str system, code;  /* of the override's reason; may be empty */
+    og_str comment;       /* likewise; patient data */
+    int64_t at_us;        /* outcomeTimestamp */
+} hook_feedback;
+
+#define HOOK_MAX_FEEDBACK 500  /* entries of one body */
+#define HOOK_MAX_COMMENT  4096 /* bytes */
+
+/* Reads the body of a feedback call (2.0 "Feedback"); all of it is checked before anything counts.
+ * As hook_request_read. The list lives in a. */
+OG_MUSTCHECK og_status hook_feedback_read(og_arena *a, og_str body, const hook_feedback **ret,
+                                          size_t *ret_count, og_error *err);
 
 /* Is it the text of a UUID (RFC 4122, 36 characters)? */
 bool hook_is_uuid(og_str s);

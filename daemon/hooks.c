@@ -404,6 +404,7 @@ static og_status view_fill(view *v, store_txn *t, store_txn *shared, og_error *e
 
 typedef struct told { /* a card that goes into the answer */
     og_str rule, json;
+    og_str note; /* behind the detail; may be empty */
     plan_indicator indicator;
     char uuid[UUID_TEXT]; /* to be added; empty: it has one */
 } told;
@@ -458,6 +459,8 @@ static og_status write_card(const answer *w, const told *t, og_buf *out, og_erro
     fhir_doc doc;
     char when[48];
     og_str line = freshness(w, when);
+    if (t->note.n > 0)
+        line = og_arena_printf(w->call->arena, "%.*s. %.*s", OG_STR_ARG(line), OG_STR_ARG(t->note));
     og_status s = fhir_decode(w->call->arena, t->json, NULL, &doc, err);
     if (s != OG_OK)
         return s;
@@ -533,7 +536,7 @@ static og_status tell_alerts(answer *w, const plan_alert *alerts, size_t count, 
     if (w->list == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the answer");
     for (size_t i = 0; i < count; i++)
-        if (alerts[i].state == PLAN_ALERT_ACTIVE &&
+        if (alerts[i].state == PLAN_ALERT_ACTIVE && !plan_alert_is_silent(&alerts[i]) &&
             plan_content_on_hook(w->call->content, alerts[i].rule, hook))
             w->list[w->count++] = (told){
                 .rule = alerts[i].rule, .json = alerts[i].card, .indicator = alerts[i].indicator};
@@ -541,21 +544,35 @@ static og_status tell_alerts(answer *w, const plan_alert *alerts, size_t count, 
 }
 
 /* A card of this call: the one that was said already when nothing material differs, else one with
- * a name of its own, the same for the same finding. */
-static void tell_card(answer *w, const plan_card *card, const plan_alert *stored)
+ * a name of its own, the same for the same finding. An override counts for both. */
+static og_status tell_card(answer *w, store_txn *shared, const plan_card *card,
+                           const plan_alert *stored, og_error *err)
 {
-    told *t = &w->list[w->count++];
-    *t = (told){.rule = card->rule, .json = card->json, .indicator = card->indicator};
+    hooks_call *c = w->call;
+    told t = {.rule = card->rule, .json = card->json, .indicator = card->indicator};
+    feedback_about about = {card->rule, card->alert_id, "", card->material, card->indicator};
+    plan_feedback said;
     if (stored != NULL && stored->material == card->material) {
-        t->json = stored->card;
-        return;
+        t.json = stored->card;
+        if (!plan_alert_is_silent(stored))
+            w->list[w->count++] = t;
+        return OG_OK;
     }
-    og_str name = og_arena_printf(w->call->arena, "%s|hook|%016llx", card->alert_id,
-                                  (unsigned long long)card->material);
-    uuid_of_name(name, t->uuid);
+    store_finding_uuid(card->alert_id, card->material, t.uuid);
+    og_status s = shared != NULL
+                      ? feedback_find(shared, c->arena, c->feedback, c->content, &about, &said, err)
+                      : OG_NOTFOUND;
+    if (s == OG_OK && said.answer == PLAN_OVERRIDDEN) {
+        if (said.until_ms > c->now_ms)
+            return OG_OK;
+        t.note = plan_feedback_note(c->arena, c->content, &said);
+    }
+    w->list[w->count++] = t;
+    return s == OG_NOTFOUND ? OG_OK : s;
 }
 
-static og_status tell_evaluated(answer *w, const plan_alert *alerts, size_t count, og_error *err)
+static og_status tell_evaluated(answer *w, store_txn *shared, const plan_alert *alerts,
+                                size_t count, og_error *err)
 {
     hooks_call *c = w->call;
     plan_result result;
@@ -574,10 +591,11 @@ static og_status tell_evaluated(answer *w, const plan_alert *alerts, size_t coun
     w->list = og_arena_zalloc(c->arena, result.card_count + 1, sizeof *w->list);
     if (w->list == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the answer");
-    for (size_t i = 0; i < result.card_count; i++)
+    for (size_t i = 0; i < result.card_count && s == OG_OK; i++)
         if (plan_content_on_hook(c->content, result.cards[i].rule, patient.hook))
-            tell_card(w, &result.cards[i], stored_alert(alerts, count, result.cards[i].alert_id));
-    return OG_OK;
+            s = tell_card(w, shared, &result.cards[i],
+                          stored_alert(alerts, count, result.cards[i].alert_id), err);
+    return s;
 }
 
 /* ---- the call ---- */
@@ -610,7 +628,7 @@ static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_er
     }
     if (!v.sent && !v.relevant && only == 0)
         return tell_alerts(&w, alerts, count, err);
-    s = tell_evaluated(&w, alerts, count, err);
+    s = tell_evaluated(&w, shared, alerts, count, err);
     return s == OG_OK ? write_answer(&w, err) : s;
 }
 

@@ -3,12 +3,14 @@
  * The rules that answer on a hook are those whose PlanDefinition has a named-event trigger with its
  * name. Without anything sent along the answer is what the store already holds: the patient's open
  * alerts, evaluated when the data came. With prefetch or drafts the same rules run on the patient's
- * record, what was sent, and the drafts as if they were ordered.
+ * record, what was sent, and the drafts as if they were ordered. What was overridden is not told
+ * while it stays the same.
  *
  * No globals, no clock, no loop: a call is all it gets and all it gives; for any thread. */
 #ifndef OG_DAEMON_HOOKS_H
 #define OG_DAEMON_HOOKS_H
 
+#include "daemon/feedback.h"
 #include "daemon/hook_request.h"
 #include "daemon/store.h"
 
@@ -26,6 +28,7 @@ typedef struct hooks_call {
     const char *tenant, *language;
     store *store, *shared; /* of the patient's partition */
     const hook_request *request;
+    const feedback_policy *feedback;
     int64_t now_ms;
     int offset_min;
     int64_t known_ms; /* until when the store has what the sources say; -1: not known */

@@ -8,6 +8,7 @@
 #define OG_DAEMON_PIPELINE_H
 
 #include "daemon/delivery.h"
+#include "daemon/feedback.h"
 #include "daemon/locator.h"
 #include "daemon/said.h"
 #include "daemon/store.h"
@@ -20,6 +21,7 @@ typedef struct pipeline_setup {
     locator *locator;        /* may be NULL: no index is kept */
     uint32_t max_depth;      /* of records */
     size_t evaluation_bytes; /* memory that one patient's evaluation may take */
+    feedback_policy feedback;
 } pipeline_setup;
 
 typedef struct pipeline_message { /* from the records or the shared topic; owned by the batch' owner
@@ -76,7 +78,7 @@ typedef struct pipeline_sent {
 
 typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
-        resolved, reviews, taken_over, deferred;
+        resolved, answered, reviews, taken_over, deferred;
 } pipeline_counts;
 
 typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole evaluation */

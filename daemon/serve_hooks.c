@@ -208,6 +208,7 @@ static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request
                        .store = s->partitions[partition].store,
                        .shared = SERVE_SHARED(s)->store,
                        .request = q,
+                       .feedback = &s->setup.feedback,
                        .now_ms = clock_now(&s->clock),
                        .arena = a};
     if (!owner_get(s->owner, partition).restored || call.store == NULL || call.shared == NULL) {
@@ -246,13 +247,18 @@ static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *
 
 static void take_call(serve *s, http_exchange *x, const config_client *who)
 {
-    og_str service = http_exchange_rest(x);
+    og_str service = http_exchange_rest(x), tail = OG_STR("/feedback");
+    bool feedback = og_str_ends(service, tail);
+    if (feedback)
+        service.n -= tail.n;
     const hook_kind *kind = hooks_service(s->content, service);
     og_arena *a = s->hook_arena;
     if (kind == NULL)
         refuse(s, x, a, "unknown", 404, "not-found", "there is no such service", "");
     else if (!trust_may_call(who, service))
         refuse(s, x, a, kind->name, 403, "forbidden", "this client may not call this service", "");
+    else if (feedback)
+        serve__take_feedback(s, x, who);
     else
         read_call(s, x, a, kind);
     og_arena_reset(a);

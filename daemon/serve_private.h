@@ -244,6 +244,10 @@ void serve__answer_json(const serve *s, http_exchange *x, int status, const char
 /* Is it JSON, by Content-Type? */
 bool serve__says_json(const http_exchange *x);
 
+/* serve_feedback.c */
+/* A call of a service's feedback address by one who may call the service. */
+void serve__take_feedback(serve *s, http_exchange *x, const config_client *who);
+
 /* serve_inbound.c */
 void serve__inbound_post(void *ctx, http_exchange *x);
 void serve__inbound_put(void *ctx, http_exchange *x);

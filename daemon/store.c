@@ -9,7 +9,7 @@
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
-#define SCHEMA          "osteoguard-store-2"
+#define SCHEMA          "osteoguard-store-3"
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */
 
@@ -502,6 +502,21 @@ og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patien
     return OG_OK;
 }
 
+og_status store_resource(store_txn *t, og_arena *a, og_str patient, og_str type, og_str id,
+                         fhir_doc *ret, og_error *err)
+{
+    key k;
+    head h;
+    og_str value, image;
+    key_resource(&k, patient, type, id);
+    og_status status = kv_get(t, STORE_RESOURCE, key_str(&k), &value, err);
+    if (status != OG_OK)
+        return status;
+    if (!read_head(value, &h, &image))
+        return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
+    return h.deleted ? OG_NOTFOUND : fhir_image_read(a, image, ret, err);
+}
+
 /* ---- lists of patients ---- */
 
 typedef struct names {
@@ -672,10 +687,42 @@ og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *ale
                            : og_fail(err, OG_NOMEM, "no memory for an alert");
 }
 
+void store_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT])
+{
+    char name[80];
+    int n = snprintf(name, sizeof name, "%s|hook|%016llx", alert_id, (unsigned long long)material);
+    uuid_of_name((og_str){name, (size_t)n}, out);
+}
+
+/* Both names that a card of this alert can have been told under. */
+static og_status change_feedback_rows(store_txn *t, og_str patient, const plan_alert *alert,
+                                      bool remove, og_error *err)
+{
+    char names[2][UUID_TEXT];
+    reference_row row = {t, patient, OG_STR("Alert"), og_str_of(alert->id), remove};
+    og_status status = OG_OK;
+    memcpy(names[0], alert->card_uuid, UUID_TEXT);
+    store_finding_uuid(alert->id, alert->material, names[1]);
+    for (int i = 0; status == OG_OK && i < 2; i++) {
+        char text[sizeof STORE_FEEDBACK "/" + UUID_TEXT];
+        int n = snprintf(text, sizeof text, STORE_FEEDBACK "/%s", names[i]);
+        status = change_reference_row(&row, (og_str){text, (size_t)n}, err);
+    }
+    return status;
+}
+
 og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_alert *alert,
                           og_error *err)
 {
     key k;
+    plan_alert old;
+    og_status status = store_alert(t, a, patient, alert->id, &old, err);
+    if (status == OG_OK)
+        status = change_feedback_rows(t, patient, &old, true, err);
+    if (status == OG_OK || status == OG_NOTFOUND)
+        status = change_feedback_rows(t, patient, alert, false, err);
+    if (status != OG_OK)
+        return status;
     og_str text = plan_alert_write(a, alert);
     if (text.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for an alert");

@@ -9,7 +9,8 @@
  *   delivery   endpoint \0 patient \0 alert id    delivery.h
  *   due        due (8 bytes, big-endian) patient  - (timer index, for the sweep)
  *   review     patient                            due (text), to find the old index row
- *   reference  Type/id \0 patient \0 Type/id      - (shared resource: who refers to it)
+ *   reference  Type/id \0 patient \0 Type/id      - (shared resource: who refers to it; an alert
+ *                                                refers to the feedback on its card)
  *   dirty      patient                            offset (text): to be evaluated
  *   sequence   endpoint \0 patient                number (text) of the last delivery
  *   outgoing   patient \0 Type/id                 mark (text): to be written to the topic again
@@ -21,6 +22,7 @@
 
 #include "daemon/kv.h"
 #include "daemon/record.h"
+#include "daemon/uuid.h"
 #include "rules/plan/plan.h"
 
 typedef kv store;
@@ -97,6 +99,12 @@ OG_MUSTCHECK og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_erro
 OG_MUSTCHECK og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
                                   const fhir_resource **ret, size_t *ret_count, og_error *err);
 
+/* One resource that is not deleted; patient is empty in the shared store. As store_view's.
+ * OG_NOTFOUND.
+ */
+OG_MUSTCHECK og_status store_resource(store_txn *t, og_arena *a, og_str patient, og_str type,
+                                      og_str id, fhir_doc *ret, og_error *err);
+
 /* Ids of patients that have any row, in byte order, behind `after` (empty: from the first), at most
  * max. */
 OG_MUSTCHECK og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max,
@@ -126,8 +134,12 @@ OG_MUSTCHECK og_status store_alerts(store_txn *t, og_arena *a, og_str patient,
 /* One alert; OG_NOTFOUND. */
 OG_MUSTCHECK og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *alert_id,
                                    plan_alert *ret, og_error *err);
+/* Feedback on its card wakes the patient from now on (store_referrers). */
 OG_MUSTCHECK og_status store_put_alert(store_txn *t, og_arena *a, og_str patient,
                                        const plan_alert *alert, og_error *err);
+/* The uuid of a card that a call is answered with, where the finding differs from what is stored:
+ * the same for the same finding. */
+void store_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT]);
 
 /* ---- who is to be evaluated, and when ---- */
 
@@ -162,6 +174,8 @@ OG_MUSTCHECK og_status store_next_sequence(store_txn *t, const char *endpoint, o
 /* The last number was at least this: another owner gave it. */
 OG_MUSTCHECK og_status store_raise_sequence(store_txn *t, og_str endpoint, og_str patient,
                                             int64_t last, og_error *err);
+
+#define STORE_FEEDBACK "Feedback" /* type of what is said about cards; ids are the cards' uuids */
 
 #define STORE_ID          "id" /* a random name: what this store's owner wrote to the alerts topic */
 #define STORE_SAID_OFFSET "said_offset" /* of the alerts topic's partition */

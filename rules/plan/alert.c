@@ -5,7 +5,10 @@
  *   ACTIVE   other material    ─► CHANGED revision + 1, the old card is retracted
  *   ACTIVE   no card           ─► RESOLVED, the card is retracted
  *   RESOLVED card              ─► OPENED revision + 1
+ *   ACTIVE   overridden        ─► ANSWERED, the card is retracted until the override is over
+ *   ACTIVE   override is over  ─► ANSWERED revision + 1
  *
+ * An override outlives a gap: the same material that comes back is silent still.
  * A rule that failed, or was not run, says nothing: its alerts stay as they are. */
 #include "rules/plan/plan_private.h"
 
@@ -39,6 +42,9 @@ static plan_alert alert_of(og_arena *a, const plan_content *c, const plan_card *
     memcpy(alert.id, card->alert_id, sizeof alert.id);
     if (stored != NULL && stored->state == PLAN_ALERT_ACTIVE)
         alert.opened_ms = stored->opened_ms;
+    if (stored != NULL && stored->material == card->material && plan_alert_is_silent(stored) &&
+        stored->feedback.until_ms > now_ms)
+        alert.feedback = stored->feedback;
     alert.digest = og_arena_str(a, og_str_of(c->digest));
     make_card(a, card, &alert);
     return alert;
@@ -124,11 +130,142 @@ og_status plan_alert_compare(og_arena *a, const plan_content *c, const plan_aler
     return OG_OK;
 }
 
+/* ---- what people say about it ---- */
+
+static void add_moment(og_buf *b, int64_t ms)
+{
+    int year, month, day;
+    int64_t days = ms / 86400000 - (ms % 86400000 < 0), minutes = (ms - days * 86400000) / 60000;
+    og_civil_from_days(days, &year, &month, &day);
+    og_buf_addf(b, "%04d-%02d-%02d %02d:%02d UTC", year, month, day, (int)(minutes / 60),
+                (int)(minutes % 60));
+}
+
+/* Codes and names of clients are plain words; anything else is left out. */
+static void add_plain(og_buf *b, const char *before, og_str s, const char *after)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char ch = s.p[i];
+        bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') ||
+                     (ch >= '0' && ch <= '9') || ch == '-' || ch == '_' || ch == '.';
+        if (!plain || i > 63)
+            return;
+    }
+    if (s.n > 0)
+        og_buf_addf(b, "%s%.*s%s", before, OG_STR_ARG(s), after);
+}
+
+og_str plan_feedback_note(og_arena *a, const plan_content *c, const plan_feedback *feedback)
+{
+    bool german = og_str_starts(c->language, OG_STR("de"));
+    og_buf b;
+    og_buf_init(&b, 1024);
+    og_buf_addz(&b, german ? "Übergangen" : "Overridden");
+    add_plain(&b, german ? " von " : " by ", feedback->who, "");
+    add_plain(&b, " (", feedback->code, ")");
+    og_buf_addz(&b, german ? " am " : " on ");
+    add_moment(&b, feedback->at_ms);
+    og_buf_addz(&b, german ? "; galt bis " : "; that held until ");
+    add_moment(&b, feedback->until_ms);
+    og_str text = og_buf_failed(&b) ? (og_str){NULL, 0} : og_arena_str(a, og_buf_str(&b));
+    og_buf_done(&b);
+    return text;
+}
+
+/* The stored card with the alert's uuid, and the note at the end of its detail. */
+static og_str noted_card(og_arena *a, const plan_alert *alert, og_str note)
+{
+    fhir_doc doc;
+    og_str card = alert->card;
+    size_t head = sizeof "{\"uuid\":\"" - 1 + 36;
+    if (fhir_decode(a, card, NULL, &doc, NULL) != OG_OK || card.n < head)
+        return card;
+    og_str rest = og_str_from(card, head);
+    og_str detail = fhir_raw(fhir_get(fhir_root(&doc), "detail"));
+    if (detail.p == NULL)
+        return og_arena_printf(a, "{\"uuid\":\"%s\",\"detail\":\"%.*s%.*s", alert->card_uuid,
+                               OG_STR_ARG(note), OG_STR_ARG(rest));
+    size_t before = (size_t)(detail.p + detail.n - rest.p);
+    return og_arena_printf(a, "{\"uuid\":\"%s%.*s\\n\\n%.*s%.*s", alert->card_uuid, (int)before,
+                           rest.p, OG_STR_ARG(note), OG_STR_ARG(og_str_from(rest, before)));
+}
+
+/* What is shown again is said anew: a receiver would take the old revision for a repeat. */
+static void show_again(og_arena *a, const plan_content *c, plan_alert *alert)
+{
+    plan_feedback *f = &alert->feedback;
+    alert->revision++;
+    og_str parts[] = {og_str_of(alert->id), og_arena_printf(a, "%u", alert->revision)};
+    plan__uuid(a, parts, 2, alert->card_uuid);
+    if (f->answer == PLAN_LAPSED)
+        alert->card = noted_card(a, alert, plan_feedback_note(a, c, f));
+    else
+        alert->card = with_uuid(a, og_str_from(alert->card, sizeof "{\"uuid\":\"" - 1 + 36 + 1),
+                                alert->card_uuid);
+}
+
+bool plan_alert_answer(og_arena *a, const plan_content *c, const plan_alert *alert,
+                       const plan_feedback *said, int64_t now_ms, plan_alert *ret)
+{
+    const plan_feedback *had = &alert->feedback;
+    if (alert->state != PLAN_ALERT_ACTIVE ||
+        (had->answer != PLAN_UNANSWERED && said->at_ms <= had->at_ms) ||
+        (said->answer == PLAN_OVERRIDDEN && said->until_ms <= now_ms))
+        return false;
+    *ret = *alert;
+    ret->feedback = *said;
+    ret->changed_ms = now_ms;
+    if (plan_alert_is_silent(alert) && !plan_alert_is_silent(ret))
+        show_again(a, c, ret);
+    return true;
+}
+
+bool plan_alert_lapse(og_arena *a, const plan_content *c, const plan_alert *alert, int64_t now_ms,
+                      plan_alert *ret)
+{
+    if (alert->state != PLAN_ALERT_ACTIVE || !plan_alert_is_silent(alert) ||
+        alert->feedback.until_ms > now_ms)
+        return false;
+    *ret = *alert;
+    ret->feedback.answer = PLAN_LAPSED;
+    ret->changed_ms = now_ms;
+    show_again(a, c, ret);
+    return true;
+}
+
+int64_t plan_content_override_days(const plan_content *c, og_str rule, og_str system, og_str code)
+{
+    for (size_t i = 0; i < c->rule_count; i++) {
+        const plan__rule *r = &c->rules[i];
+        for (size_t k = 0; og_str_eq(r->id, rule) && k < r->override_reason_count; k++)
+            if (og_str_eq(r->override_reasons[k].code, code) &&
+                og_str_eq(r->override_reasons[k].system, system))
+                return r->override_reasons[k].days;
+    }
+    return -1;
+}
+
 /* ---- as text ---- */
+
+static const char *const answer_names[] = {"", "accepted", "overridden", "lapsed"};
 
 static const char *state_name(plan_alert_state s)
 {
     return s == PLAN_ALERT_ACTIVE ? "active" : "resolved";
+}
+
+static void write_feedback(og_buf *b, const plan_feedback *f)
+{
+    if (f->answer == PLAN_UNANSWERED)
+        return;
+    og_buf_addf(b, ",\"feedback\":{\"answer\":\"%s\",\"at\":%lld,\"until\":%lld,\"who\":",
+                answer_names[f->answer], (long long)f->at_ms, (long long)f->until_ms);
+    og_buf_add_json(b, f->who);
+    og_buf_addz(b, ",\"system\":");
+    og_buf_add_json(b, f->system);
+    og_buf_addz(b, ",\"code\":");
+    og_buf_add_json(b, f->code);
+    og_buf_addc(b, '}');
 }
 
 og_str plan_alert_write(og_arena *a, const plan_alert *alert)
@@ -150,6 +287,7 @@ og_str plan_alert_write(og_arena *a, const plan_alert *alert)
     og_buf_add_json(&b, alert->digest);
     if (alert->worklist)
         og_buf_addz(&b, ",\"channel\":\"worklist\"");
+    write_feedback(&b, &alert->feedback);
     og_buf_addz(&b, ",\"card\":");
     og_buf_adds(&b, alert->card);
     og_buf_addc(&b, '}');
@@ -235,6 +373,21 @@ static bool read_text(og_arena *a, fhir_elem e, og_str *ret)
     return true;
 }
 
+/* Absent: nobody has answered. */
+static bool read_feedback(og_arena *a, fhir_elem o, plan_feedback *ret)
+{
+    if (!fhir_exists(o))
+        return true;
+    for (int i = PLAN_ACCEPTED; i <= PLAN_LAPSED; i++)
+        if (fhir_is(fhir_get(o, "answer"), answer_names[i]))
+            ret->answer = (plan_answer)i;
+    return ret->answer != PLAN_UNANSWERED && read_integer(fhir_get(o, "at"), &ret->at_ms) &&
+           read_integer(fhir_get(o, "until"), &ret->until_ms) &&
+           read_text(a, fhir_get(o, "who"), &ret->who) &&
+           read_text(a, fhir_get(o, "system"), &ret->system) &&
+           read_text(a, fhir_get(o, "code"), &ret->code);
+}
+
 static og_status misread(og_error *err, const char *path)
 {
     og_fail(err, OG_INVALID, "an alert's %s is missing or has the wrong form", path);
@@ -279,6 +432,8 @@ og_status plan_alert_read(og_arena *a, og_str text, plan_alert *ret, og_error *e
         return misread(err, "uuid");
     if (!read_text(a, fhir_get(o, "digest"), &x.digest))
         return misread(err, "digest");
+    if (!read_feedback(a, fhir_get(o, "feedback"), &x.feedback))
+        return misread(err, "feedback");
     if (fhir_kind_of(fhir_get(o, "card")) != FHIR_OBJECT)
         return misread(err, "card");
     x.card = fhir_raw(fhir_get(o, "card"));

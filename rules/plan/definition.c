@@ -405,12 +405,30 @@ static void read_related(reader *r)
                 "the card's source");
 }
 
+/* The Coding's extension override-days: a whole number of days. */
+static int64_t override_days(reader *r, fhir_elem coding)
+{
+    fhir_elem list = fhir_get(coding, "extension");
+    for (fhir_elem e = fhir_first(list); fhir_exists(e); e = fhir_next(list, e)) {
+        og_str raw = fhir_raw(fhir_get(e, "valueInteger"));
+        int64_t days = 0;
+        if (!og_str_is(string_at(r, e, "url"), E_BASE "override-days"))
+            continue;
+        for (size_t i = 0; i < raw.n && days >= 0; i++)
+            days = raw.p[i] >= '0' && raw.p[i] <= '9' ? days * 10 + (raw.p[i] - '0') : -1;
+        if (raw.n == 0 || raw.n > 4 || days < 0)
+            problem(r, e, "override-days needs a valueInteger from 0 to 9999");
+        return days;
+    }
+    return -1;
+}
+
 static void read_override(reader *r, fhir_elem x, plan__coding *ret)
 {
     fhir_elem c = fhir_get(x, "valueCoding");
 
     *ret = (plan__coding){string_at(r, c, "system"), string_at(r, c, "code"),
-                          text_at(r, c, "display")};
+                          text_at(r, c, "display"), override_days(r, c)};
     if (ret->system.n == 0 || ret->code.n == 0 || ret->display.n == 0)
         problem(r, x, "an override reason needs a valueCoding with system, code and display");
 }

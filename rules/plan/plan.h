@@ -174,6 +174,20 @@ OG_MUSTCHECK og_status plan_content_evaluate(const plan_content *c, og_arena *a,
 
 typedef enum plan_alert_state { PLAN_ALERT_ACTIVE, PLAN_ALERT_RESOLVED } plan_alert_state;
 
+/* What somebody has answered to an alert's card. */
+typedef enum plan_answer {
+    PLAN_UNANSWERED,
+    PLAN_ACCEPTED,   /* it stays until the data resolve it */
+    PLAN_OVERRIDDEN, /* not shown until until_ms, or until something material changes */
+    PLAN_LAPSED      /* was overridden; that time is over, it is shown again */
+} plan_answer;
+
+typedef struct plan_feedback {
+    plan_answer answer;
+    og_str who, system, code; /* the client; the override's reason; may be empty */
+    int64_t at_ms, until_ms;  /* until_ms: of an override */
+} plan_feedback;
+
 typedef struct plan_alert {
     char id[37];
     og_str rule, slot;
@@ -186,9 +200,15 @@ typedef struct plan_alert {
     char card_uuid[37]; /* UUIDv5 of alert id and revision */
     og_str card;        /* the CDS Hooks card with its uuid, one line */
     og_str digest;      /* rule set that made it */
+    plan_feedback feedback;
 } plan_alert;
 
-typedef enum plan_change_kind { PLAN_OPENED, PLAN_CHANGED, PLAN_RESOLVED } plan_change_kind;
+typedef enum plan_change_kind {
+    PLAN_OPENED,
+    PLAN_CHANGED,
+    PLAN_RESOLVED,
+    PLAN_ANSWERED /* the same finding, but somebody has answered, or an override is over */
+} plan_change_kind;
 
 typedef struct plan_change {
     plan_change_kind kind;
@@ -206,6 +226,25 @@ OG_MUSTCHECK og_status plan_alert_compare(og_arena *a, const plan_content *c,
                                           const plan_result *result, int64_t now_ms,
                                           const plan_change **ret, size_t *ret_count,
                                           og_error *err);
+/* True when nobody is to be interrupted with it for now. */
+static inline bool plan_alert_is_silent(const plan_alert *alert)
+{
+    return alert->feedback.answer == PLAN_OVERRIDDEN;
+}
+/* What was said about this alert's card, if it is news (an older word, or an override that is over
+ * already, is none), and the end of an override. True: *ret is the alert from now on, which borrows
+ * from both. An alert that is shown again has a new revision, and thus a card with a new uuid, that
+ * says who had overridden it until when. */
+bool plan_alert_answer(og_arena *a, const plan_content *c, const plan_alert *alert,
+                       const plan_feedback *said, int64_t now_ms, plan_alert *ret);
+bool plan_alert_lapse(og_arena *a, const plan_content *c, const plan_alert *alert, int64_t now_ms,
+                      plan_alert *ret);
+/* For a card: who overrode it until when. Needs no escapes in JSON. */
+og_str plan_feedback_note(og_arena *a, const plan_content *c, const plan_feedback *feedback);
+/* For how many days an override with this reason holds, as the rule declares it (the extension
+ * override-days of the reason's Coding); -1: it does not. */
+int64_t plan_content_override_days(const plan_content *c, og_str rule, og_str system, og_str code);
+
 /* An alert as it is stored: one line of JSON, and back. Lives in a ({NULL,0}: no memory); a read
  * alert borrows from text. OG_SYNTAX, OG_INVALID with path, OG_NOMEM. */
 og_str plan_alert_write(og_arena *a, const plan_alert *alert);

@@ -93,6 +93,7 @@ typedef struct plan__suggestion {
 
 typedef struct plan__coding {
     og_str system, code, display;
+    int64_t days; /* override reasons: how long it holds; -1: not said */
 } plan__coding;
 
 typedef struct plan__link {

@@ -402,11 +402,65 @@ static void what_is_no_resource_is_refused(void **state)
         ask(s, "POST", "/fhir", "text/plain", "{\"resourceType\":\"Patient\",\"id\":\"b\"}"), 415);
 }
 
+#define FEEDBACK "/cds-services/osteoguard-patient-view/feedback"
+
+/* The card of rule D3 in the last answer. */
+static void copy_uuid(const stage *s, char out[64])
+{
+    const char *card = strstr(s->body, "{\"uuid\":\"");
+    const char *rule = strstr(s->body, "\"code\":\"D3\"");
+    assert_non_null(rule);
+    for (const char *next = card; next != NULL && next < rule;
+         next = strstr(next + 1, "{\"uuid\":\""))
+        card = next;
+    assert_non_null(card);
+    snprintf(out, 37, "%s", card + strlen("{\"uuid\":\""));
+}
+
+static void what_is_overridden_is_not_answered_again(void **state)
+{
+    stage *s = *state;
+    char uuid[64], body[1024];
+    ask_until(s, "\"code\":\"D3\"");
+    copy_uuid(s, uuid);
+    snprintf(body, sizeof body,
+             "{\"feedback\":[{\"card\":\"%s\",\"outcome\":\"overridden\",\"outcomeTimestamp\":"
+             "\"2026-03-01T07:59:00Z\"}]}",
+             uuid);
+    for (int i = 0; i < 2; i++) { /* a repeat is as good as the first */
+        assert_int_equal(ask(s, "POST", FEEDBACK, "application/json", body), 200);
+        assert_string_equal(s->body, "");
+    }
+    int64_t begin = clock_monotonic_us() / 1000;
+    do {
+        assert_int_equal(
+            ask(s, "POST", "/cds-services/osteoguard-patient-view", "application/json", VIEW), 200);
+    } while (strstr(s->body, "\"code\":\"D3\"") != NULL &&
+             clock_monotonic_us() / 1000 - begin < PATIENCE_MS);
+    assert_null(strstr(s->body, "\"code\":\"D3\""));
+}
+
+static void bad_feedback_is_refused(void **state)
+{
+    stage *s = *state;
+    assert_int_equal(ask(s, "POST", FEEDBACK, "application/json",
+                         "{\"feedback\":[{\"card\":\"" UUID "\",\"outcome\":\"BANANA\"}]}"),
+                     400);
+    says(s, "\"resourceType\":\"OperationOutcome\"");
+    says(s, "\"expression\":[\"feedback[0].outcome\"]");
+    assert_int_equal(ask(s, "POST", FEEDBACK, "application/json", "{"), 400);
+    assert_int_equal(ask(s, "POST", FEEDBACK, "text/plain", "{}"), 415);
+    assert_int_equal(ask(s, "POST", "/cds-services/none/feedback", "application/json", "{}"), 404);
+    assert_int_equal(ask(s, "GET", FEEDBACK, "text/plain", NULL), 405);
+}
+
 int main(void)
 {
     const struct CMUnitTest plain[] = {
         cmocka_unit_test(an_ehr_asks_and_is_answered),
         cmocka_unit_test(what_is_wrong_is_said),
+        cmocka_unit_test(bad_feedback_is_refused),
+        cmocka_unit_test(what_is_overridden_is_not_answered_again),
         cmocka_unit_test(resources_come_over_http_too),
         cmocka_unit_test(what_is_no_resource_is_refused),
     };

@@ -49,6 +49,7 @@ static reply ask(world *w, const char *hook, const char *context, const char *re
                        .store = w->stores[partition_of(q.patient_id)],
                        .shared = w->shared_store,
                        .request = &q,
+                       .feedback = &w->setup.feedback,
                        .now_ms = NOW_MS,
                        .offset_min = 60,
                        .known_ms = NOW_MS,

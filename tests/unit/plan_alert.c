@@ -76,6 +76,82 @@ static void an_alert_lives(void **state)
     fixture_free(&f);
 }
 
+/* How long an override holds is the rule's to say, for each of its reasons. */
+static void a_reason_has_its_own_time(void **state)
+{
+    fixture f;
+    (void)state;
+#define REASON(code, more)                                                                         \
+    OG_EXT("override-reason",                                                                      \
+           "\"valueCoding\":{\"system\":\"s\",\"code\":\"" code "\",\"display\":\"d\"" more "}")
+    fixture_good(&f,
+                 fixture_load(&f, NULL, "elm/T.json", LIBRARY("T", "", "", "," DEF("Yes", YES)),
+                              "PlanDefinition-R1.json",
+                              RULE("R1", "Yes",
+                                   ",\"extension\":[" REASON(
+                                       "a", ",\"extension\":[" OG_EXT(
+                                                "override-days",
+                                                "\"valueInteger\":30") "]") "," REASON("b", "") "]",
+                                   ",\"title\":\"A summary\""),
+                              NULL));
+    assert_int_equal(plan_content_override_days(f.content, OG_STR("R1"), OG_STR("s"), OG_STR("a")),
+                     30);
+    assert_int_equal(plan_content_override_days(f.content, OG_STR("R1"), OG_STR("s"), OG_STR("b")),
+                     -1);
+    assert_int_equal(plan_content_override_days(f.content, OG_STR("R1"), OG_STR("t"), OG_STR("a")),
+                     -1);
+    assert_int_equal(plan_content_override_days(f.content, OG_STR("R2"), OG_STR("s"), OG_STR("a")),
+                     -1);
+    fixture_free(&f);
+}
+
+/* What somebody answered holds for what was material then, over a gap too, and not for more. */
+static void an_override_holds_while_nothing_material_changes(void **state)
+{
+    fixture f;
+    const plan_change *c;
+    plan_alert silent, shown, back;
+    plan_feedback said = {PLAN_OVERRIDDEN, OG_STR("ehr"), OG_STR("s"), OG_STR("c"), 1500, 9000};
+    (void)state;
+    load(&f);
+    plan_result r = fixture_evaluate(&f, false);
+    plan_outcome quiet = r.outcomes[0];
+    quiet.kind = PLAN_NOT_FIRED;
+    plan_result none = {.outcomes = &quiet, .outcome_count = 1};
+    compare(&f, NULL, 0, &r, 1000, &c);
+    plan_alert first = c[0].alert;
+    assert_true(plan_alert_answer(f.arena, f.content, &first, &said, 2000, &silent));
+    assert_true(plan_alert_is_silent(&silent));
+    assert_string_equal(silent.card_uuid, first.card_uuid);
+    assert_false(plan_alert_answer(f.arena, f.content, &silent, &said, 2000, &shown));
+    assert_true(plan_alert_read(f.arena, plan_alert_write(f.arena, &silent), &back, NULL) == OG_OK);
+    assert_int_equal(back.feedback.answer, PLAN_OVERRIDDEN);
+    assert_str(back.feedback.code, "c");
+    assert_true(back.feedback.at_ms == 1500 && back.feedback.until_ms == 9000);
+    assert_int_equal(compare(&f, &silent, 1, &r, 3000, &c), 0);
+
+    compare(&f, &silent, 1, &none, 3000, &c);
+    plan_alert gone = c[0].alert;
+    assert_int_equal(compare(&f, &gone, 1, &r, 4000, &c), 1);
+    assert_true(plan_alert_is_silent(&c[0].alert));
+    assert_int_equal(compare(&f, &gone, 1, &r, 9000, &c), 1); /* too late */
+    assert_false(plan_alert_is_silent(&c[0].alert));
+
+    assert_false(plan_alert_lapse(f.arena, f.content, &silent, 8999, &shown));
+    assert_true(plan_alert_lapse(f.arena, f.content, &silent, 9000, &shown));
+    assert_int_equal(shown.revision, 2);
+    assert_string_not_equal(shown.card_uuid, silent.card_uuid);
+    assert_true(plan_alert_read(f.arena, plan_alert_write(f.arena, &shown), &back, NULL) == OG_OK);
+    assert_int_equal(back.feedback.answer, PLAN_LAPSED);
+    assert_false(plan_alert_answer(f.arena, f.content, &shown, &said, 9000, &back));
+
+    ((plan_card *)r.cards)->material++;
+    assert_int_equal(compare(&f, &silent, 1, &r, 4000, &c), 1);
+    assert_int_equal(c[0].kind, PLAN_CHANGED);
+    assert_int_equal(c[0].alert.feedback.answer, PLAN_UNANSWERED);
+    fixture_free(&f);
+}
+
 /* A rule that could not be asked has not said that the danger is over. */
 static void a_failed_rule_resolves_nothing(void **state)
 {
@@ -242,6 +318,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_alert_lives),
+        cmocka_unit_test(an_override_holds_while_nothing_material_changes),
+        cmocka_unit_test(a_reason_has_its_own_time),
         cmocka_unit_test(a_failed_rule_resolves_nothing),
         cmocka_unit_test(a_slot_is_part_of_the_identity),
         cmocka_unit_test(the_higher_revision_counts),

@@ -179,6 +179,13 @@ static void faulty_rules_are_refused(void **state)
                                         "\"valueCoding\":{\"code\":\"x\",\"display\":\"y\"}") "]",
               ",\"title\":\"s\""),
          "an override reason needs"},
+        {RULE("R1", "Yes",
+              ",\"extension\":[" OG_EXT(
+                  "override-reason",
+                  "\"valueCoding\":{\"system\":\"s\",\"code\":\"x\",\"display\":\"y\","
+                  "\"extension\":[" OG_EXT("override-days", "\"valueInteger\":-3") "]}") "]",
+              ",\"title\":\"s\""),
+         "override-days needs"},
         {RULE("R1", "Yes", "", ",\"title\":\"s\",\"timingTiming\":{\"event\":[\"2026\"]}"),
          "action.timingTiming is not supported"},
         {RULE("R1", "Yes", "", ",\"title\":\"s\",\"priority\":\"soon\""), "priority must be"},

@@ -1,0 +1,108 @@
+/* Feedback as a record, and back. */
+#include "daemon/feedback.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define DAY_MS  ((int64_t)86400000)
+#define HOUR_MS ((int64_t)3600000)
+
+static void add_text(og_buf *b, const char *name, og_str s)
+{
+    if (s.n == 0)
+        return;
+    og_buf_addf(b, ",\"%s\":", name);
+    og_buf_add_json(b, s);
+}
+
+void feedback_write(og_buf *key, og_buf *value, og_str tenant, uint32_t source_epoch, og_str who,
+                    const hook_feedback *f, int64_t now_ms)
+{
+    int64_t at_ms = f->at_us / 1000 > now_ms ? now_ms : f->at_us / 1000;
+    og_buf body;
+    og_buf_init(&body, (size_t)1 << 16);
+    og_buf_addf(&body,
+                "{\"resourceType\":\"" STORE_FEEDBACK
+                "\",\"id\":\"%s\",\"outcome\":\"%s\",\"at\":%" PRId64,
+                f->card, f->accepted ? "accepted" : "overridden", at_ms);
+    add_text(&body, "who", who);
+    add_text(&body, "system", f->system);
+    add_text(&body, "code", f->code);
+    add_text(&body, "comment", f->comment);
+    og_buf_addc(&body, '}');
+    /* offset: of two words with the same time the one that came later counts */
+    record r = {.tenant = tenant,
+                .type = OG_STR(STORE_FEEDBACK),
+                .id = og_str_of(f->card),
+                .order = {.epoch = source_epoch, .time_us = at_ms * 1000, .offset = now_ms},
+                .topic = OG_STR("feedback"),
+                .timestamp_ms = now_ms,
+                .of = 1,
+                .body = og_buf_str(&body)};
+    r.order.topic = og_crc32c(0, r.topic.p, r.topic.n);
+    record_write_key(key, &r);
+    record_write_value(value, &r);
+    if (og_buf_failed(&body))
+        value->failed = true;
+    og_buf_done(&body);
+}
+
+static og_status find_one(store_txn *shared, og_arena *a, const char *uuid, plan_feedback *ret,
+                          og_error *err)
+{
+    fhir_doc *doc = og_arena_zalloc(a, 1, sizeof *doc);
+    if (doc == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for feedback");
+    og_status status = store_resource(shared, a, (og_str){NULL, 0}, OG_STR(STORE_FEEDBACK),
+                                      og_str_of(uuid), doc, err);
+    if (status != OG_OK)
+        return status;
+    fhir_elem o = fhir_root(doc);
+    og_str at = fhir_raw(fhir_get(o, "at"));
+    char text[24] = "";
+    if (at.n > 0 && at.n < sizeof text)
+        memcpy(text, at.p, at.n);
+    plan_feedback f = {.answer = fhir_is(fhir_get(o, "outcome"), "accepted") ? PLAN_ACCEPTED
+                                                                             : PLAN_OVERRIDDEN,
+                       .who = og_arena_str(a, fhir_string(a, fhir_get(o, "who"))),
+                       .system = og_arena_str(a, fhir_string(a, fhir_get(o, "system"))),
+                       .code = og_arena_str(a, fhir_string(a, fhir_get(o, "code"))),
+                       .at_ms = strtoll(text, NULL, 10)};
+    *ret = f;
+    return OG_OK;
+}
+
+static int64_t end_of(const feedback_policy *policy, const plan_content *c,
+                      const feedback_about *about, const plan_feedback *f)
+{
+    int64_t days =
+        f->code.n > 0 ? plan_content_override_days(c, about->rule, f->system, f->code) : -1;
+    int64_t ms = (days >= 0 ? days : policy->days) * DAY_MS;
+    int64_t most = policy->critical_hours * HOUR_MS;
+    return f->at_ms + (about->indicator == PLAN_CRITICAL && ms > most ? most : ms);
+}
+
+og_status feedback_find(store_txn *shared, og_arena *a, const feedback_policy *policy,
+                        const plan_content *c, const feedback_about *about, plan_feedback *ret,
+                        og_error *err)
+{
+    char finding[UUID_TEXT];
+    plan_feedback as_card, as_finding;
+    store_finding_uuid(about->alert_id, about->material, finding);
+    og_status status = find_one(shared, a, finding, &as_finding, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    og_status other = about->card_uuid[0] != '\0'
+                          ? find_one(shared, a, about->card_uuid, &as_card, err)
+                          : OG_NOTFOUND;
+    if (other != OG_OK && other != OG_NOTFOUND)
+        return other;
+    if (status != OG_OK && other != OG_OK)
+        return OG_NOTFOUND;
+    bool card = other == OG_OK && (status != OG_OK || as_card.at_ms >= as_finding.at_ms);
+    plan_feedback f = card ? as_card : as_finding;
+    if (f.answer == PLAN_OVERRIDDEN)
+        f.until_ms = end_of(policy, c, about, &f);
+    *ret = f;
+    return OG_OK;
+}
