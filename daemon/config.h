@@ -78,6 +78,7 @@ typedef struct config {
     int64_t hooks_clock_skew_s, hooks_token_life_s;
     int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections;
 
+    const char *audit_file;
     int64_t override_days, override_critical_hours;
 
     int64_t backoff_min_ms, backoff_max_ms;

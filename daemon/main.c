@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/cmd_audit.h"
 #include "daemon/cmd_check.h"
 #include "daemon/cmd_cql.h"
 #include "daemon/cmd_eval.h"
@@ -22,6 +23,7 @@ static const struct command {
     {"cql", cmd_cql, "evaluates a CQL library, one JSON line per define"},
     {"replay", cmd_replay, "sends resources from files to the source topics"},
     {"dead-letters", cmd_letters, "lists and shows what could not be used, sends it again"},
+    {"audit", cmd_audit, "says whether an audit log is as it was written"},
 };
 
 static void usage(FILE *to)

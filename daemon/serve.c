@@ -522,6 +522,7 @@ static void finish(serve *s)
     serve__close_stores(s);
     plan_content_free(s->content);
     og_arena_free(s->hook_arena);
+    audit_close(s->audit);
     og_arena_free(s->beat_arena);
     free(s);
     if (on_stopped != NULL)

@@ -12,6 +12,8 @@ typedef struct answering { /* waits for the brokers' word on every entry */
     http_exchange *exchange;
     size_t left;
     conn_verdict worst;
+    const config_client *who;
+    og_buf details; /* for the audit log: who said what, without what people wrote */
 } answering;
 
 static void answer(const serve *s, http_exchange *x, int status, og_str json)
@@ -22,26 +24,38 @@ static void answer(const serve *s, http_exchange *x, int status, og_str json)
     serve__answer_json(s, x, status, "application/json", json);
 }
 
-static void refuse(const serve *s, http_exchange *x, int status, const char *code, const char *text,
+static void refuse(serve *s, http_exchange *x, int status, const char *code, const char *text,
                    const char *path)
 {
     og_arena *a = og_arena_new((size_t)1 << 16);
+    audit_event e = {.status = status};
+    serve__audit(s, x, &e);
     if (status == 503)
         http_exchange_add_header(x, "Retry-After", "5");
     answer(s, x, status, a != NULL ? hooks_outcome(a, code, text, path) : OG_STR(""));
     og_arena_free(a);
 }
 
+static void accepted(answering *w)
+{
+    audit_event e = {.status = 200, .details = og_buf_str(&w->details)};
+    serve__audit(w->serve, w->exchange, &e);
+    answer(w->serve, w->exchange, 200, OG_STR(""));
+}
+
 static void one_less(answering *w)
 {
     if (--w->left > 0)
         return;
+    w->serve->caller = w->who;
     if (w->worst == CONN_AGAIN)
         refuse(w->serve, w->exchange, 503, "transient", "the brokers do not answer", "");
     else if (w->worst == CONN_NEVER)
         refuse(w->serve, w->exchange, 422, "too-long", "the brokers refuse it", "");
     else
-        answer(w->serve, w->exchange, 200, OG_STR(""));
+        accepted(w);
+    w->serve->caller = NULL;
+    og_buf_done(&w->details);
     free(w);
 }
 
@@ -90,8 +104,13 @@ static void put_all(serve *s, http_exchange *x, const hook_feedback *list, size_
         refuse(s, x, 503, "transient", "feedback cannot be taken now", "");
         return;
     }
-    *w = (answering){s, x, count + 1, CONN_DONE}; /* one for this call: reports may come at once */
+    *w = (answering){s, x, count + 1, CONN_DONE, who, {0}}; /* one more: reports may come at once */
+    og_buf_init(&w->details, (size_t)1 << 19);
     for (size_t i = 0; i < count; i++) {
+        og_str text =
+            og_arena_printf(s->hook_arena, "%s %s %.*s", list[i].card,
+                            list[i].accepted ? "accepted" : "overridden", OG_STR_ARG(list[i].code));
+        audit_add_detail(&w->details, "feedback", text);
         conn_verdict v = w->worst == CONN_DONE ? put(s, w, &list[i], who) : w->worst;
         if (v != CONN_DONE) {
             note(w, v);

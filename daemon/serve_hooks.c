@@ -64,9 +64,23 @@ static void answer(const serve *s, http_exchange *x, int status, og_str json)
     http_exchange_answer(x, status, JSON, json);
 }
 
-static void refuse(const serve *s, http_exchange *x, og_arena *a, const char *hook, int status,
+void serve__audit(serve *s, const http_exchange *x, audit_event *e)
+{
+    if (s->audit == NULL)
+        return;
+    if (s->caller != NULL)
+        e->client = og_str_of(s->caller->name);
+    if (e->path.n == 0)
+        e->path = http_exchange_path(x);
+    if (!audit_write(s->audit, e, clock_now(&s->clock)))
+        log_error("the audit log cannot be written: a call is missing in it");
+}
+
+static void refuse(serve *s, http_exchange *x, og_arena *a, const char *hook, int status,
                    const char *code, const char *text, const char *path)
 {
+    audit_event e = {.status = status};
+    serve__audit(s, x, &e);
     count_call(hook, status);
     answer(s, x, status, hooks_outcome(a, code, text, path));
 }
@@ -97,6 +111,8 @@ static void on_verdict(void *ctx, trust_verdict verdict, const config_client *wh
     http_exchange_add_header(v.exchange, busy ? "Retry-After" : "WWW-Authenticate",
                              busy ? "1" : "Bearer");
     (void)add_cors(v.serve, v.exchange);
+    audit_event e = {.status = busy ? 429 : 401, .client = og_str_of(who != NULL ? who->name : "")};
+    serve__audit(v.serve, v.exchange, &e);
     count_call("refused", busy ? 429 : 401);
     http_exchange_answer(v.exchange, busy ? 429 : 401, NULL, OG_STR(""));
 }
@@ -198,6 +214,39 @@ static void log_failed_rules(const hooks_call *call)
     }
 }
 
+/* The rules and the uuids of the cards that are told. */
+static void audit_cards(og_arena *a, og_str answer, og_buf *details)
+{
+    fhir_doc doc;
+    if (fhir_decode(a, answer, NULL, &doc, NULL) != OG_OK)
+        return;
+    fhir_elem cards = fhir_get(fhir_root(&doc), "cards");
+    for (fhir_elem c = fhir_each_first(cards); fhir_exists(c); c = fhir_each_next(cards, c)) {
+        og_str rule = fhir_raw(fhir_get(fhir_get(fhir_get(c, "source"), "topic"), "code"));
+        og_str uuid = fhir_raw(fhir_get(c, "uuid"));
+        audit_add_detail(details, "card",
+                         og_arena_printf(a, "%.*s %.*s", OG_STR_ARG(rule), OG_STR_ARG(uuid)));
+    }
+}
+
+static void audit_call(serve *s, const http_exchange *x, const hook_request *q,
+                       const hooks_call *call)
+{
+    og_buf details;
+    if (s->audit == NULL)
+        return;
+    og_buf_init(&details, (size_t)1 << 18);
+    audit_add_detail(&details, "hookInstance", q->instance);
+    if (call->status == 200)
+        audit_cards(call->arena, call->answer, &details);
+    audit_event e = {.user = q->user_id,
+                     .patient = q->patient_id,
+                     .status = call->status,
+                     .details = og_buf_str(&details)};
+    serve__audit(s, x, &e);
+    og_buf_done(&details);
+}
+
 static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q)
 {
     int partition = partition_of(s, q->patient_id);
@@ -225,6 +274,7 @@ static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request
     log_failed_rules(&call);
     metric_observe_us(METRIC_HOOK_TIME, clock_monotonic_us() - began);
     metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call.cards);
+    audit_call(s, x, q, &call);
     count_call(q->kind->name, call.status);
     answer(s, x, call.status, call.answer);
 }
@@ -253,6 +303,7 @@ static void take_call(serve *s, http_exchange *x, const config_client *who)
         service.n -= tail.n;
     const hook_kind *kind = hooks_service(s->content, service);
     og_arena *a = s->hook_arena;
+    s->caller = who;
     if (kind == NULL)
         refuse(s, x, a, "unknown", 404, "not-found", "there is no such service", "");
     else if (!trust_may_call(who, service))
@@ -261,6 +312,7 @@ static void take_call(serve *s, http_exchange *x, const config_client *who)
         serve__take_feedback(s, x, who);
     else
         read_call(s, x, a, kind);
+    s->caller = NULL;
     og_arena_reset(a);
 }
 
@@ -363,6 +415,14 @@ og_status serve__listen_hooks(serve *s, og_error *err)
     og_status status = open_server(s, err);
     if (status != OG_OK)
         return status;
+    if (c->audit_file[0] != '\0') {
+        size_t torn = 0;
+        status = audit_open(c->audit_file, &s->audit, &torn, err);
+        if (status != OG_OK)
+            return status;
+        if (torn > 0)
+            log_warn("the audit log ended in a torn line of %zu bytes: it was cut off", torn);
+    }
     if (!trust_asks(s->trust))
         log_warn("the CDS services ask nobody who calls: no clients are configured");
     if (c->hooks_port_file[0] == '\0')

@@ -9,6 +9,7 @@
 #include "connectors/http_client.h"
 #include "connectors/http_server.h"
 #include "connectors/kafka.h"
+#include "daemon/audit.h"
 #include "daemon/gather.h"
 #include "daemon/outbox.h"
 #include "daemon/owner.h"
@@ -112,6 +113,8 @@ struct serve {
     http_server *hook_server;
     og_arena *hook_arena; /* of one call */
     trust *trust;
+    const config_client *caller; /* of the call that is being answered */
+    audit *audit;                /* NULL: none is kept */
 
     uv_prepare_t turn;
     uv_timer_t tick, wake, sync, retry, watchdog;
@@ -241,6 +244,9 @@ typedef void serve_visit_fn(serve *s, http_exchange *x, const config_client *who
 void serve__admit(serve *s, http_exchange *x, serve_visit_fn *fn);
 void serve__answer_json(const serve *s, http_exchange *x, int status, const char *type,
                         og_str json);
+/* What is about to be answered goes into the audit log, if there is one. Client and path are filled
+ * in. x may be NULL when e->path is there. */
+void serve__audit(serve *s, const http_exchange *x, audit_event *e);
 /* Is it JSON, by Content-Type? */
 bool serve__says_json(const http_exchange *x);
 

@@ -219,8 +219,9 @@ static void start(stage *s)
              "http: {listen: \"\"}\n"
              "hooks: {listen: \"127.0.0.1:0\", cors_origins: [\"https://ehr.example.org\"],"
              " body_bytes: 100000%s}\n%s"
+             "audit: {file: %s/audit.jsonl}\n"
              "endpoints: {ehr: {url: \"http://127.0.0.1:9/\"}}\n",
-             s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content", hooks, clients);
+             s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content", hooks, clients, s->dir);
     assert_int_equal(config_parse(og_str_of(text), "test.yaml", NULL, &s->config, &report, NULL),
                      OG_OK);
     if (serve_new(&s->loop, s->config, &options, &s->serve, &report, &err) != OG_OK)
@@ -454,6 +455,37 @@ static void bad_feedback_is_refused(void **state)
     assert_int_equal(ask(s, "GET", FEEDBACK, "text/plain", NULL), 405);
 }
 
+/* What the tests before have asked and said stands in the audit log. */
+static void it_stands_in_the_audit_log(void **state)
+{
+    static const char *const parts[] = {
+        "\"reference\":\"Patient/v5\"",
+        "\"reference\":\"Practitioner/1\"",
+        "\"type\":\"card\",\"valueString\":\"D3 ",
+        "\"outcomeDesc\":\"400\"",
+        "\"type\":\"feedback\",\"valueString\":\"",
+        " overridden ",
+    };
+    const stage *s = *state;
+    char path[128], hash[65];
+    uint64_t lines = 0;
+    og_error err;
+    og_buf text;
+    snprintf(path, sizeof path, "%s/audit.jsonl", s->dir);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_int_equal(audit_verify(file, path, &lines, hash, &err), OG_OK);
+    fclose(file);
+    assert_true(lines > 8);
+    og_buf_init(&text, (size_t)16 << 20);
+    assert_int_equal(file_read(path, (size_t)16 << 20, &text, NULL), OG_OK);
+    og_buf_addc(&text, '\0');
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (strstr(text.p, parts[i]) == NULL)
+            fail_msg("\"%s\" is not in the audit log", parts[i]);
+    og_buf_done(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest plain[] = {
@@ -461,6 +493,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_said),
         cmocka_unit_test(bad_feedback_is_refused),
         cmocka_unit_test(what_is_overridden_is_not_answered_again),
+        cmocka_unit_test(it_stands_in_the_audit_log),
         cmocka_unit_test(resources_come_over_http_too),
         cmocka_unit_test(what_is_no_resource_is_refused),
     };

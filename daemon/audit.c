@@ -1,0 +1,278 @@
+/* Lines of the audit log: written, chained, and checked by writing them again. */
+#include "daemon/audit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <gnutls/crypto.h>
+
+#include "fhir/base/temporal.h"
+
+#define MAX_LINE ((size_t)1 << 20)
+#define HASH_N   64
+#define TIME_N   24 /* 2026-03-01T08:00:00.000Z */
+
+struct audit {
+    int fd;
+    uint64_t seq; /* of the last line */
+    char hash[HASH_N + 1];
+};
+
+typedef struct line { /* slices of the text */
+    uint64_t seq;
+    og_str time, prev, event;
+} line;
+
+static void begin_chain(char hash[HASH_N + 1])
+{
+    memset(hash, '0', HASH_N);
+    hash[HASH_N] = '\0';
+}
+
+static bool hash_of(const line *l, char out[HASH_N + 1])
+{
+    unsigned char digest[32];
+    og_buf b;
+    og_buf_init(&b, MAX_LINE + 256);
+    og_buf_addf(&b, "%" PRIu64 "\n%.*s\n%.*s\n%.*s\n", l->seq, OG_STR_ARG(l->time),
+                OG_STR_ARG(l->prev), OG_STR_ARG(l->event));
+    bool good = !og_buf_failed(&b) && gnutls_hash_fast(GNUTLS_DIG_SHA256, b.p, b.n, digest) == 0;
+    og_buf_done(&b);
+    for (size_t i = 0; good && i < sizeof digest; i++)
+        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    return good;
+}
+
+static void write_line(og_buf *b, const line *l, const char *hash)
+{
+    og_buf_addf(b,
+                "{\"seq\":%" PRIu64
+                ",\"time\":\"%.*s\",\"prev\":\"%.*s\",\"hash\":\"%s\",\"event\":%.*s}\n",
+                l->seq, OG_STR_ARG(l->time), OG_STR_ARG(l->prev), hash, OG_STR_ARG(l->event));
+}
+
+/* Takes `lead` and n bytes behind it off the text. */
+static bool take(og_str *text, const char *lead, size_t n, og_str *ret)
+{
+    size_t skip = strlen(lead);
+    if (!og_str_starts(*text, og_str_of(lead)) || text->n < skip + n)
+        return false;
+    *ret = (og_str){text->p + skip, n};
+    *text = og_str_from(*text, skip + n);
+    return true;
+}
+
+/* The line (with its line feed) that follows the one with seq and hash; hash becomes its own. */
+static bool follows(og_str text, uint64_t seq, char hash[HASH_N + 1])
+{
+    char lead[48], own[HASH_N + 1];
+    line l = {.seq = seq + 1};
+    og_str rest = text, said, none;
+    og_buf again;
+    snprintf(lead, sizeof lead, "{\"seq\":%" PRIu64 ",\"time\":\"", l.seq);
+    if (!take(&rest, lead, TIME_N, &l.time) || !take(&rest, "\",\"prev\":\"", HASH_N, &l.prev) ||
+        !take(&rest, "\",\"hash\":\"", HASH_N, &said) || !take(&rest, "\",\"event\":", 0, &none) ||
+        rest.n < 2 || memcmp(l.prev.p, hash, HASH_N) != 0)
+        return false;
+    l.event = (og_str){rest.p, rest.n - 2};
+    if (!hash_of(&l, own) || memcmp(own, said.p, HASH_N) != 0)
+        return false;
+    og_buf_init(&again, MAX_LINE + 512);
+    write_line(&again, &l, own);
+    bool same = !og_buf_failed(&again) && og_str_eq(og_buf_str(&again), text);
+    og_buf_done(&again);
+    if (same)
+        memcpy(hash, own, sizeof own);
+    return same;
+}
+
+/* ---- opening ---- */
+
+static og_status io_error(og_error *err, const char *path, const char *what)
+{
+    return og_fail(err, OG_IO, "%s: cannot %s the audit log: %s", path, what, strerror(errno));
+}
+
+/* Number and hash that stand in the last line; its own hash must fit. */
+static bool read_last(og_str text, audit *a)
+{
+    static const char lead[] = "{\"seq\":", prev[] = "\"prev\":\"";
+    char hash[HASH_N + 1] = "";
+    if (text.n < 200 || !og_str_starts(text, OG_STR("{\"seq\":")))
+        return false;
+    a->seq = strtoull(text.p + sizeof lead - 1, NULL, 10);
+    const char *at = memmem(text.p, 100, prev, sizeof prev - 1);
+    if (at == NULL || a->seq == 0)
+        return false;
+    memcpy(hash, at + sizeof prev - 1, HASH_N);
+    if (!follows(text, a->seq - 1, hash))
+        return false;
+    memcpy(a->hash, hash, sizeof hash);
+    return true;
+}
+
+static og_status go_on(audit *a, const char *path, size_t *ret_torn, og_error *err)
+{
+    struct stat st;
+    if (fstat(a->fd, &st) != 0)
+        return io_error(err, path, "read");
+    size_t n = st.st_size < (off_t)(2 * MAX_LINE) ? (size_t)st.st_size : 2 * MAX_LINE;
+    char *tail = malloc(n + 1);
+    if (tail == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the audit log");
+    og_status status = OG_OK;
+    size_t end = n, start;
+    if (pread(a->fd, tail, n, st.st_size - (off_t)n) != (ssize_t)n)
+        status = io_error(err, path, "read");
+    while (status == OG_OK && end > 0 && tail[end - 1] != '\n')
+        end--;
+    for (start = end > 0 ? end - 1 : 0; start > 0 && tail[start - 1] != '\n';)
+        start--;
+    if (status == OG_OK && end < n && ftruncate(a->fd, st.st_size - (off_t)(n - end)) != 0)
+        status = io_error(err, path, "mend");
+    if (status == OG_OK && end > 0 && !read_last((og_str){tail + start, end - start}, a))
+        status = og_fail(err, OG_CORRUPT, "%s: the last line of the audit log was changed", path);
+    *ret_torn = n - end;
+    free(tail);
+    return status;
+}
+
+og_status audit_open(const char *path, audit **ret, size_t *ret_torn, og_error *err)
+{
+    audit *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the audit log");
+    begin_chain(a->hash);
+    a->fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    og_status status = a->fd >= 0 ? go_on(a, path, ret_torn, err) : io_error(err, path, "open");
+    if (status == OG_OK)
+        *ret = a;
+    else
+        audit_close(a);
+    return status;
+}
+
+void audit_close(audit *a)
+{
+    if (a != NULL && a->fd >= 0)
+        close(a->fd);
+    free(a);
+}
+
+/* ---- writing ---- */
+
+void audit_add_detail(og_buf *details, const char *type, og_str value)
+{
+    if (value.n == 0)
+        return;
+    og_buf_addf(details, "%s{\"type\":\"%s\",\"valueString\":", details->n > 0 ? "," : "", type);
+    og_buf_add_json(details, value);
+    og_buf_addc(details, '}');
+}
+
+static void add_time(og_buf *b, int64_t ms)
+{
+    int year, month, day;
+    int64_t days = ms / 86400000, rest = ms % 86400000;
+    og_civil_from_days(days, &year, &month, &day);
+    og_buf_addf(b, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month, day, (int)(rest / 3600000),
+                (int)(rest / 60000 % 60), (int)(rest / 1000 % 60), (int)(rest % 1000));
+}
+
+static void add_who(og_buf *b, const char *kind, og_str who, const char *requestor)
+{
+    og_buf_addf(b, "{\"who\":{%s:", kind);
+    og_buf_add_json(b, who);
+    og_buf_addf(b, "},\"requestor\":%s}", requestor);
+}
+
+/* FHIR R4 auditevent.html: type, recorded, agent and source are required. */
+static void write_event(og_buf *b, const audit_event *e, og_str time)
+{
+    og_buf_addf(
+        b,
+        "{\"resourceType\":\"AuditEvent\",\"type\":{\"system\":\"http://terminology.hl7.org/"
+        "CodeSystem/audit-event-type\",\"code\":\"rest\"},\"action\":\"E\",\"recorded\":"
+        "\"%.*s\",\"outcome\":\"%s\",\"outcomeDesc\":\"%d\",\"agent\":[",
+        OG_STR_ARG(time),
+        e->status < 400   ? "0"
+        : e->status < 500 ? "4"
+                          : "8",
+        e->status);
+    add_who(b, "\"display\"", e->client.n > 0 ? e->client : OG_STR("unknown"),
+            e->user.n > 0 ? "false" : "true");
+    if (e->user.n > 0) {
+        og_buf_addc(b, ',');
+        add_who(b, "\"reference\"", e->user, "true");
+    }
+    og_buf_addz(b, "],\"source\":{\"observer\":{\"display\":\"osteoguard\"}},\"entity\":[{");
+    if (e->patient.n > 0) {
+        og_buf_addz(b, "\"what\":{\"reference\":\"Patient/");
+        og_buf_adds(b, e->patient); /* an id of FHIR */
+        og_buf_addz(b, "\"},");
+    }
+    og_buf_addz(b, "\"name\":");
+    og_buf_add_json(b, e->path.n > 0 ? e->path : OG_STR("unknown"));
+    if (e->details.n > 0)
+        og_buf_addf(b, ",\"detail\":[%.*s]", OG_STR_ARG(e->details));
+    og_buf_addz(b, "}]}");
+}
+
+bool audit_write(audit *a, const audit_event *e, int64_t now_ms)
+{
+    og_buf time, event, text;
+    char hash[HASH_N + 1];
+    off_t before = lseek(a->fd, 0, SEEK_END);
+    og_buf_init(&time, 64);
+    og_buf_init(&event, MAX_LINE);
+    og_buf_init(&text, MAX_LINE + 512);
+    add_time(&time, now_ms);
+    write_event(&event, e, og_buf_str(&time));
+    line l = {a->seq + 1, og_buf_str(&time), {a->hash, HASH_N}, og_buf_str(&event)};
+    bool good = !og_buf_failed(&time) && !og_buf_failed(&event) && hash_of(&l, hash);
+    if (good) {
+        write_line(&text, &l, hash);
+        good = !og_buf_failed(&text) && write(a->fd, text.p, text.n) == (ssize_t)text.n;
+        if (!good && before >= 0 && ftruncate(a->fd, before) != 0)
+            good = false; /* the torn line is cut off at the next start */
+    }
+    if (good) {
+        a->seq++;
+        memcpy(a->hash, hash, sizeof hash);
+    }
+    og_buf_done(&time);
+    og_buf_done(&event);
+    og_buf_done(&text);
+    return good;
+}
+
+/* ---- checking ---- */
+
+og_status audit_verify(FILE *file, const char *name, uint64_t *ret_lines, char ret_hash[65],
+                       og_error *err)
+{
+    char *text = NULL;
+    size_t room = 0;
+    ssize_t n;
+    uint64_t lines = 0;
+    og_status status = OG_OK;
+    begin_chain(ret_hash);
+    while (status == OG_OK && (n = getline(&text, &room, file)) > 0) {
+        if (follows((og_str){text, (size_t)n}, lines, ret_hash)) {
+            lines++;
+            continue;
+        }
+        status = og_fail(err, OG_INVALID, "this line does not follow from the lines before it");
+        err->line = (uint32_t)lines + 1;
+        snprintf(err->origin, sizeof err->origin, "%s", name);
+    }
+    if (status == OG_OK && ferror(file))
+        status = og_fail(err, OG_IO, "%s cannot be read", name);
+    free(text);
+    *ret_lines = lines;
+    return status;
+}
