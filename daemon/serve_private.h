@@ -35,7 +35,8 @@ typedef struct serve_beat { /* the newest of one instance */
 } serve_beat;
 
 typedef struct serve_partition {
-    store *store; /* NULL: not open, because it is not ours */
+    store *store;   /* NULL: not open, because it is not ours */
+    store *syncing; /* what the sync that runs writes to the disk; NULL: nothing of this one */
     char *dir;
     char id[UUID_TEXT];    /* of the store */
     bool assigned;         /* by the group */

@@ -290,12 +290,12 @@ static void sync_work(uv_work_t *w)
         serve_partition *p = &s->partitions[i];
         og_error err;
         og_error_init(&err);
-        if (p->store == NULL)
+        if (p->syncing == NULL)
             continue;
-        kv_trim(p->store);
+        kv_trim(p->syncing);
         if (p->syncing_offset == p->synced_offset)
             continue;
-        if (kv_sync(p->store, &err) != OG_OK) {
+        if (kv_sync(p->syncing, &err) != OG_OK) {
             log_failure(LOG_LEVEL_ERROR, "cannot write a store to the disk", &err);
             s->sync_failed = true;
             p->syncing_offset = p->synced_offset; /* no commit says more than the disk holds */
@@ -331,6 +331,7 @@ void serve__sync(serve *s)
         serve_partition *p = &s->partitions[i];
         bool shared = i == s->count;
         p->syncing_offset = p->synced_offset;
+        p->syncing = p->store; /* one that is opened meanwhile is the loop's alone */
         if (p->store == NULL || p->rebuild || (!shared && !may_commit(s, i)))
             continue;
         p->syncing_offset = owner_get(s->owner, shared ? OWNER_SHARED : i).next_offset;
