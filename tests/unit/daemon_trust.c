@@ -226,7 +226,7 @@ static void an_expired_neighbour_hides_no_token(void **state)
     assert_int_equal(ask(s, fresh(s, "https://a", s->k1, "")), TRUST_GOOD);
     s->now_ms += 200000;
     s->next_jti = twin;
-    strcpy(second, fresh(s, "https://a", s->k1, ""));
+    snprintf(second, sizeof second, "%s", fresh(s, "https://a", s->k1, ""));
     assert_int_equal(ask(s, second), TRUST_GOOD);
     s->now_ms += 200000; /* the first one has expired, the second has not */
     assert_int_equal(ask(s, second), TRUST_REFUSED);
