@@ -87,7 +87,7 @@ og_status feedback_find(store_txn *shared, og_arena *a, const feedback_policy *p
                         og_error *err)
 {
     char finding[UUID_TEXT];
-    plan_feedback as_card, as_finding;
+    plan_feedback as_card = {0}, as_finding = {0};
     store_finding_uuid(about->alert_id, about->material, finding);
     og_status status = find_one(shared, a, finding, &as_finding, err);
     if (status != OG_OK && status != OG_NOTFOUND)

@@ -531,6 +531,21 @@ static void log_failures(const pipeline_batch *b)
     }
 }
 
+static void count_event(const pipeline_event *e)
+{
+    static const char *const kinds[] = {"opened", "changed", "resolved", ""};
+    static const char *const answers[] = {"", "accepted", "overridden", "lapsed"};
+    char rule[64], reason[64];
+    bool answered = e->kind == PLAN_ANSWERED;
+    snprintf(rule, sizeof rule, "%.*s", OG_STR_ARG(e->rule));
+    snprintf(reason, sizeof reason, "%.*s", OG_STR_ARG(e->reason));
+    metric_add_label(METRIC_RULE_ALERTS, rule, answered ? answers[e->answer] : kinds[e->kind], 1);
+    if (answered && e->answer == PLAN_OVERRIDDEN)
+        metric_add_label(METRIC_OVERRIDES, rule, reason[0] != '\0' ? reason : "none", 1);
+    if (e->action_us >= 0)
+        metric_observe_us(METRIC_ACTION_TIME, e->action_us);
+}
+
 static void count(const owner *o, const part *p, const pipeline_batch *b)
 {
     const pipeline_counts *c = &b->counts;
@@ -548,6 +563,8 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_REVIEWS_DUE, c->reviews);
     metric_add(METRIC_TAKEN_OVER, c->taken_over);
     metric_add(METRIC_DEFERRED, c->deferred);
+    for (size_t i = 0; i < b->event_count; i++)
+        count_event(&b->events[i]);
     for (uint64_t i = 0; i < c->evaluations; i++)
         metric_observe_us(METRIC_EVALUATION_TIME, b->evaluation_us[i]);
 }

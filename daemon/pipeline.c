@@ -22,6 +22,8 @@ typedef struct run {
     pipeline_prepared *prepared;
     int64_t *evaluation_us;
     size_t evaluation_cap;
+    pipeline_event *events;
+    size_t event_cap;
     locator_entry *located;
     size_t located_count;
 } run;
@@ -301,15 +303,44 @@ static og_status tell_endpoint(run *r, size_t endpoint, og_str patient, const pl
     return told ? OG_OK : want_at(r, endpoint, patient, alert, 0, err);
 }
 
+/* changed_before: when the alert changed last, before this. */
+static og_status note_event(run *r, const plan_change *change, int64_t changed_before,
+                            plan_answer answered_before, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    const plan_feedback *f = &change->alert.feedback;
+    if (b->event_count == r->event_cap) {
+        size_t cap = r->event_cap == 0 ? 16 : r->event_cap * 2;
+        r->events = og_arena_grow(b->results, r->events, r->event_cap * sizeof *r->events,
+                                  cap * sizeof *r->events);
+        if (r->events == NULL)
+            return no_memory(err);
+        r->event_cap = cap;
+        b->events = r->events;
+    }
+    bool first = change->kind == PLAN_ANSWERED && answered_before == PLAN_UNANSWERED;
+    r->events[b->event_count++] =
+        (pipeline_event){.rule = og_arena_str(b->results, change->alert.rule),
+                         .reason = og_arena_str(b->results, f->code),
+                         .kind = change->kind,
+                         .answer = f->answer,
+                         .action_us = first ? (f->at_ms - changed_before) * 1000 : -1};
+    return OG_OK;
+}
+
 static og_status apply_change(run *r, og_str patient, const plan_change *change, int64_t cause_ms,
                               og_error *err)
 {
+    plan_alert before = {.changed_ms = change->alert.changed_ms};
     pipeline_counts *c = &r->b->counts;
     c->opened += change->kind == PLAN_OPENED;
     c->changed += change->kind == PLAN_CHANGED;
     c->resolved += change->kind == PLAN_RESOLVED;
     c->answered += change->kind == PLAN_ANSWERED;
     og_arena_reset(r->b->scratch); /* the patient's may be used up, and there is no way back now */
+    if (change->kind == PLAN_ANSWERED)
+        TRY(store_alert(r->txn, r->b->scratch, patient, change->alert.id, &before, err));
+    TRY(note_event(r, change, before.changed_ms, before.feedback.answer, err));
     TRY(store_put_alert(r->txn, r->b->scratch, patient, &change->alert, err));
     for (size_t i = 0; i < r->b->setup->endpoint_count; i++) {
         if (change->kind == PLAN_ANSWERED && !r->b->setup->endpoints[i].is_topic)
@@ -730,6 +761,8 @@ static void reset_results(pipeline_batch *b)
     b->deliveries = NULL;
     b->prepared = NULL;
     b->sayings = NULL;
+    b->events = NULL;
+    b->event_count = 0;
     b->outgoing = NULL;
     b->outgoing_count = 0;
     b->outgoing_left = 0;

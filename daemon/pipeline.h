@@ -86,6 +86,13 @@ typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole
     og_error error;
 } pipeline_failure;
 
+typedef struct pipeline_event { /* what became of an alert; for metrics */
+    og_str rule, reason;        /* reason: of an override, may be empty */
+    plan_change_kind kind;
+    plan_answer answer; /* PLAN_ANSWERED */
+    int64_t action_us;  /* from its last change to the first answer; -1: none */
+} pipeline_event;
+
 #define PIPELINE_MAX_FAILURES 32
 #define PIPELINE_MAX_OUTGOING 100
 #define PIPELINE_MAX_PATIENTS                                                                      \
@@ -126,6 +133,8 @@ typedef struct pipeline_batch {
     const pipeline_outgoing *outgoing;
     size_t outgoing_count;
     uint64_t outgoing_left; /* in the store, these included */
+    const pipeline_event *events;
+    size_t event_count;
     pipeline_failure failures[PIPELINE_MAX_FAILURES];
     size_t failure_count;
     const int64_t *evaluation_us; /* of each evaluation */

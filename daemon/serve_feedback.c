@@ -114,7 +114,7 @@ static void put_all(serve *s, http_exchange *x, const hook_feedback *list, size_
         conn_verdict v = w->worst == CONN_DONE ? put(s, w, &list[i], who) : w->worst;
         if (v != CONN_DONE) {
             note(w, v);
-            one_less(w);
+            w->left--;
         }
     }
     one_less(w);
