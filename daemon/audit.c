@@ -190,6 +190,26 @@ static void add_who(og_buf *b, const char *kind, og_str who, const char *request
     og_buf_addf(b, "},\"requestor\":%s}", requestor);
 }
 
+/* Whoever calls writes the path: bytes that are no UTF-8 stand as they came over the wire. */
+static void add_path(og_buf *b, og_str path)
+{
+    og_buf plain;
+    if (og_utf8_check(path) == path.n) {
+        og_buf_add_json(b, path);
+        return;
+    }
+    og_buf_init(&plain, MAX_LINE);
+    for (size_t i = 0; i < path.n; i++) {
+        unsigned char c = (unsigned char)path.p[i];
+        if (c < 0x80)
+            og_buf_addc(&plain, (char)c);
+        else
+            og_buf_addf(&plain, "%%%02X", c);
+    }
+    og_buf_add_json(b, og_buf_str(&plain));
+    og_buf_done(&plain);
+}
+
 /* FHIR R4 auditevent.html: type, recorded, agent and source are required. */
 static void write_event(og_buf *b, const audit_event *e, og_str time)
 {
@@ -216,7 +236,7 @@ static void write_event(og_buf *b, const audit_event *e, og_str time)
         og_buf_addz(b, "\"},");
     }
     og_buf_addz(b, "\"name\":");
-    og_buf_add_json(b, e->path.n > 0 ? e->path : OG_STR("unknown"));
+    add_path(b, e->path.n > 0 ? e->path : OG_STR("unknown"));
     if (e->details.n > 0)
         og_buf_addf(b, ",\"detail\":[%.*s]", OG_STR_ARG(e->details));
     og_buf_addz(b, "}]}");

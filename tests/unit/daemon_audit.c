@@ -217,6 +217,25 @@ static void a_changed_end_is_refused(void **state)
     end(&f);
 }
 
+/* Strangers, too, choose what they call. */
+static void any_path_makes_a_line_of_json(void **state)
+{
+    log_file f;
+    audit_event e = {.path = OG_STR("/cds-services/\xff\xc3(\"\n"), .status = 401};
+    (void)state;
+    begin(&f);
+    assert_true(audit_write(f.audit, &e, NOW_MS));
+    og_buf text = slurp(&f);
+    json_t *line = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(line);
+    json_t *entity = json_array_get(json_object_get(json_object_get(line, "event"), "entity"), 0);
+    assert_string_equal(json_string_value(json_object_get(entity, "name")),
+                        "/cds-services/%FF%C3(\"\n");
+    json_decref(line);
+    og_buf_done(&text);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +244,7 @@ int main(void)
         cmocka_unit_test(lines_removed_inserted_and_moved_show),
         cmocka_unit_test(a_torn_line_is_cut_off),
         cmocka_unit_test(a_changed_end_is_refused),
+        cmocka_unit_test(any_path_makes_a_line_of_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
