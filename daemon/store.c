@@ -701,7 +701,7 @@ static og_status change_feedback_rows(store_txn *t, og_str patient, const plan_a
     char names[2][UUID_TEXT];
     reference_row row = {t, patient, OG_STR("Alert"), og_str_of(alert->id), remove};
     og_status status = OG_OK;
-    memcpy(names[0], alert->card_uuid, UUID_TEXT);
+    snprintf(names[0], sizeof names[0], "%s", alert->card_uuid);
     store_finding_uuid(alert->id, alert->material, names[1]);
     for (int i = 0; status == OG_OK && i < 2; i++) {
         char text[sizeof STORE_FEEDBACK "/" + UUID_TEXT];
@@ -715,7 +715,7 @@ og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_
                           og_error *err)
 {
     key k;
-    plan_alert old;
+    plan_alert old = {0};
     og_status status = store_alert(t, a, patient, alert->id, &old, err);
     if (status == OG_OK)
         status = change_feedback_rows(t, patient, &old, true, err);

@@ -215,8 +215,10 @@ static bool filter_accepts(cql_run *run, const cql__filter *f, const wanted *w, 
 static bool want_keys(cql_run *run, wanted *w)
 {
     size_t max = 0;
-    for (size_t i = 0; i < w->count; i++)
-    max += w->items[i].kind == CQL_CONCEPT ? w->items[i].concept->count : 1;
+    for (size_t i = 0; i < w->count; i++) {
+        const cql_value *v = &w->items[i];
+        max += v->kind == CQL_CONCEPT ? v->concept->count : 1;
+    }
     fhir_code_key *keys = og_arena_alloc(run->arena, max * sizeof *keys);
     if (keys == NULL) {
         (void)cql__no_memory(run);
