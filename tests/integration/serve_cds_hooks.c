@@ -480,20 +480,24 @@ static void it_stands_in_the_audit_log(void **state)
     char path[128], hash[65];
     uint64_t lines = 0;
     og_error err;
-    og_buf text;
     snprintf(path, sizeof path, "%s/audit.jsonl", s->dir);
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     assert_int_equal(audit_verify(file, path, &lines, hash, &err), OG_OK);
-    fclose(file);
     assert_true(lines > 0);
-    og_buf_init(&text, (size_t)16 << 20);
-    assert_int_equal(file_read(path, (size_t)16 << 20, &text, NULL), OG_OK);
-    og_buf_addc(&text, '\0');
+    rewind(file);
+    /* line by line: the tests above ask until they are answered, so how long it is nobody knows */
+    bool found[sizeof parts / sizeof parts[0]] = {false};
+    char *line = NULL;
+    size_t room = 0;
+    while (getline(&line, &room, file) != -1)
+        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+            found[i] = found[i] || strstr(line, parts[i]) != NULL;
+    free(line);
+    fclose(file);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (strstr(text.p, parts[i]) == NULL)
+        if (!found[i])
             fail_msg("\"%s\" is not in the audit log", parts[i]);
-    og_buf_done(&text);
 }
 
 int main(void)
