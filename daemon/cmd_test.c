@@ -158,8 +158,8 @@ static void check_strings(trial *x, fhir_elem object, const char *name)
 static void check_expectation(trial *x, fhir_elem e)
 {
     static const char *const known[] = {
-        "rule",        "indicator",     "summaryContains",  "detailContains",
-        "suggestions", "noSuggestions", "evidenceContains", "merges",
+        "rule",        "indicator",   "summaryContains", "summaryLacks",     "detailContains",
+        "detailLacks", "suggestions", "noSuggestions",   "evidenceContains", "merges",
         NULL};
 
     check_keys(x, e, "an expectation", known);
@@ -388,6 +388,16 @@ static void expect_parts(trial *x, fhir_elem list, og_str rule, const char *what
     }
 }
 
+static void expect_no_parts(trial *x, fhir_elem list, og_str rule, const char *what, og_str text)
+{
+    for (fhir_elem c = fhir_first(list); fhir_exists(c); c = fhir_next(list, c)) {
+        og_str part = fhir_string(x->arena, c);
+        if (contains(text, part))
+            differ(x, "%.*s: the %s must not say \"%.*s\"; it is \"%.*s\"", OG_STR_ARG(rule), what,
+                   OG_STR_ARG(part), OG_STR_ARG(text));
+    }
+}
+
 /* The labels of a card's suggestions, each in quotes. */
 static og_str labels_of(trial *x, const plan_card *card)
 {
@@ -472,7 +482,9 @@ static void expect_card(trial *x, fhir_elem e)
                OG_STR_ARG(fhir_string(x->arena, indicator)), indicators[card->indicator],
                OG_STR_ARG(card->summary));
     expect_parts(x, fhir_get(e, "summaryContains"), rule, "summary", card->summary);
+    expect_no_parts(x, fhir_get(e, "summaryLacks"), rule, "summary", card->summary);
     expect_parts(x, fhir_get(e, "detailContains"), rule, "detail", card->detail);
+    expect_no_parts(x, fhir_get(e, "detailLacks"), rule, "detail", card->detail);
     expect_suggestions(x, e, card);
     expect_evidence(x, fhir_get(e, "evidenceContains"), card);
     expect_guests(x, e, rule);

@@ -16,7 +16,8 @@
                         "http://hl7.org/fhir}Condition\"}}"))
 #define SICK                                                                                       \
     RULE("R1", "Sick", "",                                                                         \
-         ",\"title\":\"Patient is sick\",\"action\":[{\"title\":\"Ask the doctor\"}]")
+         ",\"title\":\"Patient is sick\",\"description\":\"Of what is not "                        \
+         "known\",\"action\":[{\"title\":\"Ask the doctor\"}]")
 #define GERMAN(text)                                                                               \
     "{\"extension\":[{\"url\":\"http://hl7.org/fhir/StructureDefinition/translation\","            \
     "\"extension\":[{\"url\":\"lang\",\"valueCode\":\"de\"},{\"url\":\"content\","                 \
@@ -343,6 +344,13 @@ static void cases_pass_and_differ(void **state)
          "R1: the summary lacks \"well\"; it is \"Patient is sick\"", 1},
         {CASE("\"expect\":[{\"rule\":\"R1\",\"detailContains\":[\"well\"]}]"),
          "R1: the detail lacks \"well\"", 1},
+        {CASE("\"expect\":[{\"rule\":\"R1\",\"summaryLacks\":[\"well\"],\"detailLacks\":[\"well\"]}"
+              "]"),
+         "1 passed, 0 failed\n", 0},
+        {CASE("\"expect\":[{\"rule\":\"R1\",\"summaryLacks\":[\"sick\"]}]"),
+         "R1: the summary must not say \"sick\"; it is \"Patient is sick\"", 1},
+        {CASE("\"expect\":[{\"rule\":\"R1\",\"detailLacks\":[\"Of what\"]}]"),
+         "R1: the detail must not say \"Of what\"", 1},
         {CASE("\"expect\":[{\"rule\":\"R1\",\"suggestions\":[\"drug\"]}]"),
          "R1: no suggestion says \"drug\"; there is \"Ask the doctor\"", 1},
         {CASE("\"expect\":[{\"rule\":\"R1\",\"noSuggestions\":[\"doctor\"]}]"),
