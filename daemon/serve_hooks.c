@@ -401,6 +401,12 @@ static og_status open_server(serve *s, og_error *err)
     return status;
 }
 
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
 og_status serve__listen_hooks(serve *s, og_error *err)
 {
     const config *c = s->config;
@@ -423,6 +429,8 @@ og_status serve__listen_hooks(serve *s, og_error *err)
         if (torn > 0)
             log_warn("the audit log ended in a torn line of %zu bytes: it was cut off", torn);
     }
+    if (c->hooks_cert_file[0] == '\0' && !is_loopback(c->hooks_host))
+        log_warn("the CDS services listen without TLS: something in front of them has to do it");
     if (!trust_asks(s->trust))
         log_warn("the CDS services ask nobody who calls: no clients are configured");
     if (c->hooks_port_file[0] == '\0')

@@ -2,8 +2,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <arpa/inet.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -314,6 +316,76 @@ static void an_ehr_asks_and_is_answered(void **state)
                      204);
 }
 
+/* The bytes of an answer, its headers with it. */
+typedef struct raw {
+    uv_poll_t poll;
+    int fd;
+    bool over, closed;
+    char text[65536];
+    size_t n;
+} raw;
+
+static void raw_ready(uv_poll_t *p, int status, int events)
+{
+    raw *r = p->data;
+    (void)status;
+    (void)events;
+    ssize_t n = read(r->fd, r->text + r->n, sizeof r->text - 1 - r->n);
+    r->n += n > 0 ? (size_t)n : 0;
+    r->over = n <= 0 || r->n == sizeof r->text - 1;
+    if (r->over)
+        uv_poll_stop(p);
+}
+
+static void raw_closed(uv_handle_t *h)
+{
+    ((raw *)h->data)->closed = true;
+}
+
+static void ask_raw(stage *s, raw *r, const char *text)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)serve_hooks_port(s->serve)),
+                            .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    memset(r, 0, sizeof *r);
+    r->fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(r->fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(write(r->fd, text, strlen(text)), strlen(text));
+    assert_int_equal(uv_poll_init(&s->loop, &r->poll, r->fd), 0);
+    r->poll.data = r;
+    uv_poll_start(&r->poll, UV_READABLE, raw_ready);
+    wait_for(s, "raw answer", &r->over);
+    uv_close((uv_handle_t *)&r->poll, raw_closed);
+    wait_for(s, "raw close", &r->closed);
+    close(r->fd);
+}
+
+/* A browser asks first, and shows what it gets only to a page whose origin is named. */
+static void browsers_may_call(void **state)
+{
+    stage *s = *state;
+    raw r;
+    ask_raw(s, &r,
+            "OPTIONS /cds-services/osteoguard-patient-view HTTP/1.1\r\nHost: x\r\nConnection: "
+            "close\r\nOrigin: https://ehr.example.org\r\nAccess-Control-Request-Method: POST\r\n"
+            "Access-Control-Request-Headers: authorization, content-type\r\n\r\n");
+    assert_non_null(strstr(r.text, "HTTP/1.1 204"));
+    assert_non_null(strstr(r.text, "Access-Control-Allow-Origin: https://ehr.example.org\r\n"));
+    assert_non_null(strstr(r.text, "Access-Control-Allow-Methods: GET, POST"));
+    assert_non_null(strstr(r.text, "Access-Control-Allow-Headers: Authorization, Content-Type"));
+    ask_raw(s, &r,
+            "GET /cds-services HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            "Origin: https://ehr.example.org\r\n\r\n");
+    assert_non_null(strstr(r.text, "HTTP/1.1 200"));
+    assert_non_null(strstr(r.text, "Content-Type: application/json"));
+    assert_non_null(strstr(r.text, "Access-Control-Allow-Origin: https://ehr.example.org\r\n"));
+    ask_raw(s, &r,
+            "GET /cds-services HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            "Origin: https://elsewhere.example.org\r\n\r\n");
+    assert_non_null(strstr(r.text, "HTTP/1.1 200"));
+    assert_null(strstr(r.text, "Access-Control-Allow-Origin"));
+}
+
 static void what_is_wrong_is_said(void **state)
 {
     stage *s = *state;
@@ -504,6 +576,7 @@ int main(void)
 {
     const struct CMUnitTest plain[] = {
         cmocka_unit_test(an_ehr_asks_and_is_answered),
+        cmocka_unit_test(browsers_may_call),
         cmocka_unit_test(what_is_wrong_is_said),
         cmocka_unit_test(bad_feedback_is_refused),
         cmocka_unit_test(what_is_overridden_is_not_answered_again),
