@@ -12,6 +12,7 @@
 
 #include "connectors/ndjson.h"
 #include "daemon/clock.h"
+#include "daemon/cmd.h"
 #include "daemon/file.h"
 #include "daemon/moment.h"
 #include "daemon/patients.h"
@@ -74,14 +75,6 @@ static void usage(FILE *to)
           to);
 }
 
-static int misuse(const char *fmt, const char *what)
-{
-    fputs("osteoguard cql: ", stderr);
-    fprintf(stderr, fmt, what);
-    fputs("\ntry 'osteoguard cql --help'\n", stderr);
-    return 2;
-}
-
 static bool read_limit(const char *text, uint64_t max, uint64_t *ret)
 {
     char *end;
@@ -140,33 +133,34 @@ static int read_options(command *c, int argc, char **argv)
         case EXPLAIN: c->explain = true; break;
         case STEPS:
             if (!read_limit(optarg, INT64_MAX, &limits->max_steps))
-                return misuse("--max-steps: '%s' is not a number above 0", optarg);
+                return cmd_misuse("cql", "--max-steps: '%s' is not a number above 0", optarg);
             break;
         case DEPTH:
             if (!read_limit(optarg, MAX_DEPTH, &n))
-                return misuse("--max-depth: '%s' is not a number from 1 to 10000", optarg);
+                return cmd_misuse("cql", "--max-depth: '%s' is not a number from 1 to 10000",
+                                  optarg);
             limits->max_depth = (uint32_t)n;
             break;
         case LIST:
             if (!read_limit(optarg, INT32_MAX, &n))
-                return misuse("--max-list: '%s' is not a number above 0", optarg);
+                return cmd_misuse("cql", "--max-list: '%s' is not a number above 0", optarg);
             limits->max_list = (uint32_t)n;
             break;
         case REQUIREMENTS: c->requirements = true; break;
         case HELP: usage(stdout); return 0;
-        case ':': return misuse("%s needs a value", argv[optind - 1]);
-        default: return misuse("unknown option %s", argv[optind - 1]);
+        case ':': return cmd_misuse("cql", "%s needs a value", argv[optind - 1]);
+        default: return cmd_misuse("cql", "unknown option %s", argv[optind - 1]);
         }
     }
     if (argc - optind < 1)
-        return misuse("%s is missing", "LIBRARY");
+        return cmd_misuse("cql", "LIBRARY is missing");
     if (argc - optind > 1)
-        return misuse("one library at a time, not also %s", argv[optind + 1]);
+        return cmd_misuse("cql", "one library at a time, not also %s", argv[optind + 1]);
     c->library = argv[optind];
     c->now.ms = clock_wall_ms();
     c->now.offset_min = clock_offset_min(c->now.ms);
     if (c->as_of != NULL && !moment_parse(og_str_of(c->as_of), false, &c->now))
-        return misuse("'%s' is not a FHIR date or dateTime", c->as_of);
+        return cmd_misuse("cql", "'%s' is not a FHIR date or dateTime", c->as_of);
     return -1;
 }
 

@@ -10,6 +10,7 @@
 
 #include "connectors/ndjson.h"
 #include "daemon/clock.h"
+#include "daemon/cmd.h"
 #include "daemon/content_dir.h"
 #include "daemon/explain_text.h"
 #include "daemon/moment.h"
@@ -58,14 +59,6 @@ static void usage(FILE *to)
           to);
 }
 
-static int misuse(const char *fmt, const char *what)
-{
-    fputs("osteoguard eval: ", stderr);
-    fprintf(stderr, fmt, what);
-    fputs("\ntry 'osteoguard eval --help'\n", stderr);
-    return 2;
-}
-
 static bool add_setting(eval *e, char *text)
 {
     char *equals = strchr(text, '=');
@@ -108,29 +101,29 @@ static int read_options(eval *e, int argc, char **argv)
         case RULE: e->rule = optarg; break;
         case PARAMETER:
             if (!add_setting(e, optarg))
-                return misuse("'%s' is not NAME=VALUE, or there are too many", optarg);
+                return cmd_misuse("eval", "'%s' is not NAME=VALUE, or there are too many", optarg);
             break;
         case DISABLE:
             if (e->options.disabled_count == MAX_SETTINGS)
-                return misuse("too many rules to switch off: %s", optarg);
+                return cmd_misuse("eval", "too many rules to switch off: %s", optarg);
             e->disabled[e->options.disabled_count++] = optarg;
             break;
         case LANGUAGE: e->options.language = optarg; break;
         case HELP: usage(stdout); return 0;
-        case ':': return misuse("%s needs a value", argv[optind - 1]);
-        default: return misuse("unknown option %s", argv[optind - 1]);
+        case ':': return cmd_misuse("eval", "%s needs a value", argv[optind - 1]);
+        default: return cmd_misuse("eval", "unknown option %s", argv[optind - 1]);
         }
     }
     e->files = argv + optind;
     e->file_count = argc - optind;
     if (e->content_dir == NULL)
-        return misuse("%s is missing", "--content DIR");
+        return cmd_misuse("eval", "--content DIR is missing");
     if (e->text && !e->explain)
-        return misuse("%s wants --explain", "--text");
+        return cmd_misuse("eval", "--text wants --explain");
     if (e->rule != NULL && !e->text)
-        return misuse("%s wants --text", "--rule");
+        return cmd_misuse("eval", "--rule wants --text");
     if (e->file_count == 0)
-        return misuse("%s is missing", "FILE");
+        return cmd_misuse("eval", "FILE is missing");
     return -1;
 }
 
@@ -151,7 +144,7 @@ static int read_time(eval *e)
         return -1;
     }
     if (!moment_parse(og_str_of(e->as_of), e->zone != NULL, &e->now))
-        return misuse("'%s' is not a FHIR date or dateTime", e->as_of);
+        return cmd_misuse("eval", "'%s' is not a FHIR date or dateTime", e->as_of);
     return -1;
 }
 

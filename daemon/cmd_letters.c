@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/cmd.h"
 #include "daemon/config.h"
 #include "daemon/moment.h"
 #include "daemon/topic_reader.h"
@@ -484,13 +485,6 @@ static void usage(FILE *to)
         to);
 }
 
-static int misuse(const char *text, const char *what)
-{
-    fprintf(stderr, "osteoguard dead-letters: %s%s%s\ntry 'osteoguard dead-letters --help'\n", text,
-            what != NULL ? ": " : "", what != NULL ? what : "");
-    return 2;
-}
-
 static bool parse_named(const char *text, number *ret)
 {
     og_str s = og_str_of(text);
@@ -524,18 +518,20 @@ static int read_option(letters *x, int c)
     case 't': x->topic = optarg; return -1;
     case 's':
         if (!moment_parse(og_str_of(optarg), false, &since))
-            return misuse("--since takes a date or a time like 2026-03-01T09:00:00+01:00", optarg);
+            return cmd_misuse("dead-letters",
+                              "--since takes a date or a time like 2026-03-01T09:00:00+01:00: %s",
+                              optarg);
         x->since_ms = since.ms;
         return -1;
     case 'l':
         if (!read_number(og_str_of(optarg), INT64_MAX, &x->limit) || x->limit == 0)
-            return misuse("--limit takes a number above 0", optarg);
+            return cmd_misuse("dead-letters", "--limit takes a number above 0: %s", optarg);
         return -1;
     case 'j': x->json = true; return -1;
     case 'a': x->all = true; return -1;
     case 'd': x->dry = true; return -1;
     case 'h': usage(stdout); return 0;
-    default: return misuse("unknown or incomplete option", NULL);
+    default: return cmd_misuse("dead-letters", "unknown or incomplete option");
     }
 }
 
@@ -555,20 +551,24 @@ static int read_arguments(letters *x, int argc, char **argv)
         if (status >= 0)
             return status;
     }
-    if (optind >= argc || !parse_action(argv[optind], &x->action))
-        return misuse("list, show or retry is wanted", optind < argc ? argv[optind] : NULL);
+    if (optind >= argc)
+        return cmd_misuse("dead-letters", "list, show or retry is wanted");
+    if (!parse_action(argv[optind], &x->action))
+        return cmd_misuse("dead-letters", "list, show or retry is wanted: %s", argv[optind]);
     for (int i = optind + 1; i < argc; i++)
         if (x->named_count == MAX_NAMED)
-            return misuse("too many letters are named; select them by --reason or --topic", NULL);
+            return cmd_misuse("dead-letters",
+                              "too many letters are named; select them by --reason or --topic");
         else if (!parse_named(argv[i], &x->named[x->named_count++]))
-            return misuse("a letter is named PARTITION/OFFSET, like 0/12", argv[i]);
+            return cmd_misuse("dead-letters", "a letter is named PARTITION/OFFSET, like 0/12: %s",
+                              argv[i]);
     if (x->config_path == NULL)
-        return misuse("a configuration is needed (-c FILE)", NULL);
+        return cmd_misuse("dead-letters", "a configuration is needed (-c FILE)");
     if (x->action == SHOW && x->named_count == 0)
-        return misuse("show which? name it PARTITION/OFFSET", NULL);
+        return cmd_misuse("dead-letters", "show which? name it PARTITION/OFFSET");
     if (x->action == RETRY && x->named_count == 0 && x->reason == NULL && x->topic == NULL &&
         x->since_ms == 0 && !x->all)
-        return misuse("retry which? select some, or say --all", NULL);
+        return cmd_misuse("dead-letters", "retry which? select some, or say --all");
     return -1;
 }
 

@@ -17,6 +17,7 @@
 
 #include "connectors/kafka.h"
 #include "connectors/ndjson.h"
+#include "daemon/cmd.h"
 #include "daemon/config.h"
 #include "daemon/file.h"
 #include "fhir/resource.h"
@@ -459,13 +460,6 @@ static void usage(FILE *to)
           to);
 }
 
-static int misuse(const char *text, const char *what)
-{
-    fprintf(stderr, "osteoguard replay: %s%s%s\ntry 'osteoguard replay --help'\n", text,
-            what != NULL ? ": " : "", what != NULL ? what : "");
-    return 2;
-}
-
 /* -1: go on; otherwise the exit status. */
 static int read_arguments(replay *r, int argc, char **argv)
 {
@@ -482,17 +476,18 @@ static int read_arguments(replay *r, int argc, char **argv)
         case 'r':
             r->rate = strtod(optarg, &end);
             if (*end != '\0' || end == optarg || !(r->rate > 0))
-                return misuse("--rate takes a number of values a second above 0", optarg);
+                return cmd_misuse("replay", "--rate takes a number of values a second above 0: %s",
+                                  optarg);
             break;
         case 's': r->state_path = optarg; break;
         case 'q': r->quiet = true; break;
         case 'h': usage(stdout); return 0;
-        default: return misuse("unknown or incomplete option", NULL);
+        default: return cmd_misuse("replay", "unknown or incomplete option");
         }
     if (r->config_path == NULL)
-        return misuse("a configuration is needed (-c FILE)", NULL);
+        return cmd_misuse("replay", "a configuration is needed (-c FILE)");
     if (optind >= argc)
-        return misuse("no input files", NULL);
+        return cmd_misuse("replay", "no input files");
     r->files = argv + optind;
     r->file_count = argc - optind;
     return -1;

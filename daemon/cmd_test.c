@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "daemon/bilingual.h"
+#include "daemon/cmd.h"
 #include "daemon/content_dir.h"
 #include "daemon/coverage.h"
 #include "daemon/file.h"
@@ -69,14 +70,6 @@ static void usage(FILE *to)
           "Exit status: 0 all passed; 1 a case differs, the coverage has a gap, or the\n"
           "content has errors; 2 usage.\n",
           to);
-}
-
-static int misuse(const char *fmt, const char *what)
-{
-    fputs("osteoguard test: ", stderr);
-    fprintf(stderr, fmt, what);
-    fputs("\ntry 'osteoguard test --help'\n", stderr);
-    return 2;
 }
 
 /* ---- differences ---- */
@@ -802,14 +795,14 @@ static int read_options(tests *t, int argc, char **argv)
         case TRANSLATION: t->language = optarg; break;
         case VERBOSE: t->verbose = true; break;
         case HELP: usage(stdout); return 0;
-        case ':': return misuse("%s needs a value", argv[optind - 1]);
-        default: return misuse("unknown option %s", argv[optind - 1]);
+        case ':': return cmd_misuse("test", "%s needs a value", argv[optind - 1]);
+        default: return cmd_misuse("test", "unknown option %s", argv[optind - 1]);
         }
     }
     if (optind < argc)
-        return misuse("%s is too much", argv[optind]);
+        return cmd_misuse("test", "%s is too much", argv[optind]);
     if (t->content_dir == NULL)
-        return misuse("%s is missing", "--content DIR");
+        return cmd_misuse("test", "--content DIR is missing");
     return -1;
 }
 
@@ -851,14 +844,14 @@ int cmd_test(int argc, char **argv)
     t.texts = bilingual_new();
     t.coverage = coverage_new();
     if (t.names == NULL || t.texts == NULL || t.coverage == NULL) {
-        misuse("out of memory%s", "");
+        cmd_misuse("test", "out of memory");
         goto out;
     }
     og_table_init(&t.ids, t.names);
     if (!load_contents(&t) || !run_folder(&t))
         goto out;
     if (t.only != NULL && t.matched == 0 && t.failed == 0)
-        status = misuse("there is no case %s", t.only);
+        status = cmd_misuse("test", "there is no case %s", t.only);
     else
         status = conclude(&t);
 out:
