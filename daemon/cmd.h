@@ -1,4 +1,4 @@
-/* What the commands say to people in the same way. */
+/* What the commands say to people in the same way: a wrong call, a problem. */
 #ifndef OG_DAEMON_CMD_H
 #define OG_DAEMON_CMD_H
 
@@ -7,5 +7,10 @@
 /* Says on standard error what is wrong with the command line, and where help is. Returns the exit
  * status 2. */
 int cmd_misuse(const char *command, const char *fmt, ...) OG_PRINTF(2, 3);
+
+/* Callbacks of an og_report: a problem, or a warning, as a line on standard error. ctx of the
+ * first: an unsigned that counts the problems, or NULL. */
+void cmd_print_problem(void *ctx, const og_error *err);
+void cmd_print_warning(void *ctx, const og_error *err);
 
 #endif

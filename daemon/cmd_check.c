@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "connectors/http_client.h"
+#include "daemon/cmd.h"
 #include "daemon/config.h"
 #include "daemon/content_dir.h"
 #include "daemon/file.h"
@@ -38,21 +39,6 @@ typedef struct tally {
     unsigned problems;
 } tally;
 
-static void print_problem(void *ctx, const og_error *err)
-{
-    tally *t = ctx;
-    char text[1400];
-    t->problems++;
-    og_error_format(err, text, sizeof text);
-    fprintf(stderr, "%s\n", text);
-}
-
-static void print_warning(void *ctx, const og_error *err)
-{
-    (void)ctx;
-    fprintf(stderr, "%s: warning: %s\n", err->origin, err->text);
-}
-
 static void problem(tally *t, const char *where, const char *text)
 {
     t->problems++;
@@ -64,7 +50,8 @@ static void problem(tally *t, const char *where, const char *text)
 /* The content as the options have it; NULL: it has problems. Caller owns. */
 static plan_content *load_content(const char *dir, plan_options *options, tally *t)
 {
-    og_report report = {.fn = print_problem, .ctx = t}, warnings = content_dir_warnings();
+    og_report report = {.fn = cmd_print_problem, .ctx = &t->problems},
+              warnings = {.fn = cmd_print_warning};
     plan_content *content = NULL;
     unsigned before = t->problems;
 
@@ -92,7 +79,7 @@ static bool is_html(const char *path)
 static void write_rulebook(const char *path, const char *dir, const plan_options *options,
                            const plan_content *content, tally *t)
 {
-    og_report report = {.fn = print_problem, .ctx = t};
+    og_report report = {.fn = cmd_print_problem, .ctx = &t->problems};
     plan_options in_english = *options, in_german = *options;
     plan_content *english = NULL, *german = NULL;
 
@@ -120,7 +107,7 @@ static void write_rulebook(const char *path, const char *dir, const plan_options
     og_buf_init(&out, MAX_RULEBOOK);
     if (rulebook_write(&o, &out, &err) != OG_OK ||
         file_write(path, og_buf_str(&out), &err) != OG_OK)
-        print_problem(t, &err);
+        cmd_print_problem(&t->problems, &err);
     else
         printf("rule book: %s, %zu bytes\n", path, out.n);
     plan_content_free(english);
@@ -297,7 +284,8 @@ static int check(const char *path, bool online, const char *rulebook)
 {
     tally t = {0};
     config *c;
-    og_report report = {.fn = print_problem, .ctx = &t}, warn = {.fn = print_warning};
+    og_report report = {.fn = cmd_print_problem, .ctx = &t.problems},
+              warn = {.fn = cmd_print_warning};
     if (config_load(path, &c, &report, &warn) != OG_OK)
         return conclude(&t) | 1;
     printf("configuration %s: good\n", path);

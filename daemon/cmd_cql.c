@@ -164,16 +164,6 @@ static int read_options(command *c, int argc, char **argv)
     return -1;
 }
 
-static void count_problem(void *ctx, const og_error *err)
-{
-    command *c = ctx;
-    char line[1400];
-
-    c->problems++;
-    og_error_format(err, line, sizeof line);
-    fprintf(stderr, "%s\n", line);
-}
-
 static void problem(command *c, const char *origin, og_status status, const char *fmt, ...)
     OG_PRINTF(4, 5);
 
@@ -189,7 +179,7 @@ static void problem(command *c, const char *origin, og_status status, const char
     og_error_init(&err);
     (void)og_fail(&err, status, "%s", text);
     og_error_origin(&err, origin);
-    count_problem(c, &err);
+    cmd_print_problem(&c->problems, &err);
 }
 
 /* The file's text in the arena; false after a problem was told. */
@@ -202,7 +192,7 @@ static bool read_text(command *c, const char *path, og_str *ret)
     og_error_init(&err);
     og_buf_init(&b, MAX_FILE_BYTES);
     if (file_read(path, MAX_FILE_BYTES, &b, &err) != OG_OK) {
-        count_problem(c, &err);
+        cmd_print_problem(&c->problems, &err);
     } else {
         *ret = og_arena_str(c->arena, og_buf_str(&b));
         ok = ret->p != NULL;
@@ -229,7 +219,7 @@ static bool each_file(command *c, const char *dir, file_fn fn)
 
     og_error_init(&err);
     if (file_list(c->arena, dir, &names, &count, &err) != OG_OK) {
-        count_problem(c, &err);
+        cmd_print_problem(&c->problems, &err);
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -321,7 +311,7 @@ static const char *folder_of(command *c, const char *path)
 
 static bool load_libraries(command *c)
 {
-    og_report report = {.fn = count_problem, .ctx = c};
+    og_report report = {.fn = cmd_print_problem, .ctx = &c->problems};
     og_str text;
 
     if (!read_text(c, c->library, &text) || cql_set_add(c->set, text, c->library, &report) != OG_OK)
@@ -342,7 +332,7 @@ static bool load_libraries(command *c)
 static void add_terminology(command *c, const char *path)
 {
     static const char *const types[] = {"ValueSet", "CodeSystem", "ConceptMap"};
-    og_report report = {.fn = count_problem, .ctx = c};
+    og_report report = {.fn = cmd_print_problem, .ctx = &c->problems};
     og_error err;
     og_str text;
     fhir_doc *doc = og_arena_alloc(c->arena, sizeof *doc);
@@ -352,7 +342,7 @@ static void add_terminology(command *c, const char *path)
         return;
     if (fhir_decode(c->arena, text, NULL, doc, &err) != OG_OK) {
         og_error_origin(&err, path);
-        count_problem(c, &err);
+        cmd_print_problem(&c->problems, &err);
         return;
     }
     fhir_elem root = fhir_root(doc), entries = fhir_get(root, "entry");
@@ -368,7 +358,7 @@ static void add_terminology(command *c, const char *path)
 
 static bool load_terminology(command *c)
 {
-    og_report report = {.fn = count_problem, .ctx = c};
+    og_report report = {.fn = cmd_print_problem, .ctx = &c->problems};
 
     if (c->terminology != NULL && !each_file(c, c->terminology, add_terminology))
         return false;
@@ -379,7 +369,7 @@ static bool load_terminology(command *c)
 
 static bool load_data(command *c, patients *people)
 {
-    og_report report = {.fn = count_problem, .ctx = c};
+    og_report report = {.fn = cmd_print_problem, .ctx = &c->problems};
     ndjson_reader *reader = NULL;
     ndjson_item item;
     og_error err;
@@ -394,7 +384,7 @@ static bool load_data(command *c, patients *people)
     ndjson_close(reader);
     if (s != OG_NOTFOUND) {
         og_error_origin(&err, c->data);
-        count_problem(c, &err);
+        cmd_print_problem(&c->problems, &err);
     }
     if (patients_count(people) > 1)
         problem(c, c->data, OG_INVALID, "%zu patients, one is needed", patients_count(people));
@@ -404,7 +394,7 @@ static bool load_data(command *c, patients *people)
     if (patients_view(people, 0, c->arena, &c->request.resources, &c->request.resource_count,
                       &err) == OG_OK)
         return true;
-    count_problem(c, &err);
+    cmd_print_problem(&c->problems, &err);
     return false;
 }
 
@@ -466,7 +456,7 @@ static bool load_parameters(command *c)
         return false;
     if (fhir_decode(c->arena, text, NULL, doc, &err) != OG_OK) {
         og_error_origin(&err, c->parameters);
-        count_problem(c, &err);
+        cmd_print_problem(&c->problems, &err);
         return false;
     }
     fhir_elem root = fhir_root(doc);

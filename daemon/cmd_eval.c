@@ -150,19 +150,9 @@ static int read_time(eval *e)
 
 /* ---- input ---- */
 
-static void count_problem(void *ctx, const og_error *err)
-{
-    eval *e = ctx;
-    char line[1400];
-
-    e->problems++;
-    og_error_format(err, line, sizeof line);
-    fprintf(stderr, "%s\n", line);
-}
-
 static void read_file(eval *e, const char *path)
 {
-    og_report report = {.fn = count_problem, .ctx = e};
+    og_report report = {.fn = cmd_print_problem, .ctx = &e->problems};
     ndjson_reader *reader = NULL;
     ndjson_item item;
     og_error err;
@@ -323,7 +313,7 @@ out:
 
 static int run(eval *e)
 {
-    og_report report = content_dir_stderr();
+    og_report report = {.fn = cmd_print_problem};
     og_arena *a = og_arena_new(PATIENT_BYTES);
     int status = 1;
 

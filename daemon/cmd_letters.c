@@ -574,14 +574,6 @@ static int read_arguments(letters *x, int argc, char **argv)
 
 /* ---- the command ---- */
 
-static void on_problem(void *ctx, const og_error *err)
-{
-    char line[1400];
-    (void)ctx;
-    og_error_format(err, line, sizeof line);
-    fprintf(stderr, "%s\n", line);
-}
-
 static og_status work(letters *x, og_error *err)
 {
     config_map properties;
@@ -630,7 +622,7 @@ static int missing(const letters *x)
 int cmd_letters(int argc, char **argv)
 {
     letters *x = calloc(1, sizeof *x);
-    og_report report = {.fn = on_problem};
+    og_report report = {.fn = cmd_print_problem};
     og_error err;
     if (x == NULL)
         return 1;
@@ -650,7 +642,7 @@ int cmd_letters(int argc, char **argv)
         summary(x);
         status = missing(x) != 0 || x->lost != 0 || x->refused != 0;
     } else {
-        on_problem(NULL, &err);
+        cmd_print_problem(NULL, &err);
     }
     if (fflush(stdout) != 0)
         status = 1;

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "daemon/cmd.h"
 #include "daemon/kv.h"
 #include "daemon/serve.h"
 
@@ -62,28 +63,10 @@ static void watch(uv_loop_t *loop, running *r, uv_signal_t *h, uv_signal_cb cb, 
     uv_signal_start(h, cb, number);
 }
 
-static void say(void *ctx, const og_error *err)
-{
-    char text[1200];
-    const char *kind = ctx;
-    if (err->origin[0] == '\0') {
-        fprintf(stderr, "%s: %s\n", kind, err->text);
-        return;
-    }
-    og_error_format(err, text, sizeof text);
-    fprintf(stderr, "%s\n", text);
-}
-
 static void log_problem(void *ctx, const og_error *err)
 {
     (void)ctx;
     log_failure(LOG_LEVEL_ERROR, "content", err);
-}
-
-static void say_variable(void *ctx, const og_error *err)
-{
-    (void)ctx;
-    fprintf(stderr, "%s: warning: %s\n", err->origin, err->text);
 }
 
 static int run(config *c)
@@ -113,7 +96,6 @@ int cmd_serve(int argc, char **argv)
     static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    static char word[] = "error";
     const char *path = NULL;
     config *c;
     int option;
@@ -135,7 +117,7 @@ int cmd_serve(int argc, char **argv)
               stderr);
         return 2;
     }
-    og_report report = {.fn = say, .ctx = word}, warn = {.fn = say_variable};
+    og_report report = {.fn = cmd_print_problem}, warn = {.fn = cmd_print_warning};
     if (config_load(path, &c, &report, &warn) != OG_OK)
         return 1;
     kv_on_bus_error();

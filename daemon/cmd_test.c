@@ -749,7 +749,7 @@ static void run_file(tests *t, const char *path)
 
 static bool run_folder(tests *t)
 {
-    char dir[4096], path[8192], line[1400];
+    char dir[4096], path[8192];
     const char *const *names;
     size_t count;
     og_error err;
@@ -757,8 +757,7 @@ static bool run_folder(tests *t)
     og_error_init(&err);
     snprintf(dir, sizeof dir, "%s/cases", t->content_dir);
     if (file_list(t->names, dir, &names, &count, &err) != OG_OK) {
-        og_error_format(&err, line, sizeof line);
-        fprintf(stderr, "%s\n", line);
+        cmd_print_problem(NULL, &err);
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -809,7 +808,7 @@ static int read_options(tests *t, int argc, char **argv)
 /* The folder in both languages: what differs between them is only the words. */
 static bool load_contents(tests *t)
 {
-    og_report problems = content_dir_stderr(), warnings = content_dir_warnings();
+    og_report problems = {.fn = cmd_print_problem}, warnings = {.fn = cmd_print_warning};
     og_report untranslated = bilingual_report(t->texts);
     plan_options options = {.warnings = &warnings};
     plan_options translated = {.language = t->language, .untranslated = &untranslated};

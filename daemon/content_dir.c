@@ -159,27 +159,3 @@ og_status content_dir_load(const char *dir, const plan_options *options, plan_co
     og_arena_free(r.arena);
     return r.status;
 }
-
-static void print(void *ctx, const og_error *err)
-{
-    char line[1400];
-    (void)ctx;
-    og_error_format(err, line, sizeof line);
-    fprintf(stderr, "%s\n", line);
-}
-
-static void print_warning(void *ctx, const og_error *err)
-{
-    (void)ctx;
-    fprintf(stderr, "%s:%u:%u: warning: %s\n", err->origin, err->line, err->column, err->text);
-}
-
-og_report content_dir_warnings(void)
-{
-    return (og_report){.fn = print_warning};
-}
-
-og_report content_dir_stderr(void)
-{
-    return (og_report){.fn = print};
-}

@@ -11,8 +11,4 @@
 OG_MUSTCHECK og_status content_dir_load(const char *dir, const plan_options *options,
                                         plan_content **ret, og_report *report);
 
-/* Reports that print each problem, or each warning, as a line on stderr, for commands. */
-og_report content_dir_stderr(void);
-og_report content_dir_warnings(void);
-
 #endif

@@ -16,6 +16,7 @@
 #include <zlib.h>
 
 #include "connectors/kafka.h"
+#include "daemon/cmd.h"
 #include "daemon/content_dir.h"
 #include "daemon/file.h"
 #include "daemon/gather.h"
@@ -258,7 +259,7 @@ static void better(timing *best, timing t)
 int main(int argc, char **argv)
 {
     work w = {0};
-    og_report report = content_dir_stderr();
+    og_report report = {.fn = cmd_print_problem};
     plan_options options = {0};
     if (argc < 3) {
         fprintf(stderr, "usage: bench_gather CONTENT CORPUS.ndjson[.gz] [ROUNDS]\n");

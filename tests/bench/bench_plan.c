@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "daemon/cmd.h"
 #include "daemon/content_dir.h"
 #include "daemon/file.h"
 #include "rules/plan/plan_private.h"
@@ -366,7 +367,7 @@ int main(int argc, char **argv)
     int rounds = argc > 2 ? atoi(argv[2]) : 300;
     plan_content *c;
     plan_options options = {.language = "en"};
-    og_report report = content_dir_stderr();
+    og_report report = {.fn = cmd_print_problem};
     struct dirent **names = NULL;
     char cases[2000];
     if (rounds < 1 || content_dir_load(folder, &options, &c, &report) != OG_OK)

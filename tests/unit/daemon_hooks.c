@@ -481,7 +481,7 @@ static void rules_that_failed_are_told_of(void **state)
 {
     world *w = world_at_nine();
     plan_content *good = w->content;
-    og_report report = content_dir_stderr();
+    og_report report = {.fn = cmd_print_problem};
     plan_options options = {.limits = {.max_steps = 1}};
     (void)state;
     take_case(w, "V5");

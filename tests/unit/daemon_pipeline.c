@@ -383,7 +383,7 @@ static void new_content_sees_every_patient(void **state)
     static found list[256];
     const char *off[] = {"D3"};
     plan_content *other = NULL;
-    og_report report = content_dir_stderr();
+    og_report report = {.fn = cmd_print_problem};
     plan_options options = {.disabled = off, .disabled_count = 1};
     world *w = world_new();
     (void)state;

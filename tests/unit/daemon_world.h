@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "daemon/clock.h"
+#include "daemon/cmd.h"
 #include "daemon/content_dir.h"
 #include "daemon/file.h"
 #include "daemon/gather.h"
@@ -313,7 +314,7 @@ static inline gather_options world_gather_options(world *w)
 static inline plan_content *world_content(const plan_setting *settings, size_t count)
 {
     plan_content *content = NULL;
-    og_report report = content_dir_stderr();
+    og_report report = {.fn = cmd_print_problem};
     plan_options options = {.settings = settings, .setting_count = count};
     assert_int_equal(content_dir_load(OG_SOURCE_DIR "/rules/content", &options, &content, &report),
                      OG_OK);
