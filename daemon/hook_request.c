@@ -49,20 +49,6 @@ const hook_kind *hook_kind_find(og_str name)
     return NULL;
 }
 
-bool hook_is_uuid(og_str s)
-{
-    if (s.n != 36)
-        return false;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-        if (dash ? c != '-' : !hex)
-            return false;
-    }
-    return true;
-}
-
 /* ---- fields ---- */
 
 static og_status invalid(og_error *err, const char *path, const char *what)
@@ -142,7 +128,7 @@ static void read_head(reading *r, fhir_elem root, const hook_kind *kind, hook_re
     if (hook.n != 0 && !og_str_is(hook, kind->name))
         complain(r, "hook", "is not the hook of this service");
     q->instance = text_of(r, root, "hookInstance", "hookInstance", true);
-    if (q->instance.n != 0 && !hook_is_uuid(q->instance))
+    if (q->instance.n != 0 && !og_str_is_uuid(q->instance, true))
         complain(r, "hookInstance", "must be a UUID");
     q->fhir_server = text_of(r, root, "fhirServer", "fhirServer", false);
     if (q->fhir_server.n != 0 && !is_absolute_url(q->fhir_server))
@@ -369,7 +355,7 @@ static void read_entry(reading *r, fhir_elem entry, size_t i, hook_feedback *f)
         return;
     }
     og_str card = text_of(r, entry, "card", place(path, i, "card"), true);
-    if (card.n != 0 && !hook_is_uuid(card))
+    if (card.n != 0 && !og_str_is_uuid(card, true))
         complain(r, path, "must be the uuid of a card");
     for (size_t k = 0; k < card.n && k < UUID_TEXT - 1; k++)
         f->card[k] = (char)(card.p[k] >= 'A' && card.p[k] <= 'F' ? card.p[k] | 0x20 : card.p[k]);

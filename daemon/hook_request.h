@@ -58,7 +58,4 @@ typedef struct hook_feedback {
 OG_MUSTCHECK og_status hook_feedback_read(og_arena *a, og_str body, const hook_feedback **ret,
                                           size_t *ret_count, og_error *err);
 
-/* Is it the text of a UUID (RFC 4122, 36 characters)? */
-bool hook_is_uuid(og_str s);
-
 #endif

@@ -15,14 +15,8 @@ og_str said_delivery_key(og_arena *a, og_str tenant, const delivery *d)
 
 static bool read_uuid(og_str s, char out[UUID_TEXT])
 {
-    if (s.n != UUID_TEXT - 1)
+    if (!og_str_is_uuid(s, false))
         return false;
-    for (size_t i = 0; i < s.n; i++) {
-        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        bool hex = (s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'f');
-        if (dash ? s.p[i] != '-' : !hex)
-            return false;
-    }
     memcpy(out, s.p, s.n);
     out[s.n] = '\0';
     return true;

@@ -158,19 +158,9 @@ static bool oid_valid(og_str s)
     return true;
 }
 
-/* urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12} */
 static bool uuid_valid(og_str s)
 {
-    if (s.n != 45 || !og_str_starts(s, OG_STR("urn:uuid:")))
-        return false;
-    s = og_str_from(s, 9);
-    for (size_t i = 0; i < s.n; i++) {
-        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        bool hex = is_digit(s.p[i]) || (s.p[i] >= 'a' && s.p[i] <= 'f');
-        if (dash ? s.p[i] != '-' : !hex)
-            return false;
-    }
-    return true;
+    return og_str_starts(s, OG_STR("urn:uuid:")) && og_str_is_uuid(og_str_from(s, 9), false);
 }
 
 static bool temporal_valid(og_str s, fhir_primitive kind)

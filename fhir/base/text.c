@@ -37,6 +37,20 @@ uint64_t og_str_hash(og_str a)
     return h;
 }
 
+bool og_str_is_uuid(og_str a, bool upper)
+{
+    if (a.n != 36)
+        return false;
+    for (size_t i = 0; i < a.n; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        char c = upper ? (char)lower((unsigned char)a.p[i]) : a.p[i];
+        bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+        if (dash ? c != '-' : !hex)
+            return false;
+    }
+    return true;
+}
+
 void og_buf_init(og_buf *b, size_t max_bytes)
 {
     *b = (og_buf){.max = max_bytes};

@@ -57,6 +57,8 @@ int og_str_cmp(og_str a, og_str b);
 bool og_str_ieq(og_str a, og_str b);
 /* FNV-1a based 64-bit hash. */
 uint64_t og_str_hash(og_str a);
+/* Is it a UUID as text, without anything around it? Capital digits only when upper. */
+bool og_str_is_uuid(og_str a, bool upper);
 
 /* A growable buffer that is born with its maximum. After a failure (no memory, over the maximum)
  * every further call does nothing and og_buf_failed() says so: check once at the end. */

@@ -300,15 +300,8 @@ og_str plan_alert_write(og_arena *a, const plan_alert *alert)
 static bool read_uuid(fhir_elem e, char ret[37])
 {
     og_str raw = fhir_raw(e);
-    if (fhir_kind_of(e) != FHIR_STRING || raw.n != 36)
+    if (fhir_kind_of(e) != FHIR_STRING || !og_str_is_uuid(raw, false))
         return false;
-    for (size_t i = 0; i < 36; i++) {
-        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        char c = raw.p[i];
-        bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-        if (dash ? c != '-' : !hex)
-            return false;
-    }
     memcpy(ret, raw.p, 36);
     ret[36] = '\0';
     return true;

@@ -14,7 +14,7 @@ static void check(bool holds)
 
 static void check_accepted(const hook_request *q)
 {
-    check(hook_is_uuid(q->instance));
+    check(og_str_is_uuid(q->instance, true));
     check(fhir_id_usable(q->patient_id));
     check(!q->authorized || q->fhir_server.n != 0);
     check(!q->kind->user_required || q->user_id.n != 0);

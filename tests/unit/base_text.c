@@ -259,6 +259,20 @@ static void tells_line_and_column(void **state)
     }
 }
 
+static void knows_uuids(void **state)
+{
+    (void)state;
+    assert_true(og_str_is_uuid(OG_STR("d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"), false));
+    assert_true(og_str_is_uuid(OG_STR("d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"), true));
+    assert_true(og_str_is_uuid(OG_STR("D1577C69-DFBE-44AD-BA6D-3E05E953B2EA"), true));
+    assert_false(og_str_is_uuid(OG_STR("D1577C69-DFBE-44AD-BA6D-3E05E953B2EA"), false));
+    assert_false(og_str_is_uuid(OG_STR("d1577c69-dfbe-44ad-ba6d-3e05e953b2e"), true));
+    assert_false(og_str_is_uuid(OG_STR("d1577c69-dfbe-44ad-ba6d-3e05e953b2ea0"), true));
+    assert_false(og_str_is_uuid(OG_STR("d1577c69-dfbe-44ad-ba6d-3e05e953b2eg"), true));
+    assert_false(og_str_is_uuid(OG_STR("d1577c69xdfbe-44ad-ba6d-3e05e953b2ea"), true));
+    assert_false(og_str_is_uuid((og_str){0}, true));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +287,7 @@ int main(void)
         cmocka_unit_test(sums_piece_by_piece),
         cmocka_unit_test(hashes_like_kafka),
         cmocka_unit_test(tells_line_and_column),
+        cmocka_unit_test(knows_uuids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -217,16 +217,6 @@ static void broken_json_is_refused(void **state)
     og_arena_free(a);
 }
 
-static void uuids_are_known(void **state)
-{
-    (void)state;
-    assert_true(hook_is_uuid(OG_STR(UUID)));
-    assert_true(hook_is_uuid(OG_STR("D1577C69-DFBE-44AD-BA6D-3E05E953B2EA")));
-    assert_false(hook_is_uuid(OG_STR("d1577c69-dfbe-44ad-ba6d-3e05e953b2e")));
-    assert_false(hook_is_uuid(OG_STR("d1577c69-dfbe-44ad-ba6d-3e05e953b2eg")));
-    assert_false(hook_is_uuid(OG_STR("d1577c69xdfbe-44ad-ba6d-3e05e953b2ea")));
-}
-
 /* ---- discovery ---- */
 
 static void no_empty_values(json_t *j)
@@ -504,7 +494,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_are_checked),
         cmocka_unit_test(broken_json_is_refused),
-        cmocka_unit_test(uuids_are_known),
         cmocka_unit_test(services_follow_from_the_rules),
         cmocka_unit_test(an_open_alert_is_answered_from_state),
         cmocka_unit_test(the_same_finding_has_the_same_uuid),
