@@ -5,7 +5,6 @@
  * of the library path, so that a folder full of other content does no harm. */
 #include "daemon/cmd_cql.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -75,15 +74,6 @@ static void usage(FILE *to)
           to);
 }
 
-static bool read_limit(const char *text, uint64_t max, uint64_t *ret)
-{
-    char *end;
-    errno = 0;
-    *ret = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *ret >= 1 &&
-           *ret <= max;
-}
-
 /* Returns -1 when all is well, else an exit status. */
 static int read_options(command *c, int argc, char **argv)
 {
@@ -117,7 +107,7 @@ static int read_options(command *c, int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     cql_limits *limits = &c->request.limits;
-    uint64_t n;
+    int64_t n;
     int o;
 
     optind = 0; /* another command may have used getopt before */
@@ -132,17 +122,18 @@ static int read_options(command *c, int argc, char **argv)
         case DEFINE: c->define = optarg; break;
         case EXPLAIN: c->explain = true; break;
         case STEPS:
-            if (!read_limit(optarg, INT64_MAX, &limits->max_steps))
+            if (!og_str_int(og_str_of(optarg), 1, INT64_MAX, &n))
                 return cmd_misuse("cql", "--max-steps: '%s' is not a number above 0", optarg);
+            limits->max_steps = (uint64_t)n;
             break;
         case DEPTH:
-            if (!read_limit(optarg, MAX_DEPTH, &n))
+            if (!og_str_int(og_str_of(optarg), 1, MAX_DEPTH, &n))
                 return cmd_misuse("cql", "--max-depth: '%s' is not a number from 1 to 10000",
                                   optarg);
             limits->max_depth = (uint32_t)n;
             break;
         case LIST:
-            if (!read_limit(optarg, INT32_MAX, &n))
+            if (!og_str_int(og_str_of(optarg), 1, INT32_MAX, &n))
                 return cmd_misuse("cql", "--max-list: '%s' is not a number above 0", optarg);
             limits->max_list = (uint32_t)n;
             break;

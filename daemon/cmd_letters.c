@@ -7,7 +7,6 @@
  * all of them. Nothing is taken out of the dead-letter topic: it is the record of what happened. */
 #include "daemon/cmd_letters.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,20 +78,6 @@ static og_str header(const conn_message *m, const char *name)
     return value;
 }
 
-static bool read_number(og_str text, int64_t max, int64_t *ret)
-{
-    int64_t n = 0;
-    if (text.n == 0 || text.n > 18)
-        return false;
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] < '0' || text.p[i] > '9')
-            return false;
-        n = n * 10 + (text.p[i] - '0');
-    }
-    *ret = n;
-    return n <= max;
-}
-
 static letter letter_of(const conn_message *m)
 {
     letter l = {.partition = m->origin.partition,
@@ -109,8 +94,8 @@ static letter letter_of(const conn_message *m)
                 .value = m->value};
     int64_t partition;
     l.sourced = l.topic.n != 0 &&
-                read_number(header(m, "source-partition"), INT32_MAX, &partition) &&
-                read_number(header(m, "source-offset"), INT64_MAX, &l.source_offset);
+                og_str_int(header(m, "source-partition"), 0, INT32_MAX, &partition) &&
+                og_str_int(header(m, "source-offset"), 0, INT64_MAX, &l.source_offset);
     l.source_partition = l.sourced ? (int32_t)partition : -1;
     return l;
 }
@@ -490,8 +475,8 @@ static bool parse_named(const char *text, number *ret)
     og_str s = og_str_of(text);
     ptrdiff_t slash = og_str_find(s, '/');
     int64_t partition;
-    if (slash < 0 || !read_number((og_str){s.p, (size_t)slash}, INT32_MAX, &partition) ||
-        !read_number(og_str_from(s, (size_t)slash + 1), INT64_MAX, &ret->offset))
+    if (slash < 0 || !og_str_int((og_str){s.p, (size_t)slash}, 0, INT32_MAX, &partition) ||
+        !og_str_int(og_str_from(s, (size_t)slash + 1), 0, INT64_MAX, &ret->offset))
         return false;
     ret->partition = (int32_t)partition;
     return true;
@@ -524,7 +509,7 @@ static int read_option(letters *x, int c)
         x->since_ms = since.ms;
         return -1;
     case 'l':
-        if (!read_number(og_str_of(optarg), INT64_MAX, &x->limit) || x->limit == 0)
+        if (!og_str_int(og_str_of(optarg), 1, INT64_MAX, &x->limit))
             return cmd_misuse("dead-letters", "--limit takes a number above 0: %s", optarg);
         return -1;
     case 'j': x->json = true; return -1;

@@ -3,7 +3,6 @@
 #include "daemon/delivery.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 
 #define MAX_BODY ((size_t)4 << 20)
 
@@ -50,14 +49,7 @@ og_str delivery_write(og_arena *a, const delivery *d)
 
 static bool read_number(fhir_elem o, const char *name, int64_t *ret)
 {
-    char text[32], *end;
-    og_str raw = fhir_raw(fhir_get(o, name));
-    if (fhir_kind_of(fhir_get(o, name)) != FHIR_NUMBER || raw.n == 0 || raw.n >= sizeof text)
-        return false;
-    memcpy(text, raw.p, raw.n);
-    text[raw.n] = '\0';
-    *ret = strtoll(text, &end, 10);
-    return *end == '\0';
+    return fhir_int(fhir_get(o, name), INT64_MIN, INT64_MAX, ret);
 }
 
 static bool read_uuid(fhir_elem e, char out[UUID_TEXT])

@@ -2,7 +2,6 @@
 #include "daemon/feedback.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 
 #define DAY_MS  ((int64_t)86400000)
 #define HOUR_MS ((int64_t)3600000)
@@ -58,16 +57,14 @@ static og_status find_one(store_txn *shared, og_arena *a, const char *uuid, plan
     if (status != OG_OK)
         return status;
     fhir_elem o = fhir_root(doc);
-    og_str at = fhir_raw(fhir_get(o, "at"));
-    char text[24] = "";
-    if (at.n > 0 && at.n < sizeof text)
-        memcpy(text, at.p, at.n);
+    int64_t at = 0;
+    (void)fhir_int(fhir_get(o, "at"), INT64_MIN, INT64_MAX, &at);
     plan_feedback f = {.answer = fhir_is(fhir_get(o, "outcome"), "accepted") ? PLAN_ACCEPTED
                                                                              : PLAN_OVERRIDDEN,
                        .who = og_arena_str(a, fhir_string(a, fhir_get(o, "who"))),
                        .system = og_arena_str(a, fhir_string(a, fhir_get(o, "system"))),
                        .code = og_arena_str(a, fhir_string(a, fhir_get(o, "code"))),
-                       .at_ms = strtoll(text, NULL, 10)};
+                       .at_ms = at};
     *ret = f;
     return OG_OK;
 }

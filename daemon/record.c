@@ -99,28 +99,6 @@ static bool read_key(og_str key, record *ret)
            (ret->patient.n == 0 || record_patient_valid(ret->patient));
 }
 
-static bool read_int(fhir_elem object, const char *name, int64_t min, int64_t max, int64_t *ret)
-{
-    fhir_elem e = fhir_get(object, name);
-    og_str raw = fhir_raw(e);
-    bool negative = raw.n > 0 && raw.p[0] == '-';
-    uint64_t value = 0;
-    if (fhir_kind_of(e) != FHIR_NUMBER || raw.n == (size_t)negative || raw.n > 19)
-        return false;
-    for (size_t i = negative; i < raw.n; i++) {
-        if (raw.p[i] < '0' || raw.p[i] > '9')
-            return false;
-        value = value * 10 + (uint64_t)(raw.p[i] - '0');
-    }
-    if (value > INT64_MAX)
-        return false;
-    int64_t number = negative ? -(int64_t)value : (int64_t)value;
-    if (number < min || number > max)
-        return false;
-    *ret = number;
-    return true;
-}
-
 og_status record_read(og_arena *a, og_str key, og_str value, record *ret, og_error *err)
 {
     static const fhir_limits limits = {.max_bytes = 4096, .max_depth = 8};
@@ -138,15 +116,15 @@ og_status record_read(og_arena *a, og_str key, og_str value, record *ret, og_err
     if (status != OG_OK)
         return status;
     fhir_elem head = fhir_root(doc);
-    if (!read_int(head, "osteoguard", 1, 1, &version) ||
-        !read_int(head, "epoch", 0, UINT32_MAX, &epoch) ||
-        !read_int(head, "time", INT64_MIN, INT64_MAX, &r.order.time_us) ||
-        !read_int(head, "partition", INT32_MIN, INT32_MAX, &partition) ||
-        !read_int(head, "offset", INT64_MIN, INT64_MAX, &r.order.offset) ||
-        !read_int(head, "timestamp", INT64_MIN, INT64_MAX, &r.timestamp_ms) ||
-        !read_int(head, "order", 0, UINT32_MAX, &order) ||
-        !read_int(head, "entry", 0, UINT32_MAX, &entry) ||
-        !read_int(head, "of", 0, UINT32_MAX, &of))
+    if (!fhir_int(fhir_get(head, "osteoguard"), 1, 1, &version) ||
+        !fhir_int(fhir_get(head, "epoch"), 0, UINT32_MAX, &epoch) ||
+        !fhir_int(fhir_get(head, "time"), INT64_MIN, INT64_MAX, &r.order.time_us) ||
+        !fhir_int(fhir_get(head, "partition"), INT32_MIN, INT32_MAX, &partition) ||
+        !fhir_int(fhir_get(head, "offset"), INT64_MIN, INT64_MAX, &r.order.offset) ||
+        !fhir_int(fhir_get(head, "timestamp"), INT64_MIN, INT64_MAX, &r.timestamp_ms) ||
+        !fhir_int(fhir_get(head, "order"), 0, UINT32_MAX, &order) ||
+        !fhir_int(fhir_get(head, "entry"), 0, UINT32_MAX, &entry) ||
+        !fhir_int(fhir_get(head, "of"), 0, UINT32_MAX, &of))
         return og_fail(err, OG_INVALID, "the head line is not that of a record");
     if (r.timestamp_ms < 0 || r.timestamp_ms > LATEST_MS)
         r.timestamp_ms = -1; /* only a note for people and metrics, but they calculate with it */

@@ -7,7 +7,6 @@
  * a dose that never came: reviews by the clock wait, and alerts that rest on absence are not
  * opened. */
 #include <inttypes.h>
-#include <stdlib.h>
 
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
@@ -162,13 +161,8 @@ void serve__tend_beat(serve *s)
 
 static int64_t number(fhir_elem o, const char *name)
 {
-    char text[32];
-    og_str raw = fhir_raw(fhir_get(o, name));
-    if (fhir_kind_of(fhir_get(o, name)) != FHIR_NUMBER || raw.n >= sizeof text)
-        return 0;
-    memcpy(text, raw.p, raw.n);
-    text[raw.n] = '\0';
-    return strtoll(text, NULL, 10);
+    int64_t n;
+    return fhir_int(fhir_get(o, name), INT64_MIN, INT64_MAX, &n) ? n : 0;
 }
 
 /* The place of this instance's beat; a new one takes that of the oldest. */

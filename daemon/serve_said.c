@@ -262,12 +262,10 @@ static void on_claim(serve *s, int number, const conn_message *m)
 static int64_t epoch_of(const conn_message *m)
 {
     og_str text;
-    char copy[32];
-    if (!kafka_message_header(m, SAID_EPOCH, &text) || text.n == 0 || text.n >= sizeof copy)
-        return INT64_MAX;
-    memcpy(copy, text.p, text.n);
-    copy[text.n] = '\0';
-    return strtoll(copy, NULL, 10);
+    int64_t epoch;
+    bool there = kafka_message_header(m, SAID_EPOCH, &text) &&
+                 og_str_int(text, INT64_MIN, INT64_MAX, &epoch);
+    return there ? epoch : INT64_MAX;
 }
 
 static void on_word(serve *s, int number, const conn_message *m)

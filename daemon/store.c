@@ -4,7 +4,6 @@
 #include "daemon/store.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 
 #include "fhir/model.h"
 #include "fhir/reference.h"
@@ -115,19 +114,18 @@ static og_status put_int(store_txn *t, int table, og_str k, int64_t value, og_er
     return kv_put(t, table, k, (og_str){text, (size_t)n}, err);
 }
 
+static og_status read_int(og_str value, int64_t *ret, og_error *err)
+{
+    return og_str_int(value, INT64_MIN, INT64_MAX, ret)
+               ? OG_OK
+               : og_fail(err, OG_CORRUPT, "a stored number is not one");
+}
+
 static og_status get_int(store_txn *t, int table, og_str k, int64_t *ret, og_error *err)
 {
     og_str value;
-    char text[32], *end;
     og_status status = kv_get(t, table, k, &value, err);
-    if (status != OG_OK)
-        return status;
-    if (value.n == 0 || value.n >= sizeof text)
-        return og_fail(err, OG_CORRUPT, "a stored number is not one");
-    memcpy(text, value.p, value.n);
-    text[value.n] = '\0';
-    *ret = strtoll(text, &end, 10);
-    return *end == '\0' ? OG_OK : og_fail(err, OG_CORRUPT, "a stored number is not one");
+    return status == OG_OK ? read_int(value, ret, err) : status;
 }
 
 /* ---- resources ---- */
@@ -332,13 +330,10 @@ typedef struct collect {
 static og_status collect_row(void *ctx, og_str k, og_str value, og_error *err)
 {
     collect *c = ctx;
-    char text[32];
-    if (value.n == 0 || value.n >= sizeof text)
-        return og_fail(err, OG_CORRUPT, "a stored number is not one");
-    memcpy(text, value.p, value.n);
-    text[value.n] = '\0';
+    og_status status = read_int(value, &c->at[c->count].mark, err);
+    if (status != OG_OK)
+        return status;
     c->at[c->count].row = og_arena_str(c->a, k);
-    c->at[c->count].mark = strtoll(text, NULL, 10);
     if (c->at[c->count].row.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for what is to be written again");
     return ++c->count < c->max ? OG_OK : OG_AGAIN;

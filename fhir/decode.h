@@ -106,6 +106,8 @@ og_str fhir_string(og_arena *a, fhir_elem e);
 /* True when e is a string and equal to c (escapes resolved, no allocation). */
 bool fhir_is(fhir_elem e, const char *c);
 bool fhir_is_str(fhir_elem e, og_str s);
+/* True when e is a number written as a whole one (no fraction, no exponent) from min to max. */
+bool fhir_int(fhir_elem e, int64_t min, int64_t max, int64_t *ret);
 
 /* The position-independent image of a document that the store keeps: header, nodes, text. */
 size_t fhir_image_size(const fhir_doc *doc);

@@ -56,18 +56,9 @@ static og_str short_text(fhir_elem e, char buf[LONGEST_COPIED])
  * fraction. */
 static bool whole_number(og_str s, int64_t min, int64_t max)
 {
-    bool minus = s.n != 0 && s.p[0] == '-';
-    int64_t v = 0;
-    size_t at = minus ? 1 : 0;
-    if (s.n - at == 0 || s.n - at > 10 || (minus && s.p[at] == '0'))
-        return false;
-    for (; at < s.n; at++) {
-        if (!is_digit(s.p[at]))
-            return false;
-        v = v * 10 + (s.p[at] - '0');
-    }
-    v = minus ? -v : v;
-    return v >= min && v <= max;
+    int64_t v;
+    bool minus = s.n > 1 && s.p[0] == '-';
+    return !(minus && s.p[1] == '0') && s.n - minus <= 10 && og_str_int(s, min, max, &v);
 }
 
 /* --- texts of any length --- */

@@ -383,6 +383,11 @@ bool fhir_is(fhir_elem e, const char *c)
     return fhir_is_str(e, og_str_of(c));
 }
 
+bool fhir_int(fhir_elem e, int64_t min, int64_t max, int64_t *ret)
+{
+    return fhir_kind_of(e) == FHIR_NUMBER && og_str_int(fhir_raw(e), min, max, ret);
+}
+
 /* --- images --- */
 
 size_t fhir_image_size(const fhir_doc *doc)

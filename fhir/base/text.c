@@ -37,6 +37,26 @@ uint64_t og_str_hash(og_str a)
     return h;
 }
 
+bool og_str_int(og_str a, int64_t min, int64_t max, int64_t *ret)
+{
+    bool minus = a.n != 0 && a.p[0] == '-';
+    uint64_t v = 0;
+    if (a.n == minus || a.n - minus > 19)
+        return false;
+    for (size_t i = minus; i < a.n; i++) {
+        if (a.p[i] < '0' || a.p[i] > '9')
+            return false;
+        v = v * 10 + (uint64_t)(a.p[i] - '0');
+    }
+    if (v > (uint64_t)INT64_MAX + minus)
+        return false;
+    int64_t n = minus ? (int64_t)(0 - v) : (int64_t)v;
+    if (n < min || n > max)
+        return false;
+    *ret = n;
+    return true;
+}
+
 bool og_str_is_uuid(og_str a, bool upper)
 {
     if (a.n != 36)

@@ -57,6 +57,9 @@ int og_str_cmp(og_str a, og_str b);
 bool og_str_ieq(og_str a, og_str b);
 /* FNV-1a based 64-bit hash. */
 uint64_t og_str_hash(og_str a);
+/* A whole number from min to max in decimal digits, perhaps behind a minus, without anything around
+ * it. */
+bool og_str_int(og_str a, int64_t min, int64_t max, int64_t *ret);
 /* Is it a UUID as text, without anything around it? Capital digits only when upper. */
 bool og_str_is_uuid(og_str a, bool upper);
 

@@ -277,20 +277,8 @@ static bool complete(const cql__node *n)
 
 static bool read_integer(og_str s, int64_t min, int64_t max, int64_t *ret)
 {
-    bool negative = s.n != 0 && s.p[0] == '-';
-    size_t i = negative || (s.n != 0 && s.p[0] == '+');
-    if (i == s.n || s.n - i > 19)
-        return false;
-    uint64_t v = 0;
-    for (; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
-            return false;
-        v = v * 10 + (uint64_t)(s.p[i] - '0');
-    }
-    if (negative ? v > (uint64_t)max + 1 : v > (uint64_t)max)
-        return false;
-    *ret = negative ? (int64_t)(0 - v) : (int64_t)v;
-    return *ret >= min;
+    bool plus = s.n > 1 && s.p[0] == '+' && s.p[1] != '-';
+    return og_str_int(plus ? og_str_from(s, 1) : s, min, max, ret);
 }
 
 /* The value of a literal (CQL 1.5 "Literals": what is out of range is an error of the author). */

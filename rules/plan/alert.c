@@ -307,21 +307,6 @@ static bool read_uuid(fhir_elem e, char ret[37])
     return true;
 }
 
-static bool read_integer(fhir_elem e, int64_t *ret)
-{
-    og_decimal d;
-    int scale;
-
-    if (fhir_kind_of(e) != FHIR_NUMBER || !og_decimal_parse(fhir_raw(e), false, &d, &scale) ||
-        d % OG_DECIMAL_SCALE != 0)
-        return false;
-    d /= OG_DECIMAL_SCALE;
-    if (d > INT64_MAX || d < INT64_MIN)
-        return false;
-    *ret = (int64_t)d;
-    return true;
-}
-
 static bool read_material(fhir_elem e, uint64_t *ret)
 {
     og_str raw = fhir_raw(e);
@@ -374,8 +359,9 @@ static bool read_feedback(og_arena *a, fhir_elem o, plan_feedback *ret)
     for (int i = PLAN_ACCEPTED; i <= PLAN_LAPSED; i++)
         if (fhir_is(fhir_get(o, "answer"), answer_names[i]))
             ret->answer = (plan_answer)i;
-    return ret->answer != PLAN_UNANSWERED && read_integer(fhir_get(o, "at"), &ret->at_ms) &&
-           read_integer(fhir_get(o, "until"), &ret->until_ms) &&
+    return ret->answer != PLAN_UNANSWERED &&
+           fhir_int(fhir_get(o, "at"), INT64_MIN, INT64_MAX, &ret->at_ms) &&
+           fhir_int(fhir_get(o, "until"), INT64_MIN, INT64_MAX, &ret->until_ms) &&
            read_text(a, fhir_get(o, "who"), &ret->who) &&
            read_text(a, fhir_get(o, "system"), &ret->system) &&
            read_text(a, fhir_get(o, "code"), &ret->code);
@@ -408,18 +394,18 @@ og_status plan_alert_read(og_arena *a, og_str text, plan_alert *ret, og_error *e
         return misread(err, "slot");
     if (!read_state(fhir_get(o, "state"), &x.state))
         return misread(err, "state");
-    if (!read_integer(fhir_get(o, "revision"), &revision) || revision < 1 || revision > UINT32_MAX)
+    if (!fhir_int(fhir_get(o, "revision"), 1, UINT32_MAX, &revision))
         return misread(err, "revision");
     if (!read_material(fhir_get(o, "material"), &x.material))
         return misread(err, "material");
     if (!read_indicator(fhir_get(o, "indicator"), &x.indicator))
         return misread(err, "indicator");
     x.worklist = fhir_is(fhir_get(o, "channel"), "worklist");
-    if (!read_integer(fhir_get(o, "opened"), &x.opened_ms))
+    if (!fhir_int(fhir_get(o, "opened"), INT64_MIN, INT64_MAX, &x.opened_ms))
         return misread(err, "opened");
-    if (!read_integer(fhir_get(o, "changed"), &x.changed_ms))
+    if (!fhir_int(fhir_get(o, "changed"), INT64_MIN, INT64_MAX, &x.changed_ms))
         return misread(err, "changed");
-    if (!read_integer(fhir_get(o, "resolved"), &x.resolved_ms))
+    if (!fhir_int(fhir_get(o, "resolved"), INT64_MIN, INT64_MAX, &x.resolved_ms))
         return misread(err, "resolved");
     if (!read_uuid(fhir_get(o, "uuid"), x.card_uuid))
         return misread(err, "uuid");

@@ -273,6 +273,43 @@ static void knows_uuids(void **state)
     assert_false(og_str_is_uuid((og_str){0}, true));
 }
 
+static void reads_whole_numbers(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t number;
+    } good[] = {{"0", 0},
+                {"-0", 0},
+                {"007", 7},
+                {"-12", -12},
+                {"9223372036854775807", INT64_MAX},
+                {"-9223372036854775808", INT64_MIN}};
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "1.0",
+                                      "1e3",
+                                      "9223372036854775808",
+                                      "-9223372036854775809",
+                                      "99999999999999999999"};
+    int64_t n;
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(og_str_int(og_str_of(good[i].text), INT64_MIN, INT64_MAX, &n));
+        assert_int_equal(n, good[i].number);
+    }
+    n = 42;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(og_str_int(og_str_of(bad[i]), INT64_MIN, INT64_MAX, &n));
+    assert_false(og_str_int(OG_STR("4"), 1, 3, &n));
+    assert_false(og_str_int(OG_STR("0"), 1, 3, &n));
+    assert_int_equal(n, 42);
+    assert_true(og_str_int(OG_STR("3"), 1, 3, &n));
+    assert_int_equal(n, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +325,7 @@ int main(void)
         cmocka_unit_test(hashes_like_kafka),
         cmocka_unit_test(tells_line_and_column),
         cmocka_unit_test(knows_uuids),
+        cmocka_unit_test(reads_whole_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

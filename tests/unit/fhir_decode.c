@@ -353,6 +353,24 @@ static void borrows_what_has_no_escapes(void **state)
     og_arena_free(a);
 }
 
+static void reads_whole_numbers(void **state)
+{
+    (void)state;
+    og_arena *a = og_arena_new(ARENA);
+    fhir_doc d = decoded(a, "{\"n\":-12,\"fraction\":1.0,\"exponent\":1e3,\"text\":\"5\"}");
+    fhir_elem root = fhir_root(&d);
+    int64_t n = 0;
+    assert_true(fhir_int(fhir_get(root, "n"), -12, 0, &n));
+    assert_int_equal(n, -12);
+    assert_false(fhir_int(fhir_get(root, "n"), -11, 0, &n));
+    assert_false(fhir_int(fhir_get(root, "fraction"), 0, 10, &n));
+    assert_false(fhir_int(fhir_get(root, "exponent"), 0, 10000, &n));
+    assert_false(fhir_int(fhir_get(root, "text"), 0, 10, &n));
+    assert_false(fhir_int(fhir_get(root, "absent"), 0, 10, &n));
+    assert_int_equal(n, -12);
+    og_arena_free(a);
+}
+
 static void walks_members(void **state)
 {
     (void)state;
@@ -893,6 +911,7 @@ int main(void)
         cmocka_unit_test(unescapes),
         cmocka_unit_test(borrows_what_has_no_escapes),
         cmocka_unit_test(walks_members),
+        cmocka_unit_test(reads_whole_numbers),
         cmocka_unit_test(absent_stays_absent),
         cmocka_unit_test(scans_strings_of_every_length),
         cmocka_unit_test(finds_duplicates_in_objects_of_every_size),
