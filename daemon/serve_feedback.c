@@ -3,8 +3,6 @@
  */
 #include <stdlib.h>
 
-#include "daemon/hooks.h"
-#include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
 typedef struct answering { /* waits for the brokers' word on every entry */
@@ -16,31 +14,18 @@ typedef struct answering { /* waits for the brokers' word on every entry */
     og_buf details; /* for the audit log: who said what, without what people wrote */
 } answering;
 
-static void answer(const serve *s, http_exchange *x, int status, og_str json)
-{
-    char code[16];
-    snprintf(code, sizeof code, "%d", status);
-    metric_add_label(METRIC_HOOK_CALLS, "feedback", code, 1);
-    serve__answer_json(s, x, status, "application/json", json);
-}
-
 static void refuse(serve *s, http_exchange *x, int status, const char *code, const char *text,
                    const char *path)
 {
-    og_arena *a = og_arena_new((size_t)1 << 16);
-    audit_event e = {.status = status};
-    serve__audit(s, x, &e);
-    if (status == 503)
-        http_exchange_add_header(x, "Retry-After", "5");
-    answer(s, x, status, a != NULL ? hooks_outcome(a, code, text, path) : OG_STR(""));
-    og_arena_free(a);
+    serve__refuse_call(s, x, "feedback", status, code, text, path);
 }
 
 static void accepted(answering *w)
 {
     audit_event e = {.status = 200, .details = og_buf_str(&w->details)};
     serve__audit(w->serve, w->exchange, &e);
-    answer(w->serve, w->exchange, 200, OG_STR(""));
+    serve__count_call("feedback", 200);
+    serve__answer_json(w->serve, w->exchange, 200, "application/json", OG_STR(""));
 }
 
 static void one_less(answering *w)

@@ -51,17 +51,28 @@ static void preflight(void *ctx, http_exchange *x)
 
 /* ---- answers ---- */
 
-static void count_call(const char *hook, int status)
+void serve__count_call(const char *hook, int status)
 {
     char code[16];
     snprintf(code, sizeof code, "%d", status);
     metric_add_label(METRIC_HOOK_CALLS, hook, code, 1);
 }
 
-static void answer(const serve *s, http_exchange *x, int status, og_str json)
+void serve__answer_json(const serve *s, http_exchange *x, int status, const char *type, og_str json)
 {
     (void)add_cors(s, x);
-    http_exchange_answer(x, status, JSON, json);
+    http_exchange_answer(x, status, type, json);
+}
+
+void serve__refuse(const serve *s, http_exchange *x, int status, const char *type, const char *code,
+                   const char *text, const char *path)
+{
+    og_arena *a = og_arena_new((size_t)1 << 16);
+    if (status == 503)
+        http_exchange_add_header(x, "Retry-After", "5");
+    serve__answer_json(s, x, status, type,
+                       a != NULL ? hooks_outcome(a, code, text, path) : OG_STR(""));
+    og_arena_free(a);
 }
 
 void serve__audit(serve *s, const http_exchange *x, audit_event *e)
@@ -76,13 +87,13 @@ void serve__audit(serve *s, const http_exchange *x, audit_event *e)
         log_error("the audit log cannot be written: a call is missing in it");
 }
 
-static void refuse(serve *s, http_exchange *x, og_arena *a, const char *hook, int status,
-                   const char *code, const char *text, const char *path)
+void serve__refuse_call(serve *s, http_exchange *x, const char *hook, int status, const char *code,
+                        const char *text, const char *path)
 {
     audit_event e = {.status = status};
     serve__audit(s, x, &e);
-    count_call(hook, status);
-    answer(s, x, status, hooks_outcome(a, code, text, path));
+    serve__count_call(hook, status);
+    serve__refuse(s, x, status, JSON, code, text, path);
 }
 
 /* ---- who calls ---- */
@@ -113,11 +124,11 @@ static void on_verdict(void *ctx, trust_verdict verdict, const config_client *wh
     (void)add_cors(v.serve, v.exchange);
     audit_event e = {.status = busy ? 429 : 401, .client = og_str_of(who != NULL ? who->name : "")};
     serve__audit(v.serve, v.exchange, &e);
-    count_call("refused", busy ? 429 : 401);
+    serve__count_call("refused", busy ? 429 : 401);
     http_exchange_answer(v.exchange, busy ? 429 : 401, NULL, OG_STR(""));
 }
 
-static void admit(serve *s, http_exchange *x, serve_visit_fn *fn)
+void serve__admit(serve *s, http_exchange *x, serve_visit_fn *fn)
 {
     char path[1024];
     og_str given = http_exchange_path(x);
@@ -150,23 +161,24 @@ static void discover(serve *s, http_exchange *x, const config_client *who)
     og_buf_init(&page, MAX_DISCOVERY);
     hooks_discovery(s->content, &page);
     if (og_buf_failed(&page))
-        answer(s, x, 500, OG_STR(""));
+        serve__answer_json(s, x, 500, JSON, OG_STR(""));
     else
-        answer(s, x, 200, og_buf_str(&page));
-    count_call("discovery", og_buf_failed(&page) ? 500 : 200);
+        serve__answer_json(s, x, 200, JSON, og_buf_str(&page));
+    serve__count_call("discovery", og_buf_failed(&page) ? 500 : 200);
     og_buf_done(&page);
 }
 
 static void discovery(void *ctx, http_exchange *x)
 {
-    admit(ctx, x, discover);
+    serve__admit(ctx, x, discover);
 }
 
 /* ---- calls ---- */
 
 /* Is it JSON that was announced? Parameters (charset) are passed over. */
-static bool says_json(og_str type)
+bool serve__says_json(const http_exchange *x)
 {
+    og_str type = http_exchange_header(x, "Content-Type");
     ptrdiff_t semicolon = og_str_find(type, ';');
     if (semicolon >= 0)
         type.n = (size_t)semicolon;
@@ -261,9 +273,8 @@ static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request
                        .now_ms = clock_now(&s->clock),
                        .arena = a};
     if (!owner_get(s->owner, partition).restored || call.store == NULL || call.shared == NULL) {
-        http_exchange_add_header(x, "Retry-After", "5");
-        refuse(s, x, a, q->kind->name, 503, "transient",
-               "the records of this patient are not at hand yet", "");
+        serve__refuse_call(s, x, q->kind->name, 503, "transient",
+                           "the records of this patient are not at hand yet", "");
         return;
     }
     call.offset_min = clock_offset_min(call.now_ms);
@@ -275,8 +286,8 @@ static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request
     metric_observe_us(METRIC_HOOK_TIME, clock_monotonic_us() - began);
     metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call.cards);
     audit_call(s, x, q, &call);
-    count_call(q->kind->name, call.status);
-    answer(s, x, call.status, call.answer);
+    serve__count_call(q->kind->name, call.status);
+    serve__answer_json(s, x, call.status, JSON, call.answer);
 }
 
 static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *kind)
@@ -284,15 +295,17 @@ static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *
     hook_request q;
     og_error err;
     og_error_init(&err);
-    if (!says_json(http_exchange_header(x, "Content-Type")))
-        refuse(s, x, a, kind->name, 415, "not-supported", "the body must be application/json", "");
+    if (!serve__says_json(x))
+        serve__refuse_call(s, x, kind->name, 415, "not-supported",
+                           "the body must be application/json", "");
     else if (hook_request_read(a, http_exchange_body(x), kind, &q, &err) == OG_OK)
         run_call(s, x, a, &q);
     else if (err.status == OG_NOMEM)
-        refuse(s, x, a, kind->name, 500, "exception", "the call could not be answered", "");
+        serve__refuse_call(s, x, kind->name, 500, "exception", "the call could not be answered",
+                           "");
     else
-        refuse(s, x, a, kind->name, 400, err.status == OG_INVALID ? "invalid" : "structure",
-               err.text, err.path);
+        serve__refuse_call(s, x, kind->name, 400,
+                           err.status == OG_INVALID ? "invalid" : "structure", err.text, err.path);
 }
 
 static void take_call(serve *s, http_exchange *x, const config_client *who)
@@ -305,9 +318,10 @@ static void take_call(serve *s, http_exchange *x, const config_client *who)
     og_arena *a = s->hook_arena;
     s->caller = who;
     if (kind == NULL)
-        refuse(s, x, a, "unknown", 404, "not-found", "there is no such service", "");
+        serve__refuse_call(s, x, "unknown", 404, "not-found", "there is no such service", "");
     else if (!trust_may_call(who, service))
-        refuse(s, x, a, kind->name, 403, "forbidden", "this client may not call this service", "");
+        serve__refuse_call(s, x, kind->name, 403, "forbidden",
+                           "this client may not call this service", "");
     else if (feedback)
         serve__take_feedback(s, x, who);
     else
@@ -318,25 +332,7 @@ static void take_call(serve *s, http_exchange *x, const config_client *who)
 
 static void call(void *ctx, http_exchange *x)
 {
-    admit(ctx, x, take_call);
-}
-
-/* ---- what serve_inbound.c shares with the calls ---- */
-
-void serve__admit(serve *s, http_exchange *x, serve_visit_fn *fn)
-{
-    admit(s, x, fn);
-}
-
-void serve__answer_json(const serve *s, http_exchange *x, int status, const char *type, og_str json)
-{
-    (void)add_cors(s, x);
-    http_exchange_answer(x, status, type, json);
-}
-
-bool serve__says_json(const http_exchange *x)
-{
-    return says_json(http_exchange_header(x, "Content-Type"));
+    serve__admit(ctx, x, take_call);
 }
 
 /* ---- the listener ---- */

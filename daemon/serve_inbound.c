@@ -8,10 +8,11 @@
 #include <stdlib.h>
 
 #include "daemon/cmd_replay.h"
-#include "daemon/hooks.h"
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 #include "fhir/model.h"
+
+#define JSON "application/fhir+json"
 
 typedef struct inbound { /* waits for the brokers' word */
     serve *serve;
@@ -19,22 +20,18 @@ typedef struct inbound { /* waits for the brokers' word */
     char topic[256];
 } inbound;
 
-static void answer(const serve *s, http_exchange *x, int status, og_str json)
+static void count(int status)
 {
     char code[16];
     snprintf(code, sizeof code, "%d", status);
     metric_add_label(METRIC_INBOUND, code, NULL, 1);
-    serve__answer_json(s, x, status, "application/fhir+json", json);
 }
 
 static void refuse(const serve *s, http_exchange *x, int status, const char *code, const char *text,
                    const char *path)
 {
-    og_arena *a = og_arena_new((size_t)1 << 16);
-    if (status == 503)
-        http_exchange_add_header(x, "Retry-After", "5");
-    answer(s, x, status, a != NULL ? hooks_outcome(a, code, text, path) : OG_STR(""));
-    og_arena_free(a);
+    count(status);
+    serve__refuse(s, x, status, JSON, code, text, path);
 }
 
 static void accepted(const serve *s, http_exchange *x, const char *text)
@@ -46,7 +43,8 @@ static void accepted(const serve *s, http_exchange *x, const char *text)
                 "\"code\":\"informational\",\"diagnostics\":");
     og_buf_add_json(&b, og_str_of(text));
     og_buf_addz(&b, "}]}");
-    answer(s, x, 200, og_buf_str(&b));
+    count(200);
+    serve__answer_json(s, x, 200, JSON, og_buf_str(&b));
     og_buf_done(&b);
 }
 

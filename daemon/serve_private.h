@@ -245,6 +245,13 @@ typedef void serve_visit_fn(serve *s, http_exchange *x, const config_client *who
 void serve__admit(serve *s, http_exchange *x, serve_visit_fn *fn);
 void serve__answer_json(const serve *s, http_exchange *x, int status, const char *type,
                         og_str json);
+/* Answers with an OperationOutcome; 503 asks to come again. */
+void serve__refuse(const serve *s, http_exchange *x, int status, const char *type, const char *code,
+                   const char *text, const char *path);
+/* The same for a call of a CDS service, which is counted and audited. */
+void serve__refuse_call(serve *s, http_exchange *x, const char *hook, int status, const char *code,
+                        const char *text, const char *path);
+void serve__count_call(const char *hook, int status);
 /* What is about to be answered goes into the audit log, if there is one. Client and path are filled
  * in. x may be NULL when e->path is there. */
 void serve__audit(serve *s, const http_exchange *x, audit_event *e);
