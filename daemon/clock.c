@@ -25,6 +25,11 @@ int64_t clock_monotonic_us(void)
     return microseconds(CLOCK_MONOTONIC);
 }
 
+int64_t clock_monotonic_ms(void)
+{
+    return clock_monotonic_us() / 1000;
+}
+
 void clock_real(og_clock *c)
 {
     memset(c, 0, sizeof *c);

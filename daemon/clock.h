@@ -29,6 +29,7 @@ int64_t clock_now(const og_clock *c);
 /* Real and monotonic time, for measuring only. */
 int64_t clock_wall_ms(void);
 int64_t clock_monotonic_us(void);
+int64_t clock_monotonic_ms(void);
 
 /* Sets the process' time zone (once, at start). OG_NOTFOUND when the zone is not in the zone
  * database: a missing database must not become UTC silently. */

@@ -96,11 +96,6 @@ static part *part_of(const owner *o, int partition)
     return &o->parts[partition + 1];
 }
 
-static int64_t steady_ms(void)
-{
-    return clock_monotonic_us() / 1000;
-}
-
 /* ---- queues ---- */
 
 static void drop_messages(part *p, size_t count)
@@ -180,7 +175,7 @@ void owner_message(owner *o, int partition, const conn_message *m)
     if (value_n > 0)
         memcpy(copy->bytes + key_n, m->value.p, value_n);
     if (p->first == NULL)
-        p->waiting_since_ms = steady_ms();
+        p->waiting_since_ms = clock_monotonic_ms();
     *p->end = copy;
     p->end = &copy->next;
     p->waiting++;
@@ -241,7 +236,7 @@ void owner_sent(owner *o, int partition, uint64_t number, bool there)
     s->there = there;
     p->sent_open--;
     if (!there)
-        p->retry_ms = steady_ms() + RETRY_MS;
+        p->retry_ms = clock_monotonic_ms() + RETRY_MS;
 }
 
 static void forget_sents(part *p)
@@ -486,13 +481,13 @@ static void begin(owner *o, part *p)
         log_error("cannot start a worker: %s", uv_strerror(rc));
         o->busy = false;
         p->woken = true;
-        p->retry_ms = steady_ms() + RETRY_MS;
+        p->retry_ms = clock_monotonic_ms() + RETRY_MS;
     }
 }
 
 void owner_run(owner *o)
 {
-    int64_t now_ms = steady_ms();
+    int64_t now_ms = clock_monotonic_ms();
     if (o->busy)
         return;
     for (size_t i = 0; i < o->count; i++)
@@ -626,7 +621,7 @@ static void failed(owner *o, part *p, const pipeline_batch *b)
     if (b->status == OG_NOMEM && p->most > 1)
         p->most /= 2;
     p->woken = true;
-    p->retry_ms = steady_ms() + RETRY_MS;
+    p->retry_ms = clock_monotonic_ms() + RETRY_MS;
     p->failing = true;
 }
 

@@ -87,7 +87,7 @@ static void on_wake(uv_timer_t *t)
 
 static void arm_wake(serve *s)
 {
-    int64_t steady = clock_monotonic_us() / 1000, wall = clock_wall_ms();
+    int64_t steady = clock_monotonic_ms(), wall = clock_wall_ms();
     int64_t owner_at = owner_next_ms(s->owner), wait = TICK_MS;
     int64_t outbox_at = s->step == SERVE_WORKING ? outbox_next_ms(s->outbox) : INT64_MAX;
     if (outbox_at != INT64_MAX && outbox_at - wall < wait)
@@ -621,7 +621,7 @@ static void on_watchdog(uv_timer_t *t)
  * is closed. */
 static void close_when_quiet(serve *s)
 {
-    bool late = clock_monotonic_us() / 1000 > s->sources_not_before_ms;
+    bool late = clock_monotonic_ms() > s->sources_not_before_ms;
     bool quiet =
         gather_in_flight(s->gather) == 0 && outbox_sending(s->outbox) == 0 && owner_idle(s->owner);
     bool safe = !owner_busy(s->owner) && !s->sync_busy && !s->topics_busy && !s->reload_busy &&
@@ -642,7 +642,7 @@ void serve_stop(serve *s, int status)
     outbox_stop(s->outbox);
     if (s->sources != NULL)
         kafka_source_pause(s->sources, NULL, 0);
-    s->sources_not_before_ms = clock_monotonic_us() / 1000 + GRACE_MS;
+    s->sources_not_before_ms = clock_monotonic_ms() + GRACE_MS;
     uv_timer_start(&s->watchdog, on_watchdog, WATCHDOG_MS, 0);
     uv_timer_start(&s->wake, on_wake, 10, 10); /* the turns that it takes */
 }

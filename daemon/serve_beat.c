@@ -17,11 +17,6 @@
 #define HOLD_MS     60000
 #define FAR_HOLD_MS 600000
 
-static int64_t steady_ms(void)
-{
-    return clock_monotonic_us() / 1000;
-}
-
 /* ---- ours ---- */
 
 /* The offset up to which everything of the partition is finished; -1: not known. */
@@ -86,7 +81,7 @@ static void on_beat(void *ctx, conn_verdict verdict, int32_t partition, int64_t 
     (void)offset;
     (void)error;
     if (verdict == CONN_DONE)
-        s->beat_there_ms = steady_ms();
+        s->beat_there_ms = clock_monotonic_ms();
 }
 
 static void beat(serve *s)
@@ -98,9 +93,9 @@ static void beat(serve *s)
                      "{\"osteoguard\":1,\"at\":%" PRId64 ",\"partitions\":%zu,\"of\":%" PRId64 "}",
                      s->known_ms, s->share, partitions_in_all(s));
     og_error_init(&err);
-    if (s->beat_ms == 0)
-        s->beat_there_ms = steady_ms(); /* the brokers have as long for it as for every other one */
-    s->beat_ms = steady_ms();
+    if (s->beat_ms == 0) /* the brokers have as long for it as for every other one */
+        s->beat_there_ms = clock_monotonic_ms();
+    s->beat_ms = clock_monotonic_ms();
     s->beat_at_ms = s->known_ms;
     for (int i = 0; i < s->count && s->sink != NULL; i++) {
         kafka_record r = {.topic = s->config->kafka_records,
@@ -126,7 +121,7 @@ int64_t serve__hold_after_step(int64_t wall_ms, int64_t passed_ms)
 
 static void watch_clock(serve *s)
 {
-    int64_t wall = clock_wall_ms(), steady = steady_ms();
+    int64_t wall = clock_wall_ms(), steady = clock_monotonic_ms();
     if (s->tick_steady_ms != 0) {
         int64_t hold = serve__hold_after_step(wall - s->tick_wall_ms, steady - s->tick_steady_ms);
         if (hold > 0) {
@@ -153,7 +148,7 @@ void serve__tend_beat(serve *s)
         return;
     follow_sources(s);
     bool news = clock_wall_ms() - s->beat_at_ms > BEAT_MS && s->known_ms > s->beat_at_ms;
-    if (s->beat_ms == 0 || steady_ms() - s->beat_ms >= interval(s) || news)
+    if (s->beat_ms == 0 || clock_monotonic_ms() - s->beat_ms >= interval(s) || news)
         beat(s);
 }
 
@@ -207,7 +202,7 @@ bool serve__is_current(void *ctx, int partition)
     int64_t now = clock_wall_ms(), read = 0, of = 1;
     if (s->config->freshness_ms == 0)
         return true;
-    if (s->clock_hold_until_ms > steady_ms())
+    if (s->clock_hold_until_ms > clock_monotonic_ms())
         return false;
     for (size_t i = 0; i < SERVE_BEATS; i++) {
         const serve_beat *b = &p->beats[i];
@@ -222,5 +217,5 @@ bool serve__is_current(void *ctx, int partition)
 bool serve__kafka_answers(const serve *s)
 {
     return s->config->freshness_ms == 0 || s->beat_ms == 0 ||
-           steady_ms() - s->beat_there_ms < 3 * (int64_t)BEAT_MS;
+           clock_monotonic_ms() - s->beat_there_ms < 3 * (int64_t)BEAT_MS;
 }

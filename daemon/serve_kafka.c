@@ -685,7 +685,7 @@ void serve__restart_sources(serve *s, bool from_beginning)
         return;
     s->sources_closing = true;
     s->open_things++;
-    s->sources_not_before_ms = clock_monotonic_us() / 1000 + (from_beginning ? 0 : REREAD_PAUSE_MS);
+    s->sources_not_before_ms = clock_monotonic_ms() + (from_beginning ? 0 : REREAD_PAUSE_MS);
     kafka_source *closing = s->sources;
     s->sources = NULL;
     kafka_source_close(closing, 0, sources_closed, s);
@@ -706,7 +706,7 @@ void serve__tend_sources(serve *s)
     }
     /* What was under way when they were closed must have landed before they are opened again. */
     if (s->sources == NULL && !s->sources_closing && gather_in_flight(s->gather) == 0 &&
-        clock_monotonic_us() / 1000 >= s->sources_not_before_ms)
+        clock_monotonic_ms() >= s->sources_not_before_ms)
         serve__read_sources(s);
 }
 

@@ -196,7 +196,7 @@ static void fenced(serve *s, int number)
     metric_add(METRIC_FENCED, 1);
     let_go(s, number);
     /* If the group gives it to us all the same, the other one was late, not we. */
-    s->partitions[number].claim_at_ms = clock_monotonic_us() / 1000 + RECLAIM_MS;
+    s->partitions[number].claim_at_ms = clock_monotonic_ms() + RECLAIM_MS;
 }
 
 bool serve__may_act(serve *s, int number)
@@ -220,7 +220,7 @@ static int64_t longest_gap(const serve *s)
 
 void serve__breathe(serve *s)
 {
-    int64_t now = clock_monotonic_us() / 1000, stood = now - s->breath_ms;
+    int64_t now = clock_monotonic_ms(), stood = now - s->breath_ms;
     bool gap = s->breath_ms != 0 && stood > longest_gap(s);
     s->breath_ms = now;
     if (!gap || serve__stopping(s))
@@ -346,7 +346,7 @@ void serve__on_said_pause(void *ctx, int partition, bool pause)
 
 void serve__tend_said(serve *s)
 {
-    int64_t now = clock_monotonic_us() / 1000;
+    int64_t now = clock_monotonic_ms();
     for (saying *it = s->sayings, *next; it != NULL; it = next) {
         next = it->next;
         send_saying(s, it);

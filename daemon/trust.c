@@ -86,7 +86,7 @@ static int64_t now_ms(const trust *t)
 static int64_t steady_ms(const trust *t)
 {
     return t->options.steady_ms != NULL ? t->options.steady_ms(t->options.ctx)
-                                        : clock_monotonic_us() / 1000;
+                                        : clock_monotonic_ms();
 }
 
 /* ---- keys ---- */
