@@ -2,14 +2,24 @@
  * threads do not mix. What does not fit is cut, marked, and the line stays valid JSON. */
 #include "daemon/log.h"
 
+#include <inttypes.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "daemon/log_limit.h"
 
 static log_level threshold = LOG_LEVEL_INFO;
 static bool as_text = false, with_identifiers = false;
 static void (*sink)(void *ctx, og_str line);
 static void *sink_ctx;
+
+/* Not limited before the first tick: a command, and what is said while starting. */
+static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
+static log_limit limit;
+static bool limited;
+static int64_t limit_now_ms;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -100,11 +110,9 @@ static void build_text(og_buf *line, log_level level, const char *message, const
     og_buf_addc(line, '\n');
 }
 
-void log_line(log_level level, const char *message, const log_field *fields, size_t count)
+static void write_line(log_level level, const char *message, const log_field *fields, size_t count)
 {
     og_buf line;
-    if (!log_on(level))
-        return;
     og_buf_init(&line, (size_t)MAX_LINE * 16);
     if (as_text)
         build_text(&line, level, message, fields, count);
@@ -120,13 +128,52 @@ void log_line(log_level level, const char *message, const log_field *fields, siz
     og_buf_done(&line);
 }
 
+/* kind: what such lines have in common, the message before its values are put in. */
+static bool may_say(log_level level, const char *kind, const char *message, og_str value)
+{
+    if (level > LOG_LEVEL_WARN)
+        return true;
+    uint64_t hash = og_str_hash(og_str_of(kind)) * 31 + og_str_hash(value);
+    pthread_mutex_lock(&limit_lock);
+    bool say = !limited || log_limit_take(&limit, hash, level, message, limit_now_ms);
+    pthread_mutex_unlock(&limit_lock);
+    return say;
+}
+
+void log_line(log_level level, const char *message, const log_field *fields, size_t count)
+{
+    og_str value = count > 0 ? fields[0].value : OG_STR("");
+    if (log_on(level) && may_say(level, message, message, value))
+        write_line(level, message, fields, count);
+}
+
 static void log_va(log_level level, const char *message, va_list ap)
 {
     char text[MAX_VALUE];
     if (!log_on(level))
         return;
     vsnprintf(text, sizeof text, message, ap);
-    log_line(level, text, NULL, 0);
+    if (may_say(level, message, text, OG_STR("")))
+        write_line(level, text, NULL, 0);
+}
+
+void log_tick(int64_t now_ms)
+{
+    log_limit_kind kind;
+    bool more = true;
+    while (more) {
+        pthread_mutex_lock(&limit_lock);
+        limited = true;
+        limit_now_ms = now_ms;
+        more = log_limit_ended(&limit, now_ms, &kind);
+        pthread_mutex_unlock(&limit_lock);
+        if (!more || !log_on((log_level)kind.level))
+            continue;
+        char number[32];
+        snprintf(number, sizeof number, "%" PRIu64, kind.lines - LOG_LIMIT_LINES);
+        log_field fields[] = {{"left_out", og_str_of(number)}, {"last", og_str_of(kind.last)}};
+        write_line((log_level)kind.level, "more lines of this kind were left out", fields, 2);
+    }
 }
 
 #define LOG_FUNCTION(name, level)                                                                  \

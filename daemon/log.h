@@ -39,6 +39,11 @@ void log_line(log_level level, const char *message, const log_field *fields, siz
 /* message plus what err says: its text, place and path as fields. */
 void log_failure(log_level level, const char *message, const og_error *err);
 
+/* From the first call on, errors and warnings that say the same (the message and the value of the
+ * first field are equal) are limited (daemon/log_limit.h); what was left out is said with its
+ * number as soon as a window has ended. To be called about every second with a steady clock. */
+void log_tick(int64_t now_ms);
+
 /* Where the lines go, stderr when fn is NULL; for tests. line ends with a newline. */
 void log_sink(void (*fn)(void *ctx, og_str line), void *ctx);
 

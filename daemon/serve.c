@@ -129,6 +129,7 @@ static void turn(uv_prepare_t *h)
 static void tick(uv_timer_t *t)
 {
     serve *s = t->data;
+    log_tick(clock_monotonic_ms());
     serve__ask_ends_again(s);
     serve__tell_progress(s);
     serve__tend_beat(s);

@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include "daemon/log_limit.h"
 #include "daemon/schedule.h"
 #include "daemon/uuid.h"
 #include "daemon/wants.h"
@@ -147,6 +148,79 @@ static void log_lines_are_json(void **state)
     assert_true(strchr(last_line, '\n') == last_line + strlen(last_line) - 1);
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON, false);
     og_arena_free(a);
+}
+
+static unsigned lines_seen;
+
+static void count_lines(void *ctx, og_str line)
+{
+    lines_seen++;
+    keep_line(ctx, line);
+}
+
+/* A fault that comes with every message neither fills the disk nor hides what else is said. */
+static void a_flood_is_counted(void **state)
+{
+    const int64_t start = 1000000;
+    const log_field one[] = {{"endpoint", OG_STR("one")}}, two[] = {{"endpoint", OG_STR("two")}};
+    (void)state;
+    log_sink(count_lines, NULL);
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON, false);
+    lines_seen = 0;
+    for (int i = 0; i < 3 * LOG_LIMIT_LINES; i++)
+        log_warn("before the first tick %d", i);
+    assert_int_equal(lines_seen, 3 * LOG_LIMIT_LINES);
+    log_tick(start);
+    lines_seen = 0;
+    for (int i = 0; i < LOG_LIMIT_LINES + 7; i++)
+        log_warn("offset %d is refused", i);
+    assert_int_equal(lines_seen, LOG_LIMIT_LINES);
+    log_info("what tells of progress is not limited");
+    log_error("another fault");
+    log_line(LOG_LEVEL_WARN, "down", one, 1);
+    assert_int_equal(lines_seen, LOG_LIMIT_LINES + 3);
+    for (int i = 0; i < LOG_LIMIT_LINES; i++)
+        log_line(LOG_LEVEL_WARN, "down", one, 1); /* the last one is too much */
+    log_line(LOG_LEVEL_WARN, "down", two, 1);
+    assert_non_null(strstr(last_line, "two"));
+    assert_int_equal(lines_seen, 2 * LOG_LIMIT_LINES + 3);
+    log_tick(start + LOG_LIMIT_WINDOW_MS - 1);
+    assert_int_equal(lines_seen, 2 * LOG_LIMIT_LINES + 3);
+    lines_seen = 0;
+    log_sink(count_lines, NULL);
+    log_tick(start + LOG_LIMIT_WINDOW_MS);
+    assert_int_equal(lines_seen, 2); /* of the offsets and of "down" */
+    lines_seen = 0;
+    log_tick(start + LOG_LIMIT_WINDOW_MS);
+    assert_int_equal(lines_seen, 0); /* told once */
+    log_warn("offset %d is refused", 99);
+    assert_int_equal(lines_seen, 1); /* a new window */
+    for (int i = 0; i < LOG_LIMIT_LINES + 7; i++)
+        log_warn("offset %d is refused", i);
+    log_tick(start + 3 * LOG_LIMIT_WINDOW_MS);
+    assert_non_null(strstr(last_line, "\"left_out\":\"8\""));
+    assert_non_null(strstr(last_line, "offset 26 is refused"));
+    assert_non_null(strstr(last_line, "\"level\":\"warn\""));
+}
+
+/* More kinds than are watched: everything is said rather than something lost. */
+static void too_many_kinds_are_all_said(void **state)
+{
+    static log_limit l;
+    log_limit_kind ended;
+    (void)state;
+    memset(&l, 0, sizeof l);
+    for (uint64_t kind = 1; kind <= LOG_LIMIT_KINDS; kind++)
+        for (int i = 0; i <= LOG_LIMIT_LINES; i++)
+            assert_true(log_limit_take(&l, kind, 0, "x", 5) == (i < LOG_LIMIT_LINES));
+    for (int i = 0; i < 3 * LOG_LIMIT_LINES; i++)
+        assert_true(log_limit_take(&l, LOG_LIMIT_KINDS + 1, 0, "y", 5));
+    assert_false(log_limit_ended(&l, 5, &ended));
+    for (int i = 0; i < LOG_LIMIT_KINDS; i++) {
+        assert_true(log_limit_ended(&l, 5 + LOG_LIMIT_WINDOW_MS, &ended));
+        assert_int_equal(ended.lines, LOG_LIMIT_LINES + 1);
+    }
+    assert_false(log_limit_ended(&l, 5 + LOG_LIMIT_WINDOW_MS, &ended));
 }
 
 /* ---- metrics ---- */
@@ -358,6 +432,8 @@ int main(void)
         cmocka_unit_test(what_is_no_record_is_refused),
         cmocka_unit_test(instants_keep_their_microseconds),
         cmocka_unit_test(log_lines_are_json),
+        cmocka_unit_test(a_flood_is_counted),
+        cmocka_unit_test(too_many_kinds_are_all_said),
         cmocka_unit_test(metrics_are_prometheus_text),
         cmocka_unit_test(too_many_labels_become_other),
         cmocka_unit_test(clocks),
