@@ -103,3 +103,90 @@ og_status feedback_find(store_txn *shared, og_arena *a, const feedback_policy *p
     *ret = f;
     return OG_OK;
 }
+
+/* ---- what it makes of alerts ---- */
+
+typedef struct hearing {
+    store_txn *shared;
+    og_arena *a;
+    const feedback_policy *policy;
+    const plan_content *content;
+    int64_t now_ms;
+    int64_t *review_ms;
+} hearing;
+
+/* The alert with what has been said about its card; *ret_news: it is another one now. */
+static og_status hear(const hearing *h, const plan_alert *alert, plan_alert *ret, bool *ret_news,
+                      og_error *err)
+{
+    plan_feedback said;
+    plan_alert answered;
+    *ret = *alert;
+    *ret_news = false;
+    if (h->shared == NULL || alert->state != PLAN_ALERT_ACTIVE)
+        return OG_OK;
+    feedback_about about = {alert->rule, alert->id, alert->card_uuid, alert->material,
+                            alert->indicator};
+    og_status status = feedback_find(h->shared, h->a, h->policy, h->content, &about, &said, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    if (status == OG_OK && plan_alert_answer(h->a, h->content, ret, &said, h->now_ms, &answered)) {
+        *ret = answered;
+        *ret_news = true;
+    }
+    if (plan_alert_lapse(h->a, h->content, ret, h->now_ms, &answered)) {
+        *ret = answered;
+        *ret_news = true;
+    }
+    return OG_OK;
+}
+
+static const plan_change *change_of(const plan_change *list, size_t count, const char *id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i].alert.id, id) == 0)
+            return &list[i];
+    return NULL;
+}
+
+static void look_again(const hearing *h, const plan_alert *alert)
+{
+    int64_t until = alert->feedback.until_ms;
+    if (alert->state == PLAN_ALERT_ACTIVE && plan_alert_is_silent(alert) &&
+        (*h->review_ms == 0 || until < *h->review_ms))
+        *h->review_ms = until;
+}
+
+og_status feedback_hear(store_txn *shared, og_arena *a, const feedback_policy *policy,
+                        const plan_content *c, int64_t now_ms, const plan_alert *open,
+                        size_t open_count, const plan_change **list, size_t *count,
+                        int64_t *review_ms, og_error *err)
+{
+    const hearing h = {shared, a, policy, c, now_ms, review_ms};
+    plan_change *all = og_arena_zalloc(a, *count + open_count + 1, sizeof *all);
+    og_status status = OG_OK;
+    size_t n = 0;
+    bool news;
+    if (all == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for what was said about alerts");
+    for (; status == OG_OK && n < *count; n++) {
+        all[n] = (*list)[n];
+        status = hear(&h, &(*list)[n].alert, &all[n].alert, &news, err);
+        look_again(&h, &all[n].alert);
+    }
+    for (size_t i = 0; status == OG_OK && i < open_count; i++) {
+        if (change_of(*list, *count, open[i].id) != NULL)
+            continue;
+        all[n].kind = PLAN_ANSWERED;
+        status = hear(&h, &open[i], &all[n].alert, &news, err);
+        look_again(&h, &all[n].alert);
+        n += status == OG_OK && news;
+    }
+    if (status == OG_OK && og_arena_failed(a))
+        status = og_fail(err, OG_NOMEM, "no memory for what was said about alerts");
+    if (status != OG_OK)
+        return status;
+    *list = all;
+    *count = n;
+    return OG_OK;
+}

@@ -35,4 +35,13 @@ OG_MUSTCHECK og_status feedback_find(store_txn *shared, og_arena *a, const feedb
                                      const plan_content *c, const feedback_about *about,
                                      plan_feedback *ret, og_error *err);
 
+/* What a comparison found (plan_alert_compare), with what people have said in it: *list becomes the
+ * changes with their feedback, behind them alerts that feedback alone changes (PLAN_ANSWERED). An
+ * override that ends earlier moves *review_ms. shared may be NULL: nothing was said. Lives in a.
+ * OG_NOMEM, or what the store says. */
+OG_MUSTCHECK og_status feedback_hear(store_txn *shared, og_arena *a, const feedback_policy *policy,
+                                     const plan_content *c, int64_t now_ms, const plan_alert *open,
+                                     size_t open_count, const plan_change **list, size_t *count,
+                                     int64_t *review_ms, og_error *err);
+
 #endif

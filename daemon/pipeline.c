@@ -360,84 +360,6 @@ static bool must_wait(const run *r, const plan_change *change)
            plan_content_rests_on_absence(r->b->content, change->alert.rule);
 }
 
-/* ---- what people said about it ---- */
-
-/* The alert with what has been said about its card; *ret_news: it is another one now. */
-static og_status hear(run *r, const plan_alert *alert, plan_alert *ret, bool *ret_news,
-                      og_error *err)
-{
-    const pipeline_setup *setup = r->b->setup;
-    plan_feedback said;
-    plan_alert answered;
-    *ret = *alert;
-    *ret_news = false;
-    if (r->shared == NULL || alert->state != PLAN_ALERT_ACTIVE)
-        return OG_OK;
-    feedback_about about = {alert->rule, alert->id, alert->card_uuid, alert->material,
-                            alert->indicator};
-    og_status status = feedback_find(r->shared, r->patient_arena, &setup->feedback, r->b->content,
-                                     &about, &said, err);
-    if (status != OG_OK && status != OG_NOTFOUND)
-        return status;
-    if (status == OG_OK &&
-        plan_alert_answer(r->patient_arena, r->b->content, ret, &said, r->b->now_ms, &answered)) {
-        *ret = answered;
-        *ret_news = true;
-    }
-    if (plan_alert_lapse(r->patient_arena, r->b->content, ret, r->b->now_ms, &answered)) {
-        *ret = answered;
-        *ret_news = true;
-    }
-    return OG_OK;
-}
-
-static const plan_change *change_of(const plan_change *list, size_t count, const char *id)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(list[i].alert.id, id) == 0)
-            return &list[i];
-    return NULL;
-}
-
-static void look_again(const plan_alert *alert, int64_t *review_ms)
-{
-    int64_t until = alert->feedback.until_ms;
-    if (alert->state == PLAN_ALERT_ACTIVE && plan_alert_is_silent(alert) &&
-        (*review_ms == 0 || until < *review_ms))
-        *review_ms = until;
-}
-
-/* The changes with feedback in them; alerts that only feedback changes come last. An override that
- * ends moves the review. */
-static og_status hear_all(run *r, const plan_alert *open, size_t open_count,
-                          const plan_change **list, size_t *count, int64_t *review_ms,
-                          og_error *err)
-{
-    plan_change *all = og_arena_zalloc(r->patient_arena, *count + open_count + 1, sizeof *all);
-    size_t n = 0;
-    bool news;
-    if (all == NULL)
-        return og_fail(err, OG_NOMEM, "no memory for what was said about alerts");
-    for (; n < *count; n++) {
-        all[n] = (*list)[n];
-        TRY(hear(r, &(*list)[n].alert, &all[n].alert, &news, err));
-        look_again(&all[n].alert, review_ms);
-    }
-    for (size_t i = 0; i < open_count; i++) {
-        if (change_of(*list, *count, open[i].id) != NULL)
-            continue;
-        all[n].kind = PLAN_ANSWERED;
-        TRY(hear(r, &open[i], &all[n].alert, &news, err));
-        look_again(&all[n].alert, review_ms);
-        n += news;
-    }
-    if (og_arena_failed(r->patient_arena))
-        return og_fail(err, OG_NOMEM, "no memory for what was said about alerts");
-    *list = all;
-    *count = n;
-    return OG_OK;
-}
-
 static og_status compare(run *r, og_str patient, const plan_result *result, int64_t cause_ms,
                          og_error *err)
 {
@@ -452,7 +374,9 @@ static og_status compare(run *r, og_str patient, const plan_result *result, int6
         status = plan_alert_compare(r->patient_arena, r->b->content, open, open_count, result,
                                     r->b->now_ms, &changes, &change_count, &why);
     if (status == OG_OK)
-        status = hear_all(r, open, open_count, &changes, &change_count, &review_ms, &why);
+        status = feedback_hear(r->shared, r->patient_arena, &r->b->setup->feedback, r->b->content,
+                               r->b->now_ms, open, open_count, &changes, &change_count, &review_ms,
+                               &why);
     if (status == OG_NOMEM || status == OG_LIMIT) /* nothing is written yet */
         return evaluation_failed(r, patient, &why, err);
     if (status != OG_OK) {
