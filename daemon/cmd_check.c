@@ -126,23 +126,11 @@ static void check_content(const char *dir, plan_options *options, const char *ru
 
 static void check_configured_content(const config *c, const char *rulebook, tally *t)
 {
-    plan_setting *settings =
-        og_arena_zalloc(c->arena, c->content_parameters.count + 1, sizeof *settings);
-    if (settings == NULL) {
+    plan_options options;
+    if (config_rules(c, c->arena, &options, NULL) != OG_OK) {
         problem(t, c->origin, "out of memory");
         return;
     }
-    for (size_t i = 0; i < c->content_parameters.count; i++)
-        settings[i] =
-            (plan_setting){c->content_parameters.at[i].name, c->content_parameters.at[i].value};
-    plan_options options = {.settings = settings,
-                            .setting_count = c->content_parameters.count,
-                            .disabled = c->content_disabled.at,
-                            .disabled_count = c->content_disabled.count,
-                            .language = c->language,
-                            .limits = {.max_steps = (uint64_t)c->evaluation_steps,
-                                       .max_depth = (uint32_t)c->evaluation_depth,
-                                       .max_list = (uint32_t)c->evaluation_list}};
     check_content(c->content_dir, &options, rulebook, t);
 }
 

@@ -871,6 +871,25 @@ og_status config_kafka(config *c, bool consumer, config_map *ret, og_error *err)
     return st;
 }
 
+og_status config_rules(const config *c, og_arena *a, plan_options *ret, og_error *err)
+{
+    plan_setting *settings = og_arena_zalloc(a, c->content_parameters.count + 1, sizeof *settings);
+    if (settings == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the parameters of the content");
+    for (size_t i = 0; i < c->content_parameters.count; i++)
+        settings[i] =
+            (plan_setting){c->content_parameters.at[i].name, c->content_parameters.at[i].value};
+    *ret = (plan_options){.settings = settings,
+                          .setting_count = c->content_parameters.count,
+                          .disabled = c->content_disabled.at,
+                          .disabled_count = c->content_disabled.count,
+                          .language = c->language,
+                          .limits = {.max_steps = (uint64_t)c->evaluation_steps,
+                                     .max_depth = (uint32_t)c->evaluation_depth,
+                                     .max_list = (uint32_t)c->evaluation_list}};
+    return OG_OK;
+}
+
 void config_clock(const config *c, og_clock *ret)
 {
     if (c->clock_simulated)

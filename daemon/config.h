@@ -12,6 +12,7 @@
 #include "daemon/clock.h"
 #include "daemon/log.h"
 #include "fhir/base/arena.h"
+#include "rules/plan/plan.h"
 
 typedef enum config_sync { CONFIG_SYNC_INTERVAL, CONFIG_SYNC_BATCH } config_sync;
 typedef enum config_format { CONFIG_FORMAT_WEBHOOK } config_format;
@@ -111,6 +112,9 @@ void config_free(config *c); /* accepts NULL */
  * special map; a later one wins. A value `file:PATH` is what stands in that file (OG_NOTFOUND,
  * OG_IO with the path). Lives in the configuration. */
 OG_MUSTCHECK og_status config_kafka(config *c, bool consumer, config_map *ret, og_error *err);
+
+/* How the content is to be loaded; lives in a and borrows from the configuration. OG_NOMEM. */
+OG_MUSTCHECK og_status config_rules(const config *c, og_arena *a, plan_options *ret, og_error *err);
 
 /* The clock that the configuration asks for, started now. */
 void config_clock(const config *c, og_clock *ret);

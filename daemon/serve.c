@@ -259,21 +259,9 @@ static void reread_if_wanted(serve *s)
 
 static og_status load_content(const config *c, plan_content **ret, og_report *report, og_arena *a)
 {
-    plan_setting *settings = og_arena_zalloc(a, c->content_parameters.count + 1, sizeof *settings);
-    if (settings == NULL)
-        return OG_NOMEM;
-    for (size_t i = 0; i < c->content_parameters.count; i++)
-        settings[i] =
-            (plan_setting){c->content_parameters.at[i].name, c->content_parameters.at[i].value};
-    plan_options options = {.settings = settings,
-                            .setting_count = c->content_parameters.count,
-                            .disabled = c->content_disabled.at,
-                            .disabled_count = c->content_disabled.count,
-                            .language = c->language,
-                            .limits = {.max_steps = (uint64_t)c->evaluation_steps,
-                                       .max_depth = (uint32_t)c->evaluation_depth,
-                                       .max_list = (uint32_t)c->evaluation_list}};
-    return content_dir_load(c->content_dir, &options, ret, report);
+    plan_options options;
+    og_status status = config_rules(c, a, &options, NULL);
+    return status == OG_OK ? content_dir_load(c->content_dir, &options, ret, report) : status;
 }
 
 static og_status open_clock(serve *s, og_error *err)
