@@ -35,7 +35,7 @@ struct kv {
     MDB_dbi tables[KV_MAX_TABLES];
     size_t table_count;
     char dir[512], schema[64], boot_id[BOOT_ID_BYTES];
-    bool sync_each, is_new;
+    bool sync_each, is_new, read_only;
     char *map; /* where LMDB has mapped the file; NULL when that is not known */
     size_t map_bytes;
     kv *next_guarded;
@@ -342,9 +342,12 @@ static og_status write_head(kv *k, bool clean, og_error *err)
 
 static og_status open_tables(kv *k, MDB_txn *txn, const kv_options *options, og_error *err)
 {
-    int rc = mdb_dbi_open(txn, "head", MDB_CREATE, &k->head);
+    unsigned flags = k->read_only ? 0 : MDB_CREATE;
+    int rc = mdb_dbi_open(txn, "head", flags, &k->head);
     for (size_t i = 0; rc == 0 && i < options->table_count; i++)
-        rc = mdb_dbi_open(txn, options->tables[i], MDB_CREATE, &k->tables[i]);
+        rc = mdb_dbi_open(txn, options->tables[i], flags, &k->tables[i]);
+    if (rc == MDB_NOTFOUND)
+        return distrust(err, k, "a table is missing");
     return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot open a table", rc);
 }
 
@@ -357,7 +360,7 @@ static og_status open_head(kv *k, const kv_options *options, og_error *err)
     MDB_val key = {4, (void *)(uintptr_t) "head"}, v;
     og_str head;
     MDB_dbi main_dbi;
-    int rc = mdb_txn_begin(k->env, NULL, 0, &txn);
+    int rc = mdb_txn_begin(k->env, NULL, k->read_only ? MDB_RDONLY : 0, &txn);
     if (rc != 0)
         return fail_mdb(err, k, "cannot begin", rc);
     og_status status = OG_OK;
@@ -426,16 +429,14 @@ static og_status open_env(kv *k, const kv_options *options, og_error *err)
     return judge_length(k, options, err);
 }
 
-og_status kv_open(const kv_options *options, kv **ret, og_error *err)
+static og_status new_kv(const kv_options *options, kv **ret, og_error *err)
 {
     kv *k = calloc(1, sizeof *k);
-    og_status status = OG_OK;
-    bool marked = false;
     if (k == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a store");
     if (options->table_count > KV_MAX_TABLES || strlen(options->dir) >= sizeof k->dir) {
-        status = og_fail(err, OG_INVALID, "too many tables, or the path is too long");
-        goto fail;
+        free(k);
+        return og_fail(err, OG_INVALID, "too many tables, or the path is too long");
     }
     snprintf(k->dir, sizeof k->dir, "%s", options->dir);
     snprintf(k->schema, sizeof k->schema, "%s", options->schema);
@@ -445,7 +446,55 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
         read_boot_id(k->boot_id);
     k->sync_each = options->sync_each;
     k->table_count = options->table_count;
+    *ret = k;
+    return OG_OK;
+}
 
+/* The map is as large as its writer has made it. */
+static og_status open_env_to_read(kv *k, const kv_options *options, og_error *err)
+{
+    int rc = mdb_env_create(&k->env);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(k->env, (MDB_dbi)options->table_count + 1);
+    if (rc == 0)
+        rc = mdb_env_open(k->env, k->dir, MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0640);
+    return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot open", rc);
+}
+
+og_status kv_open_to_read(const kv_options *options, kv **ret, og_error *err)
+{
+    char path[640];
+    kv *k;
+    og_status status = new_kv(options, &k, err);
+    if (status != OG_OK)
+        return status;
+    k->read_only = true;
+    data_path(k, path);
+    if (access(path, F_OK) != 0) {
+        kv_abandon(k);
+        return OG_NOTFOUND;
+    }
+    if (file_is_emptied(k) || killed_by_reading(k))
+        status = distrust(err, k, "it is damaged");
+    if (status == OG_OK)
+        status = open_env_to_read(k, options, err);
+    if (status == OG_OK)
+        status = open_head(k, options, err);
+    if (status != OG_OK) {
+        kv_abandon(k);
+        return status;
+    }
+    *ret = k;
+    return OG_OK;
+}
+
+og_status kv_open(const kv_options *options, kv **ret, og_error *err)
+{
+    kv *k;
+    bool marked = false;
+    og_status status = new_kv(options, &k, err);
+    if (status != OG_OK)
+        return status;
     status = file_make_dirs(k->dir, err);
     if (status != OG_OK)
         goto fail;
@@ -492,6 +541,10 @@ void kv_close(kv *k)
 {
     if (k == NULL)
         return;
+    if (k->read_only) {
+        kv_abandon(k);
+        return;
+    }
     /* What it says about itself must not reach the disk before what it speaks of. */
     if (mdb_env_sync(k->env, 1) == 0 && write_head(k, true, NULL) == OG_OK)
         (void)mdb_env_sync(k->env, 1);
@@ -505,7 +558,9 @@ og_status kv_discard(const char *dir, og_error *err)
 
 og_status kv_sync(kv *k, og_error *err)
 {
+    int dead;
     int rc = mdb_env_sync(k->env, 1);
+    (void)mdb_reader_check(k->env, &dead); /* a reader that was killed would keep its pages */
     return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot write to the disk", rc);
 }
 

@@ -32,6 +32,11 @@ typedef struct kv_options {
 /* Opens it. OG_CORRUPT: not to be trusted, err says why (damaged, torn, of another schema, or not
  * closed before the machine stopped). OG_IO: the directory or the disk. Caller owns *ret. */
 OG_MUSTCHECK og_status kv_open(const kv_options *options, kv **ret, og_error *err);
+/* Opens what another process may be writing, to read it: only dir, tables and schema of the options
+ * count, no file is changed, and kv_close only frees. OG_NOTFOUND (err untouched): nothing is
+ * there. OG_CORRUPT as above. A file that was cut can kill the reader (SIGBUS). A read transaction
+ * keeps the writer from using pages again: it is to be short. */
+OG_MUSTCHECK og_status kv_open_to_read(const kv_options *options, kv **ret, og_error *err);
 /* Marks it as closed well, writes everything out, frees. Accepts NULL. Errors cannot be told: the
  * next open finds out. */
 void kv_close(kv *k);

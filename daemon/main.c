@@ -8,6 +8,7 @@
 #include "daemon/cmd_eval.h"
 #include "daemon/cmd_letters.h"
 #include "daemon/cmd_replay.h"
+#include "daemon/cmd_review.h"
 #include "daemon/cmd_serve.h"
 #include "daemon/cmd_test.h"
 
@@ -22,6 +23,7 @@ static const struct command {
     {"test", cmd_test, "runs the clinical cases of a content folder"},
     {"cql", cmd_cql, "evaluates a CQL library, one JSON line per define"},
     {"replay", cmd_replay, "sends resources from files to the source topics"},
+    {"review", cmd_review, "says what would open and close at another time, or with other content"},
     {"dead-letters", cmd_letters, "lists and shows what could not be used, sends it again"},
     {"audit", cmd_audit, "says whether an audit log is as it was written"},
 };

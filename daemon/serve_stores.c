@@ -10,8 +10,6 @@
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
-#define GENERATION "1" /* of the records topic's partitioning: other partitions, other stores */
-
 static size_t map_bytes(const serve *s)
 {
     return (size_t)s->config->store_map_size_mb << 20;
@@ -20,9 +18,9 @@ static size_t map_bytes(const serve *s)
 static char *path_of(const serve *s, const char *name)
 {
     char path[1024];
-    int n = snprintf(path, sizeof path, "%s/%s-%lld/%s", s->config->store_dir, GENERATION,
-                     (long long)s->config->kafka_partitions, name);
-    return n > 0 && (size_t)n < sizeof path ? strdup(path) : NULL;
+    return store_path(s->config->store_dir, s->config->kafka_partitions, name, path, sizeof path)
+               ? strdup(path)
+               : NULL;
 }
 
 /* What the store knows of itself; a new one gets its name. */

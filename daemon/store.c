@@ -9,12 +9,19 @@
 #include "fhir/reference.h"
 
 #define SCHEMA          "osteoguard-store-3"
+#define GENERATION      "1" /* of the records topic's partitioning: other partitions, other stores */
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */
 
 static const char *const table_names[STORE_TABLES] = {
     "resource",  "alert", "delivery", "due",      "review",
     "reference", "dirty", "sequence", "outgoing", "meta"};
+
+bool store_path(const char *root, int64_t partitions, const char *name, char *out, size_t size)
+{
+    int n = snprintf(out, size, "%s/" GENERATION "-%" PRId64 "/%s", root, partitions, name);
+    return n > 0 && (size_t)n < size;
+}
 
 og_status store_open(const char *dir, size_t map_bytes, bool sync_each, const char *boot_id,
                      store **ret, og_error *err)
@@ -27,6 +34,13 @@ og_status store_open(const char *dir, size_t map_bytes, bool sync_each, const ch
                           .schema = SCHEMA,
                           .boot_id = boot_id};
     return kv_open(&options, ret, err);
+}
+
+og_status store_open_to_read(const char *dir, store **ret, og_error *err)
+{
+    kv_options options = {
+        .dir = dir, .tables = table_names, .table_count = STORE_TABLES, .schema = SCHEMA};
+    return kv_open_to_read(&options, ret, err);
 }
 
 /* ---- keys ---- */

@@ -42,10 +42,17 @@ typedef enum store_table {
     STORE_TABLES
 } store_table;
 
+/* The folder of one store below a daemon's store directory: name is the partition's number,
+ * "shared" or "locator". False: too long. */
+bool store_path(const char *root, int64_t partitions, const char *name, char *out, size_t size);
+
 /* Opens the store in dir. OG_CORRUPT: discard it and open again. map_bytes: kv_options. boot_id
  * NULL: the machine's. */
 OG_MUSTCHECK og_status store_open(const char *dir, size_t map_bytes, bool sync_each,
                                   const char *boot_id, store **ret, og_error *err);
+
+/* As kv_open_to_read. */
+OG_MUSTCHECK og_status store_open_to_read(const char *dir, store **ret, og_error *err);
 
 static inline og_status store_begin(store *s, bool write, store_txn **ret, og_error *err)
 {
