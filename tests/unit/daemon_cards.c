@@ -289,7 +289,7 @@ static void cards_have_uuids_of_their_own(void **state)
     (void)state;
     for (size_t i = 0; i < said.count; i++)
         for (size_t k = 0; (card = card_at(i, k)) != NULL; k++, seen++) {
-            assert_true(hook_is_uuid(og_str_of(words_of(card, "uuid"))));
+            assert_true(og_str_is_uuid(og_str_of(words_of(card, "uuid")), true));
             for (size_t n = 0; n < k; n++)
                 assert_string_not_equal(text_of(card, "uuid"), text_of(card_at(i, n), "uuid"));
         }
@@ -389,7 +389,7 @@ static size_t look_at_suggestions(json_t *card)
     {
         json_t *flag = json_object_get(suggestion, "isRecommended");
         (void)words_of(suggestion, "label");
-        assert_true(hook_is_uuid(og_str_of(words_of(suggestion, "uuid"))));
+        assert_true(og_str_is_uuid(og_str_of(words_of(suggestion, "uuid")), true));
         assert_true(flag == NULL || json_is_boolean(flag));
         recommended += json_is_true(flag);
     }
