@@ -477,26 +477,6 @@ static void set_common(http_call *c, const http_request *r)
     curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
 }
 
-og_status http_url_check(const char *url, og_error *err)
-{
-    char *scheme = NULL, *host = NULL;
-    og_status st = OG_OK;
-    CURLU *u = curl_url();
-    if (u == NULL)
-        return og_fail(err, OG_NOMEM, "out of memory");
-    if (url == NULL || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
-        curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK || *host == '\0')
-        st = og_fail(err, OG_INVALID, "not a URL");
-    else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
-        st = og_fail(err, OG_INVALID, "a URL of scheme \"%.16s\"; only http and https are possible",
-                     scheme);
-    curl_free(scheme);
-    curl_free(host);
-    curl_url_cleanup(u);
-    return st;
-}
-
 og_status http_client_send(http_client *h, const http_request *r, http_response_fn *cb, void *ctx,
                            http_call **ret_call, og_error *err)
 {
@@ -509,7 +489,7 @@ og_status http_client_send(http_client *h, const http_request *r, http_response_
     http_call *c = calloc(1, sizeof(*c));
     if (c == NULL)
         return og_fail(err, OG_NOMEM, "out of memory");
-    og_buf_init(&c->body, h->max_response);
+    og_buf_init(&c->body, r->max_response_bytes > 0 ? r->max_response_bytes : h->max_response);
     og_buf_init(&c->content_type, HEADER_MAX);
     og_buf_init(&c->retry_after, HEADER_MAX);
     og_buf_init(&c->date, HEADER_MAX);

@@ -33,11 +33,12 @@ typedef struct http_request {
     const char *url;
     const conn_header *headers;
     size_t header_count;
-    og_str body;            /* .p NULL: none */
-    og_str bearer;          /* sent as Authorization: Bearer; .p NULL: none */
-    int connect_timeout_ms; /* DNS, TCP and TLS; 0: 5000 */
-    int timeout_ms;         /* the whole call, waiting for a connection included; 0: 30000 */
-    const http_tls *tls;    /* NULL: defaults */
+    og_str body;               /* .p NULL: none */
+    og_str bearer;             /* sent as Authorization: Bearer; .p NULL: none */
+    int connect_timeout_ms;    /* DNS, TCP and TLS; 0: 5000 */
+    int timeout_ms;            /* the whole call, waiting for a connection included; 0: 30000 */
+    const http_tls *tls;       /* NULL: defaults */
+    size_t max_response_bytes; /* of this one; 0: the client's */
 } http_request;
 
 /* Why there is no usable answer. */
@@ -84,6 +85,20 @@ void http_client_close(http_client *h, void (*on_closed)(void *ctx), void *ctx);
 
 /* OG_INVALID when url is not an http or https URL with a host. */
 OG_MUSTCHECK og_status http_url_check(const char *url, og_error *err);
+
+/* Do both name the same place: scheme, host and port without regard to case and to a default that
+ * is left out, and the same path but for a slash at its end? A URL with credentials, a query or a
+ * fragment is the same as none. */
+bool http_url_same(const char *a, const char *b);
+/* link, absolute or relative to base, as absolute URL; appended to ret. OG_INVALID: no http or
+ * https URL, not of base's origin (scheme, host, port), or with credentials. The error does not
+ * repeat it.
+ */
+OG_MUSTCHECK og_status http_url_join(const char *base, const char *link, og_buf *ret,
+                                     og_error *err);
+/* Appends s percent-encoded: all but the unreserved characters (RFC 3986 2.3) and those in `keep`.
+ */
+void http_url_encode(og_buf *b, og_str s, const char *keep);
 
 /* What a Retry-After header asks for (RFC 9110 10.2.3: seconds or a date), in ms from now, clamped
  * to 0..3600000; -1 when it is absent or neither. date is the same response's Date header; without

@@ -296,3 +296,46 @@ og_status jwt_check(const jwt *t, const jwt_policy *p, og_error *err)
         return refuse(err, "tenant", "is another one");
     return check_times(t->claims, p, err);
 }
+
+/* ---- our own ---- */
+
+/* ES384 or RS384, by what the key is; NULL: neither. */
+static const char *algorithm_of(const json_t *key)
+{
+    return fits(key, "ES384") ? "ES384" : fits(key, "RS384") ? "RS384" : NULL;
+}
+
+static void add_compact(const json_t *jws, og_buf *out)
+{
+    og_buf_addf(out, "%s.%s.%s", text_at(jws, "protected"), text_at(jws, "payload"),
+                text_at(jws, "signature"));
+}
+
+og_status jwt_sign(og_str key, og_str claims, og_buf *out, og_error *err)
+{
+    json_t *jwk = json_loadb(key.p != NULL ? key.p : "", key.n, JSON_REJECT_DUPLICATES, NULL);
+    json_t *jws = NULL, *signature = NULL;
+    og_status status = OG_OK;
+    const char *alg = json_is_object(jwk) ? algorithm_of(jwk) : NULL;
+    if (!json_is_object(jwk)) {
+        status = og_fail(err, OG_SYNTAX, "the private key is no JWK (a JSON object)");
+    } else if (alg == NULL || text_at(jwk, "d")[0] == '\0') {
+        status =
+            og_fail(err, OG_INVALID,
+                    "the key is no private key for ES384 (EC, P-384) or RS384 (RSA, 2048 bits)");
+    } else if (text_at(jwk, "kid")[0] == '\0') {
+        status = og_fail(err, OG_INVALID, "the private key has no kid");
+    } else {
+        jws = json_pack("{s:o}", "payload", jose_b64_enc(claims.p, claims.n));
+        signature = json_pack("{s:{s:s,s:s,s:s}}", "protected", "alg", alg, "kid",
+                              text_at(jwk, "kid"), "typ", "JWT");
+        if (jws != NULL && signature != NULL && jose_jws_sig(NULL, jws, signature, jwk))
+            add_compact(jws, out);
+        else
+            status = og_fail(err, OG_INVALID, "the private key cannot sign");
+    }
+    json_decref(jwk);
+    json_decref(jws);
+    json_decref(signature);
+    return status == OG_OK && og_buf_failed(out) ? og_fail(err, OG_NOMEM, "out of memory") : status;
+}

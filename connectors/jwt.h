@@ -1,5 +1,5 @@
-/* JSON Web Tokens that others signed (RFC 7519, RFC 7515 compact form), checked against their
- * public keys (RFC 7517 JWK Set) with libjose.
+/* JSON Web Tokens (RFC 7519, RFC 7515 compact form) with libjose: those that others signed, checked
+ * against their public keys (RFC 7517 JWK Set), and our own.
  *
  * A token is trusted in two steps: jwt_verify says that the owner of a key signed it, jwt_check
  * that what it says fits. Neither the token nor a claim is ever put into an error text. Pure: any
@@ -50,5 +50,10 @@ typedef struct jwt_policy {
 /* Do the claims fit (CDS Hooks 2.0 "Trusting CDS Clients")? iss, aud, exp, iat and jti must be
  * there; nbf is kept to when it is. OG_INVALID with the claim's name as path. */
 OG_MUSTCHECK og_status jwt_check(const jwt *t, const jwt_policy *policy, og_error *err);
+
+/* Signs claims (the text of a JSON object) with a private key: a JWK with kid, EC on P-384 (ES384)
+ * or RSA of at least 2048 bits (RS384). The token in compact form is appended to out. OG_SYNTAX,
+ * OG_INVALID: no such key; no error says anything of the key or the claims. Takes milliseconds. */
+OG_MUSTCHECK og_status jwt_sign(og_str key, og_str claims, og_buf *out, og_error *err);
 
 #endif

@@ -1,0 +1,270 @@
+/* A FHIR server for tests, in the test's own loop and on a free port: SMART token endpoint that
+ * verifies the assertion with the public key, and resources that a test names. */
+#ifndef OG_TESTS_FHIR_STANDIN_H
+#define OG_TESTS_FHIR_STANDIN_H
+
+#include "jwt_fixture.h"
+
+#include "connectors/http_server.h"
+#include "connectors/jwt.h"
+
+#define STANDIN_CLIENT "osteoguard-test"
+#define STANDIN_PAGES  64
+
+typedef struct standin_page { /* what is answered to a path; with a query when that is part of it */
+    const char *path;         /* behind /fhir/; "Observation?patient=p1", "Patient/p1" */
+    int status;
+    char *body;
+    int asked;
+} standin_page;
+
+typedef struct standin {
+    http_server *http;
+    json_t *key; /* the client's, with its private half */
+    jwks *keys;
+    int64_t now_ms; /* for the assertion's times */
+    /* tokens */
+    int tokens_given, token_status, good_token; /* good_token: number of the one that is taken */
+    int expires_in;
+    bool closed_to_all; /* no token is good */
+    char scope[200];
+    char jti[80];
+    int configurations; /* asked for */
+    /* resources */
+    standin_page pages[STANDIN_PAGES];
+    size_t page_count;
+    const int *script; /* statuses that are answered before anything else */
+    size_t script_count, script_at;
+    const char *retry_after;
+    int asked, refused;
+    char last_bearer[200], last_method[16], form[8192];
+    http_exchange *held[64]; /* paths that begin with Slow are not answered */
+    size_t held_count;
+    bool closed;
+} standin;
+
+static inline int standin_port(const standin *s)
+{
+    return http_server_port(s->http);
+}
+
+static inline void standin_base(const standin *s, char out[64])
+{
+    snprintf(out, 64, "http://127.0.0.1:%d/fhir", standin_port(s));
+}
+
+/* ---- tokens ---- */
+
+/* The value of a member of a form, decoded. */
+static inline bool standin_form(const char *form, const char *name, char *out, size_t size)
+{
+    char want[64];
+    size_t n = 0;
+    snprintf(want, sizeof want, "%s=", name);
+    const char *p = form;
+    while (p != NULL && strncmp(p, want, strlen(want)) != 0) {
+        p = strchr(p, '&');
+        p = p != NULL ? p + 1 : NULL;
+    }
+    if (p == NULL)
+        return false;
+    for (p += strlen(want); *p != '\0' && *p != '&' && n + 1 < size; p++) {
+        unsigned code;
+        if (*p == '%' && sscanf(p + 1, "%2x", &code) == 1) {
+            out[n++] = (char)code;
+            p += 2;
+        } else {
+            out[n++] = *p;
+        }
+    }
+    out[n] = '\0';
+    return true;
+}
+
+/* The assertion is signed by the client's key and says what it should. */
+static inline bool standin_assertion_good(standin *s, const char *form)
+{
+    char assertion[8192], aud[80], type[128];
+    const char *const audiences[] = {aud};
+    jwt *t = NULL;
+    og_error err;
+    og_error_init(&err);
+    snprintf(aud, sizeof aud, "http://127.0.0.1:%d/token", standin_port(s));
+    jwt_policy policy = {.issuer = STANDIN_CLIENT,
+                         .audiences = audiences,
+                         .audience_count = 1,
+                         .url = "",
+                         .now_s = s->now_ms / 1000,
+                         .skew_s = 5,
+                         .max_life_s = 300};
+    if (!standin_form(form, "client_assertion", assertion, sizeof assertion) ||
+        !standin_form(form, "client_assertion_type", type, sizeof type) ||
+        strcmp(type, "urn:ietf:params:oauth:client-assertion-type:jwt-bearer") != 0)
+        return false;
+    bool good = jwt_parse(og_str_of(assertion), &t, &err) == OG_OK &&
+                jwt_verify(t, s->keys, &err) == OG_OK && jwt_check(t, &policy, &err) == OG_OK &&
+                og_str_is(jwt_claim(t, "sub"), STANDIN_CLIENT);
+    if (!good)
+        print_error("the assertion is refused: %s %s\n", err.path, err.text);
+    if (good) { /* a jti is good once */
+        og_str jti = jwt_claim(t, "jti");
+        good = !og_str_is(jti, s->jti);
+        snprintf(s->jti, sizeof s->jti, "%.*s", OG_STR_ARG(jti));
+    }
+    jwt_free(t);
+    return good;
+}
+
+static inline void standin_token(void *ctx, http_exchange *x)
+{
+    standin *s = ctx;
+    char form[16384], body[400], grant[64];
+    snprintf(form, sizeof form, "%.*s", OG_STR_ARG(http_exchange_body(x)));
+    if (s->token_status != 0) {
+        http_exchange_answer(x, s->token_status, "application/json",
+                             OG_STR("{\"error\":\"invalid_client\",\"error_description\":\"secret "
+                                    "story\"}"));
+        return;
+    }
+    if (!standin_form(form, "grant_type", grant, sizeof grant) ||
+        strcmp(grant, "client_credentials") != 0 ||
+        !standin_form(form, "scope", s->scope, sizeof s->scope) ||
+        !standin_assertion_good(s, form)) {
+        http_exchange_answer(x, 400, "application/json", OG_STR("{\"error\":\"invalid_client\"}"));
+        return;
+    }
+    s->good_token = ++s->tokens_given;
+    snprintf(body, sizeof body,
+             "{\"access_token\":\"token-%d\",\"token_type\":\"bearer\",\"expires_in\":%d,"
+             "\"scope\":\"system/*.rs\"}",
+             s->good_token, s->expires_in);
+    http_exchange_answer(x, 200, "application/json", og_str_of(body));
+}
+
+static inline void standin_configuration(void *ctx, http_exchange *x)
+{
+    standin *s = ctx;
+    char body[200];
+    s->configurations++;
+    snprintf(body, sizeof body, "{\"token_endpoint\":\"http://127.0.0.1:%d/token\"}",
+             standin_port(s));
+    http_exchange_answer(x, 200, "application/json", og_str_of(body));
+}
+
+/* ---- resources ---- */
+
+/* body may name %d once: the port. Without a query the path stands for every query. */
+static inline standin_page *standin_put(standin *s, const char *path, int status, const char *body)
+{
+    for (size_t i = 0; i < s->page_count; i++) {
+        if (strcmp(s->pages[i].path, path) == 0) {
+            free(s->pages[i].body);
+            s->pages[i].body = strdup(body);
+            s->pages[i].status = status;
+            return &s->pages[i];
+        }
+    }
+    assert_true(s->page_count < STANDIN_PAGES);
+    s->pages[s->page_count] = (standin_page){path, status, strdup(body), 0};
+    return &s->pages[s->page_count++];
+}
+
+static inline bool standin_lets_in(const standin *s, const char *bearer)
+{
+    char good[64];
+    snprintf(good, sizeof good, "Bearer token-%d", s->good_token);
+    return !s->closed_to_all && (strcmp(bearer, good) == 0 || strcmp(bearer, "Bearer own") == 0);
+}
+
+static inline void standin_resource(void *ctx, http_exchange *x)
+{
+    standin *s = ctx;
+    char path[200], with[600];
+    og_str patient = http_exchange_query(x, "patient");
+    snprintf(path, sizeof path, "%.*s", OG_STR_ARG(http_exchange_rest(x)));
+    snprintf(with, sizeof with, "%s?patient=%.*s", path, OG_STR_ARG(patient));
+    snprintf(s->last_method, sizeof s->last_method, "%.*s", OG_STR_ARG(http_exchange_method(x)));
+    snprintf(s->last_bearer, sizeof s->last_bearer, "%.*s",
+             OG_STR_ARG(http_exchange_header(x, "Authorization")));
+    snprintf(s->form, sizeof s->form, "%.*s", OG_STR_ARG(http_exchange_body(x)));
+    s->asked++;
+    if (!standin_lets_in(s, s->last_bearer)) {
+        s->refused++;
+        http_exchange_answer(x, 401, NULL, OG_STR(""));
+        return;
+    }
+    if (s->script_at < s->script_count) {
+        int status = s->script[s->script_at++];
+        if (s->retry_after != NULL)
+            assert_true(http_exchange_add_header(x, "Retry-After", s->retry_after));
+        http_exchange_answer(x, status, NULL, OG_STR(""));
+        return;
+    }
+    if (strncmp(path, "Slow", 4) == 0) {
+        assert_true(s->held_count < 64);
+        s->held[s->held_count++] = x;
+        return;
+    }
+    for (size_t i = 0; i < s->page_count; i++) {
+        standin_page *p = &s->pages[i];
+        if (strcmp(p->path, path) != 0 && strcmp(p->path, with) != 0)
+            continue;
+        p->asked++;
+        http_exchange_answer(x, p->status, "application/fhir+json", og_str_of(p->body));
+        return;
+    }
+    http_exchange_answer(x, 404, "application/fhir+json",
+                         OG_STR("{\"resourceType\":\"OperationOutcome\",\"issue\":[{\"severity\":"
+                                "\"error\",\"code\":\"not-found\",\"diagnostics\":\"secret\"}]}"));
+}
+
+/* ---- life ---- */
+
+/* recipe: of the client's key, see key_new. */
+static inline standin *standin_new(uv_loop_t *loop, const char *recipe, int64_t now_ms)
+{
+    standin *s = calloc(1, sizeof *s);
+    og_error err;
+    og_error_init(&err);
+    assert_non_null(s);
+    const http_route routes[] = {
+        {"GET", "/fhir/.well-known/smart-configuration", standin_configuration, s, 0},
+        {"POST", "/token", standin_token, s, 0},
+        {"GET", "/fhir/*", standin_resource, s, 0},
+        {"POST", "/fhir/*", standin_resource, s, 0}};
+    http_server_options o = {.routes = routes, .route_count = 4, .deadline_ms = 60000};
+    s->now_ms = now_ms;
+    s->expires_in = 300;
+    s->key = key_new(recipe, "k1");
+    char *set = set_of(&s->key, 1);
+    assert_int_equal(jwks_parse(og_str_of(set), &s->keys, &err), OG_OK);
+    free(set);
+    assert_int_equal(http_server_new(loop, &o, &s->http, &err), OG_OK);
+    return s;
+}
+
+static inline void standin_write_key(const standin *s, const char *path)
+{
+    assert_int_equal(json_dump_file(s->key, path, JSON_COMPACT), 0);
+}
+
+static inline void standin_closed(void *ctx)
+{
+    ((standin *)ctx)->closed = true;
+}
+
+static inline void standin_free(standin *s, uv_loop_t *loop)
+{
+    for (size_t i = 0; i < s->held_count; i++)
+        http_exchange_answer(s->held[i], 503, NULL, OG_STR(""));
+    http_server_close(s->http, 0, standin_closed, s);
+    while (!s->closed)
+        uv_run(loop, UV_RUN_ONCE);
+    for (size_t i = 0; i < s->page_count; i++)
+        free(s->pages[i].body);
+    json_decref(s->key);
+    jwks_free(s->keys);
+    free(s);
+}
+
+#endif
