@@ -28,7 +28,8 @@ typedef struct run {
     size_t located_count;
 } run;
 
-#define REFERRERS 1000 /* marked at a time */
+#define REFERRERS   1000 /* marked at a time */
+#define DUE_AT_ONCE 1    /* a review that is due whatever the clock shows; 0 would be none */
 
 typedef struct touch {
     int64_t cause_ms; /* earliest timestamp of the events that touched the patient; 0: none did */
@@ -386,7 +387,9 @@ static og_status compare(run *r, og_str patient, const plan_result *result, int6
     for (size_t i = 0; i < change_count; i++) {
         if (must_wait(r, &changes[i])) {
             r->b->counts.deferred++;
-            review_ms = r->b->now_ms; /* as soon as the data are known to be complete */
+            /* As soon as the data are known to be complete. The clock has no say in it: it may be
+             * set back, or the process may die, and the next one's clock may be behind. */
+            review_ms = DUE_AT_ONCE;
             continue;
         }
         TRY(apply_change(r, patient, &changes[i], cause_ms, err));

@@ -126,10 +126,11 @@ static void remove_store(const stage *s)
     assert_int_equal(file_remove_tree(path, NULL), OG_OK);
 }
 
-/* Which alerts are open, by their ids: revisions differ when events were seen one by one. */
-static size_t count_open(const serve *s)
+/* The alerts that are open, one a line: patient, rule, id. Not their revisions, which differ when
+ * events were seen one by one. */
+static void list_open(const serve *s, og_buf *out)
 {
-    size_t open = 0;
+    og_buf_init(out, (size_t)1 << 20);
     og_arena *a = og_arena_new((size_t)64 << 20);
     for (int p = 0; p < PARTITIONS; p++) {
         store_txn *t;
@@ -142,16 +143,42 @@ static size_t count_open(const serve *s)
         for (size_t i = 0; i < n; i++) {
             assert_int_equal(store_alerts(t, a, patients[i], &alerts, &count, NULL), OG_OK);
             for (size_t k = 0; k < count; k++)
-                open += alerts[k].state == PLAN_ALERT_ACTIVE;
+                if (alerts[k].state == PLAN_ALERT_ACTIVE)
+                    og_buf_addf(out, "%.*s %.*s %s\n", OG_STR_ARG(patients[i]),
+                                OG_STR_ARG(alerts[k].rule), alerts[k].id);
         }
         store_abort(t);
     }
     og_arena_free(a);
-    return open;
+    assert_false(og_buf_failed(out));
+}
+
+static void print_lines_only_in(const og_buf *one, const og_buf *other, const char *what)
+{
+    og_str rest = og_buf_str(one), there = og_buf_str(other);
+    while (rest.n > 0) {
+        size_t n = (size_t)((const char *)memchr(rest.p, '\n', rest.n) - rest.p) + 1;
+        if (memmem(there.p, there.n, rest.p, n) == NULL)
+            printf("    %s: %.*s", what, (int)n, rest.p);
+        rest = og_str_from(rest, n);
+    }
+}
+
+/* Where the daemon stands: why it may not have come to something. */
+static void print_state(const stage *s)
+{
+    const serve *d = s->at[0].serve;
+    for (int p = 0; p < PARTITIONS; p++) {
+        owner_state at = owner_get(d->owner, p);
+        printf("    partition %d: offset %lld of %lld, %llu dirty, %s, next review in %lld ms\n", p,
+               (long long)at.next_offset, (long long)at.end_offset, (unsigned long long)at.dirty,
+               serve__is_current((void *)d, p) ? "current" : "gated",
+               at.next_due_ms == 0 ? -1LL : (long long)(at.next_due_ms - s->now_ms));
+    }
 }
 
 /* The same events without any fault. */
-static size_t open_without_faults(void)
+static void open_without_faults(og_buf *out)
 {
     stage *s = stage_new();
     start_and_wait(s);
@@ -160,12 +187,25 @@ static size_t open_without_faults(void)
     wait_until(s, "everything", settled_and_quiet);
     wait_until(s, "D3 by the clock", has_d3_by_clock);
     wait_until(s, "everything", settled_and_quiet);
-    size_t open = count_open(s->at[0].serve);
+    list_open(s->at[0].serve, out);
     stage_free(s);
-    return open;
 }
 
-static void judge(stage *s, size_t open_expected, const char *where)
+static bool has_the_alerts(const stage *s, const og_buf *expected)
+{
+    og_buf got;
+    list_open(s->at[0].serve, &got);
+    bool same = og_str_eq(og_buf_str(expected), og_buf_str(&got));
+    if (!same) {
+        print_lines_only_in(expected, &got, "missing");
+        print_lines_only_in(&got, expected, "too much");
+        print_state(s);
+    }
+    og_buf_done(&got);
+    return same;
+}
+
+static void judge(stage *s, const og_buf *expected, const char *where)
 {
     image live, rebuilt;
     s->now_ms = BEFORE_MIDNIGHT + 21000;
@@ -173,8 +213,7 @@ static void judge(stage *s, size_t open_expected, const char *where)
     wait_until(s, "everything", settled_and_quiet);
     wait_until(s, "D3 by the clock", has_d3_by_clock);
     wait_until(s, "everything", settled_and_quiet);
-    check(count_open(s->at[0].serve) == open_expected, "I1: the alerts of a run without faults",
-          where);
+    check(has_the_alerts(s, expected), "I1: the alerts of a run without faults", where);
     ehr_has_what_is_believed(s);
     check(true, "I3: the EHR has what is believed", where);
     no_card_came_under_two_keys(s);
@@ -238,7 +277,7 @@ static void die_at(stage *s, crash_place place, int pass, size_t *next)
     check(died || pass > 1, "the point is reached", at);
 }
 
-static void every_point(size_t open_expected, bool long_run)
+static void every_point(const og_buf *expected, bool long_run)
 {
     stage *s = stage_new();
     size_t next = 0;
@@ -248,11 +287,11 @@ static void every_point(size_t open_expected, bool long_run)
         for (int place = 0; place < CRASH_PLACES; place++)
             die_at(s, (crash_place)place, pass, &next);
     (void)send_stream(s, next, SIZE_MAX);
-    judge(s, open_expected, "all points");
+    judge(s, expected, "all points");
     stage_free(s);
 }
 
-static void random_moments(size_t open_expected)
+static void random_moments(const og_buf *expected)
 {
     uint64_t seed = 20260301;
     stage *s = stage_new();
@@ -266,17 +305,19 @@ static void random_moments(size_t open_expected)
     }
     printf("%d kills at random moments, %zu requests came again\n", RUNS, s->repeats);
     (void)send_stream(s, next, SIZE_MAX);
-    judge(s, open_expected, "random kills");
+    judge(s, expected, "random kills");
     stage_free(s);
 }
 
 int main(void)
 {
     bool long_run = getenv("OG_FAULTS_LONG") != NULL;
-    size_t open = open_without_faults();
-    every_point(open, long_run);
+    og_buf expected;
+    open_without_faults(&expected);
+    every_point(&expected, long_run);
     if (long_run)
-        random_moments(open);
+        random_moments(&expected);
+    og_buf_done(&expected);
     printf("%d passed, %d failed, 0 skipped\n", passed, failed);
     return failed == 0 ? 0 : 1;
 }

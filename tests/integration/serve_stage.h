@@ -68,8 +68,10 @@ struct stage {
 
 static inline void take_post(stage *s, const char *key, og_str body)
 {
-    for (size_t i = 0; i < s->post_count; i++)
-        s->repeats += strcmp(s->posts[i].key, key) == 0;
+    bool again = false;
+    for (size_t i = 0; i < s->post_count && !again; i++)
+        again = strcmp(s->posts[i].key, key) == 0;
+    s->repeats += again;
     assert_true(s->post_count < 4096);
     s->posts[s->post_count++] = (post){strdup(key), strndup(body.p, body.n)};
 }

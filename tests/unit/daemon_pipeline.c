@@ -278,6 +278,26 @@ static void nothing_is_missed_before_all_has_arrived(void **state)
     world_free(w);
 }
 
+/* What waits for the data waits for nothing else: not until a clock that was set back, or that of
+ * the next process, has come as far as the one by which it was found. */
+static void what_waits_for_the_data_does_not_wait_for_the_clock(void **state)
+{
+    static found list[256];
+    world *w = world_new();
+    (void)state;
+    w->now_ms = MIDNIGHT + 20000;
+    w->batch.gated = true;
+    play(w, 0, SIZE_MAX);
+    assert_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
+    w->now_ms = MIDNIGHT + 1000;
+    w->batch.gated = false;
+    world_settle_down(w);
+    assert_non_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
+    for (int p = 0; p < WORLD_PARTITIONS; p++)
+        assert_true(w->next_due_ms[p] == 0 || w->next_due_ms[p] > w->now_ms); /* once, not again */
+    world_free(w);
+}
+
 /* The process dies without a word at any event of the stream; nothing is lost and nothing is said
  * twice but with its old key. */
 static void a_crash_in_the_middle_changes_nothing(void **state)
@@ -472,6 +492,7 @@ int main(void)
         cmocka_unit_test(the_sample_stream_ends_as_expected),
         cmocka_unit_test(the_clock_alone_opens_an_alert),
         cmocka_unit_test(nothing_is_missed_before_all_has_arrived),
+        cmocka_unit_test(what_waits_for_the_data_does_not_wait_for_the_clock),
         cmocka_unit_test(a_crash_in_the_middle_changes_nothing),
         cmocka_unit_test(a_crash_between_send_and_answer_repeats_the_key),
         cmocka_unit_test(stores_come_back_from_the_topics),
