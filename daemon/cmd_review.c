@@ -312,7 +312,8 @@ static int review(review_command *x)
     x->setup.tenant = x->c->tenant;
     x->setup.partitions = x->c->kafka_partitions;
     x->setup.content = x->content;
-    x->setup.feedback = (feedback_policy){x->c->override_days, x->c->override_critical_hours};
+    x->setup.feedback = (feedback_policy){.days = x->c->override_days,
+                                          .critical_hours = x->c->override_critical_hours};
     x->setup.as_of_ms = x->now.ms;
     x->setup.offset_min = x->now.offset_min;
     x->setup.memory_bytes = (size_t)x->c->arena_mb << 20;

@@ -80,7 +80,7 @@ typedef struct config {
     int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections;
 
     const char *audit_file;
-    int64_t override_days, override_critical_hours;
+    int64_t override_days, override_critical_hours, ignored_days;
 
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t max_message_bytes, max_record_bytes, dead_letter_bytes, max_depth;

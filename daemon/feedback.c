@@ -112,8 +112,14 @@ typedef struct hearing {
     const feedback_policy *policy;
     const plan_content *content;
     int64_t now_ms;
+    bool gated;
     int64_t *review_ms;
 } hearing;
+
+static int64_t ignored_after_ms(const hearing *h)
+{
+    return h->policy->ignored_days * DAY_MS;
+}
 
 /* The alert with what has been said about its card; *ret_news: it is another one now. */
 static og_status hear(const hearing *h, const plan_alert *alert, plan_alert *ret, bool *ret_news,
@@ -138,6 +144,10 @@ static og_status hear(const hearing *h, const plan_alert *alert, plan_alert *ret
         *ret = answered;
         *ret_news = true;
     }
+    if (!h->gated && plan_alert_ignore(ret, ignored_after_ms(h), h->now_ms, &answered)) {
+        *ret = answered;
+        *ret_news = true;
+    }
     return OG_OK;
 }
 
@@ -151,18 +161,19 @@ static const plan_change *change_of(const plan_change *list, size_t count, const
 
 static void look_again(const hearing *h, const plan_alert *alert)
 {
-    int64_t until = alert->feedback.until_ms;
-    if (alert->state == PLAN_ALERT_ACTIVE && plan_alert_is_silent(alert) &&
-        (*h->review_ms == 0 || until < *h->review_ms))
-        *h->review_ms = until;
+    bool silent = alert->state == PLAN_ALERT_ACTIVE && plan_alert_is_silent(alert);
+    int64_t at =
+        silent ? alert->feedback.until_ms : plan_alert_ignored_ms(alert, ignored_after_ms(h));
+    if (at > 0 && (*h->review_ms == 0 || at < *h->review_ms))
+        *h->review_ms = at;
 }
 
 og_status feedback_hear(store_txn *shared, og_arena *a, const feedback_policy *policy,
-                        const plan_content *c, int64_t now_ms, const plan_alert *open,
+                        const plan_content *c, int64_t now_ms, bool gated, const plan_alert *open,
                         size_t open_count, const plan_change **list, size_t *count,
                         int64_t *review_ms, og_error *err)
 {
-    const hearing h = {shared, a, policy, c, now_ms, review_ms};
+    const hearing h = {shared, a, policy, c, now_ms, gated, review_ms};
     plan_change *all = og_arena_zalloc(a, *count + open_count + 1, sizeof *all);
     og_status status = OG_OK;
     size_t n = 0;

@@ -16,6 +16,7 @@
 typedef struct feedback_policy {
     int64_t days;           /* an override holds, unless the rule says otherwise for its reason */
     int64_t critical_hours; /* but of a critical card never longer than this */
+    int64_t ignored_days;   /* without a word an alert counts as ignored after this; 0: never */
 } feedback_policy;
 
 /* Appends the record of one entry. who: the client, may be empty. A time in the future becomes
@@ -37,11 +38,13 @@ OG_MUSTCHECK og_status feedback_find(store_txn *shared, og_arena *a, const feedb
 
 /* What a comparison found (plan_alert_compare), with what people have said in it: *list becomes the
  * changes with their feedback, behind them alerts that feedback alone changes (PLAN_ANSWERED). An
- * override that ends earlier moves *review_ms. shared may be NULL: nothing was said. Lives in a.
+ * override that ends earlier, or patience that does, moves *review_ms. gated: a word may be on its
+ * way, so nothing counts as ignored. shared may be NULL: nothing was said. Lives in a.
  * OG_NOMEM, or what the store says. */
 OG_MUSTCHECK og_status feedback_hear(store_txn *shared, og_arena *a, const feedback_policy *policy,
-                                     const plan_content *c, int64_t now_ms, const plan_alert *open,
-                                     size_t open_count, const plan_change **list, size_t *count,
-                                     int64_t *review_ms, og_error *err);
+                                     const plan_content *c, int64_t now_ms, bool gated,
+                                     const plan_alert *open, size_t open_count,
+                                     const plan_change **list, size_t *count, int64_t *review_ms,
+                                     og_error *err);
 
 #endif

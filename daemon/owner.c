@@ -529,7 +529,7 @@ static void log_failures(const pipeline_batch *b)
 static void count_event(const pipeline_event *e)
 {
     static const char *const kinds[] = {"opened", "changed", "resolved", ""};
-    static const char *const answers[] = {"", "accepted", "overridden", "lapsed"};
+    static const char *const answers[] = {"", "accepted", "overridden", "lapsed", "ignored"};
     char rule[64], reason[64];
     bool answered = e->kind == PLAN_ANSWERED;
     snprintf(rule, sizeof rule, "%.*s", OG_STR_ARG(e->rule));

@@ -304,9 +304,8 @@ static og_status tell_endpoint(run *r, size_t endpoint, og_str patient, const pl
     return told ? OG_OK : want_at(r, endpoint, patient, alert, 0, err);
 }
 
-/* changed_before: when the alert changed last, before this. */
-static og_status note_event(run *r, const plan_change *change, int64_t changed_before,
-                            plan_answer answered_before, og_error *err)
+static og_status note_event(run *r, const plan_change *change, plan_answer answered_before,
+                            og_error *err)
 {
     pipeline_batch *b = r->b;
     const plan_feedback *f = &change->alert.feedback;
@@ -319,20 +318,23 @@ static og_status note_event(run *r, const plan_change *change, int64_t changed_b
         r->event_cap = cap;
         b->events = r->events;
     }
-    bool first = change->kind == PLAN_ANSWERED && answered_before == PLAN_UNANSWERED;
+    bool word = f->answer == PLAN_ACCEPTED || f->answer == PLAN_OVERRIDDEN;
+    bool first = change->kind == PLAN_ANSWERED && word &&
+                 (answered_before == PLAN_UNANSWERED || answered_before == PLAN_IGNORED);
+    int64_t took_ms = f->at_ms > f->shown_ms ? f->at_ms - f->shown_ms : 0;
     r->events[b->event_count++] =
         (pipeline_event){.rule = og_arena_str(b->results, change->alert.rule),
                          .reason = og_arena_str(b->results, f->code),
                          .kind = change->kind,
                          .answer = f->answer,
-                         .action_us = first ? (f->at_ms - changed_before) * 1000 : -1};
+                         .action_us = first ? took_ms * 1000 : -1};
     return OG_OK;
 }
 
 static og_status apply_change(run *r, og_str patient, const plan_change *change, int64_t cause_ms,
                               og_error *err)
 {
-    plan_alert before = {.changed_ms = change->alert.changed_ms};
+    plan_alert before = {.id = {0}};
     pipeline_counts *c = &r->b->counts;
     c->opened += change->kind == PLAN_OPENED;
     c->changed += change->kind == PLAN_CHANGED;
@@ -341,7 +343,7 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
     og_arena_reset(r->b->scratch); /* the patient's may be used up, and there is no way back now */
     if (change->kind == PLAN_ANSWERED)
         TRY(store_alert(r->txn, r->b->scratch, patient, change->alert.id, &before, err));
-    TRY(note_event(r, change, before.changed_ms, before.feedback.answer, err));
+    TRY(note_event(r, change, before.feedback.answer, err));
     TRY(store_put_alert(r->txn, r->b->scratch, patient, &change->alert, err));
     for (size_t i = 0; i < r->b->setup->endpoint_count; i++) {
         if (change->kind == PLAN_ANSWERED && !r->b->setup->endpoints[i].is_topic)
@@ -376,8 +378,8 @@ static og_status compare(run *r, og_str patient, const plan_result *result, int6
                                     r->b->now_ms, &changes, &change_count, &why);
     if (status == OG_OK)
         status = feedback_hear(r->shared, r->patient_arena, &r->b->setup->feedback, r->b->content,
-                               r->b->now_ms, open, open_count, &changes, &change_count, &review_ms,
-                               &why);
+                               r->b->now_ms, r->b->gated, open, open_count, &changes, &change_count,
+                               &review_ms, &why);
     if (status == OG_NOMEM || status == OG_LIMIT) /* nothing is written yet */
         return evaluation_failed(r, patient, &why, err);
     if (status != OG_OK) {
@@ -482,12 +484,14 @@ static og_status evaluate_touched(run *r, og_error *err)
 
 /* ---- new content, new endpoints ---- */
 
-/* What all patients were evaluated with, and who was told: the content's digest and the endpoints'
- * names, with what they take. */
+/* What all patients were evaluated with, and who was told: the content's digest, when alerts count
+ * as ignored, and the endpoints' names, with what they take. */
 static og_str sweep_mark(const run *r)
 {
     const pipeline_setup *setup = r->b->setup;
-    og_str mark = og_str_of(plan_content_digest(r->b->content));
+    og_str mark =
+        og_arena_printf(r->b->results, "%s ignored %lld", plan_content_digest(r->b->content),
+                        (long long)setup->feedback.ignored_days);
     for (size_t i = 0; i < setup->endpoint_count && mark.p != NULL; i++)
         mark =
             og_arena_printf(r->b->results, "%.*s %s%s", OG_STR_ARG(mark), setup->endpoints[i].name,

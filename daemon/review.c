@@ -110,8 +110,9 @@ static og_status look(review *r, og_str id, const plan_alert **alerts, size_t *a
         status = plan_alert_compare(a, s->content, *alerts, *alert_count, result, s->as_of_ms,
                                     &ret->changes, &ret->change_count, err);
     if (status == OG_OK)
-        status = feedback_hear(r->shared_txn, a, &s->feedback, s->content, s->as_of_ms, *alerts,
-                               *alert_count, &ret->changes, &ret->change_count, &review_ms, err);
+        status =
+            feedback_hear(r->shared_txn, a, &s->feedback, s->content, s->as_of_ms, false, *alerts,
+                          *alert_count, &ret->changes, &ret->change_count, &review_ms, err);
     ret->id = id;
     ret->result = result;
     return status;

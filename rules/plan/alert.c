@@ -7,6 +7,7 @@
  *   RESOLVED card              ─► OPENED revision + 1
  *   ACTIVE   overridden        ─► ANSWERED, the card is retracted until the override is over
  *   ACTIVE   override is over  ─► ANSWERED revision + 1
+ *   ACTIVE   no word for long  ─► ANSWERED (ignored), nothing leaves the house
  *
  * An override outlives a gap: the same material that comes back is silent still.
  * A rule that failed, or was not run, says nothing: its alerts stay as they are. */
@@ -204,16 +205,23 @@ static void show_again(og_arena *a, const plan_content *c, plan_alert *alert)
                                 alert->card_uuid);
 }
 
+/* Has anybody said so? */
+static bool is_word(plan_answer answer)
+{
+    return answer != PLAN_UNANSWERED && answer != PLAN_IGNORED;
+}
+
 bool plan_alert_answer(og_arena *a, const plan_content *c, const plan_alert *alert,
                        const plan_feedback *said, int64_t now_ms, plan_alert *ret)
 {
     const plan_feedback *had = &alert->feedback;
-    if (alert->state != PLAN_ALERT_ACTIVE ||
-        (had->answer != PLAN_UNANSWERED && said->at_ms <= had->at_ms) ||
+    if (alert->state != PLAN_ALERT_ACTIVE || (is_word(had->answer) && said->at_ms <= had->at_ms) ||
         (said->answer == PLAN_OVERRIDDEN && said->until_ms <= now_ms))
         return false;
+    bool anew = had->answer == PLAN_UNANSWERED || had->answer == PLAN_LAPSED;
     *ret = *alert;
     ret->feedback = *said;
+    ret->feedback.shown_ms = anew ? alert->changed_ms : had->shown_ms;
     ret->changed_ms = now_ms;
     if (plan_alert_is_silent(alert) && !plan_alert_is_silent(ret))
         show_again(a, c, ret);
@@ -233,6 +241,23 @@ bool plan_alert_lapse(og_arena *a, const plan_content *c, const plan_alert *aler
     return true;
 }
 
+int64_t plan_alert_ignored_ms(const plan_alert *alert, int64_t after_ms)
+{
+    bool waits = alert->state == PLAN_ALERT_ACTIVE && alert->feedback.answer == PLAN_UNANSWERED;
+    return waits && after_ms > 0 ? alert->changed_ms + after_ms : 0;
+}
+
+bool plan_alert_ignore(const plan_alert *alert, int64_t after_ms, int64_t now_ms, plan_alert *ret)
+{
+    int64_t at_ms = plan_alert_ignored_ms(alert, after_ms);
+    if (at_ms == 0 || at_ms > now_ms)
+        return false;
+    *ret = *alert;
+    ret->feedback =
+        (plan_feedback){.answer = PLAN_IGNORED, .shown_ms = alert->changed_ms, .at_ms = at_ms};
+    return true;
+}
+
 int64_t plan_content_override_days(const plan_content *c, og_str rule, og_str system, og_str code)
 {
     for (size_t i = 0; i < c->rule_count; i++) {
@@ -247,7 +272,7 @@ int64_t plan_content_override_days(const plan_content *c, og_str rule, og_str sy
 
 /* ---- as text ---- */
 
-static const char *const answer_names[] = {"", "accepted", "overridden", "lapsed"};
+static const char *const answer_names[] = {"", "accepted", "overridden", "lapsed", "ignored"};
 
 static const char *state_name(plan_alert_state s)
 {
@@ -258,8 +283,10 @@ static void write_feedback(og_buf *b, const plan_feedback *f)
 {
     if (f->answer == PLAN_UNANSWERED)
         return;
-    og_buf_addf(b, ",\"feedback\":{\"answer\":\"%s\",\"at\":%lld,\"until\":%lld,\"who\":",
-                answer_names[f->answer], (long long)f->at_ms, (long long)f->until_ms);
+    og_buf_addf(
+        b, ",\"feedback\":{\"answer\":\"%s\",\"shown\":%lld,\"at\":%lld,\"until\":%lld,\"who\":",
+        answer_names[f->answer], (long long)f->shown_ms, (long long)f->at_ms,
+        (long long)f->until_ms);
     og_buf_add_json(b, f->who);
     og_buf_addz(b, ",\"system\":");
     og_buf_add_json(b, f->system);
@@ -356,10 +383,12 @@ static bool read_feedback(og_arena *a, fhir_elem o, plan_feedback *ret)
 {
     if (!fhir_exists(o))
         return true;
-    for (int i = PLAN_ACCEPTED; i <= PLAN_LAPSED; i++)
+    for (int i = PLAN_ACCEPTED; i <= PLAN_IGNORED; i++)
         if (fhir_is(fhir_get(o, "answer"), answer_names[i]))
             ret->answer = (plan_answer)i;
+    fhir_elem shown = fhir_get(o, "shown"); /* was not written at first */
     return ret->answer != PLAN_UNANSWERED &&
+           (!fhir_exists(shown) || fhir_int(shown, INT64_MIN, INT64_MAX, &ret->shown_ms)) &&
            fhir_int(fhir_get(o, "at"), INT64_MIN, INT64_MAX, &ret->at_ms) &&
            fhir_int(fhir_get(o, "until"), INT64_MIN, INT64_MAX, &ret->until_ms) &&
            read_text(a, fhir_get(o, "who"), &ret->who) &&

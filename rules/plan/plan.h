@@ -179,12 +179,14 @@ typedef enum plan_answer {
     PLAN_UNANSWERED,
     PLAN_ACCEPTED,   /* it stays until the data resolve it */
     PLAN_OVERRIDDEN, /* not shown until until_ms, or until something material changes */
-    PLAN_LAPSED      /* was overridden; that time is over, it is shown again */
+    PLAN_LAPSED,     /* was overridden; that time is over, it is shown again */
+    PLAN_IGNORED     /* nobody has said anything for long; it is shown as before */
 } plan_answer;
 
 typedef struct plan_feedback {
     plan_answer answer;
     og_str who, system, code; /* the client; the override's reason; may be empty */
+    int64_t shown_ms;         /* when the card came up that it is about */
     int64_t at_ms, until_ms;  /* until_ms: of an override */
 } plan_feedback;
 
@@ -239,6 +241,11 @@ bool plan_alert_answer(og_arena *a, const plan_content *c, const plan_alert *ale
                        const plan_feedback *said, int64_t now_ms, plan_alert *ret);
 bool plan_alert_lapse(og_arena *a, const plan_content *c, const plan_alert *alert, int64_t now_ms,
                       plan_alert *ret);
+/* When an alert counts as ignored: after_ms without a word from when it came up or changed; 0: it
+ * does not, or no more. Nothing but what is said of it depends on that. */
+int64_t plan_alert_ignored_ms(const plan_alert *alert, int64_t after_ms);
+/* True: it does now, *ret is the alert from now on and borrows from it. */
+bool plan_alert_ignore(const plan_alert *alert, int64_t after_ms, int64_t now_ms, plan_alert *ret);
 /* For a card: who overrode it until when. Needs no escapes in JSON. */
 og_str plan_feedback_note(og_arena *a, const plan_content *c, const plan_feedback *feedback);
 /* For how many days an override with this reason holds, as the rule declares it (the extension

@@ -405,6 +405,111 @@ static void a_rebuild_knows_it_too(void **state)
     world_free(w);
 }
 
+#define NEW_VERSION "\"meta\":{\"versionId\":\"2\",\"lastUpdated\":\"2026-03-01T08:30:00Z\"},"
+#define LAST_DOSE_AGAIN                                                                            \
+    "{\"resourceType\":\"MedicationAdministration\",\"id\":\"v5-a30\"," NEW_VERSION                \
+    "\"status\":\"completed\",\"subject\":{\"reference\":\"Patient/v5\"},\"effectiveDateTime\":"   \
+    "\"2025-11-03\",\"medicationCodeableConcept\":{\"coding\":[{\"system\":"                       \
+    "\"http://fhir.de/CodeSystem/bfarm/atc\",\"code\":\"M05BX04\",\"display\":\"Denosumab\"}]},"   \
+    "\"dosage\":{\"dose\":{\"value\":120,\"unit\":\"mg\",\"system\":"                              \
+    "\"http://unitsofmeasure.org\",\"code\":\"mg\"}}}"
+#define FRACTURE                                                                                   \
+    "{\"resourceType\":\"Condition\",\"id\":\"v5-fx\",\"clinicalStatus\":{\"coding\":[{"           \
+    "\"system\":"                                                                                  \
+    "\"http://terminology.hl7.org/CodeSystem/condition-clinical\",\"code\":\"active\"}]},"         \
+    "\"verificationStatus\":{\"coding\":[{\"system\":\"http://terminology.hl7.org/CodeSystem/"     \
+    "condition-ver-status\",\"code\":\"confirmed\"}]},\"code\":{\"coding\":[{\"system\":"          \
+    "\"http://snomed.info/sct\",\"code\":\"42942008\"}]},\"subject\":{\"reference\":\"Patient/"    \
+    "v5\"},"                                                                                       \
+    "\"onsetDateTime\":\"2026-01-20\"}"
+
+/* Nobody says a word for a week: that is noted, and nothing else happens. */
+static void what_nobody_answers_is_ignored(void **state)
+{
+    world *w = world_new();
+    char uuid[UUID_TEXT], still[UUID_TEXT];
+    (void)state;
+    w->now_ms = NOW_MS;
+    w->setup.feedback.ignored_days = 7;
+    take_case(w, "V5");
+    assert_true(is_told(w, "v5", "patient-view", "", "D3", uuid, NULL));
+    size_t posts = w->post_count;
+    w->now_ms += 7 * 86400000LL - 1;
+    world_settle_down(w);
+    json_t *alert = alert_of(w, "D3");
+    assert_null(json_object_get(alert, "feedback"));
+    json_decref(alert);
+    w->now_ms++;
+    world_settle_down(w);
+    alert = alert_of(w, "D3");
+    json_t *feedback = json_object_get(alert, "feedback");
+    assert_string_equal(text(alert, "state"), "active");
+    assert_string_equal(text(alert, "uuid"), uuid);
+    assert_string_equal(text(feedback, "answer"), "ignored");
+    assert_int_equal(json_integer_value(json_object_get(feedback, "shown")), NOW_MS);
+    json_decref(alert);
+    assert_true(is_told(w, "v5", "patient-view", "", "D3", still, NULL));
+    assert_string_equal(still, uuid);
+    assert_int_equal(w->post_count, posts);
+    /* a word that was on its way is late, but it is the first one */
+    say(w, uuid, ACCEPTED, "2026-03-02T08:00:00Z");
+    alert = alert_of(w, "D3");
+    feedback = json_object_get(alert, "feedback");
+    assert_string_equal(text(feedback, "answer"), "accepted");
+    assert_int_equal(json_integer_value(json_object_get(feedback, "at")) -
+                         json_integer_value(json_object_get(feedback, "shown")),
+                     86400000);
+    json_decref(alert);
+    world_free(w);
+}
+
+/* While it is not known that all data are here, a word may be on its way. */
+static void nothing_is_ignored_behind_the_gate(void **state)
+{
+    world *w = world_new();
+    (void)state;
+    w->now_ms = NOW_MS;
+    w->setup.feedback.ignored_days = 7;
+    take_case(w, "V5");
+    w->batch.gated = true;
+    w->now_ms += 8 * 86400000LL;
+    world_event(w, LAST_DOSE_AGAIN);
+    world_settle_down(w);
+    json_t *alert = alert_of(w, "D3");
+    assert_null(json_object_get(alert, "feedback"));
+    json_decref(alert);
+    w->batch.gated = false;
+    world_settle_down(w);
+    alert = alert_of(w, "D3");
+    assert_string_equal(text(json_object_get(alert, "feedback"), "answer"), "ignored");
+    json_decref(alert);
+    world_free(w);
+}
+
+/* The same facts in a newer version change nothing; a fracture does. */
+static void an_override_ends_when_it_gets_worse(void **state)
+{
+    world *w = world_with("V5");
+    char uuid[UUID_TEXT];
+    (void)state;
+    assert_true(is_told(w, "v5", "patient-view", "", "D3", uuid, NULL));
+    say(w, uuid, OVERRIDDEN, "2026-03-01T07:59:00Z");
+    size_t posts = w->post_count;
+    world_event(w, LAST_DOSE_AGAIN);
+    world_settle_down(w);
+    assert_false(is_told(w, "v5", "patient-view", "", "D3", NULL, NULL));
+    assert_int_equal(w->post_count, posts);
+    world_event(w, FRACTURE);
+    world_settle_down(w);
+    assert_true(is_told(w, "v5", "patient-view", "", "D3", NULL, NULL));
+    assert_true(w->post_count > posts);
+    json_t *alert = alert_of(w, "D3");
+    assert_string_equal(text(alert, "indicator"), "critical");
+    assert_null(json_object_get(alert, "feedback"));
+    json_decref(alert);
+    world_free(w);
+}
+
 #define DOSE(mg)                                                                                   \
     ",\"draftOrders\":{\"resourceType\":\"Bundle\",\"entry\":[{\"resource\":{\"resourceType\":"    \
     "\"MedicationRequest\",\"id\":\"d1\",\"status\":\"draft\",\"intent\":\"order\","               \
@@ -468,6 +573,9 @@ int main(void)
         cmocka_unit_test(an_overridden_alert_is_not_shown),
         cmocka_unit_test(an_accepted_alert_stays),
         cmocka_unit_test(an_override_ends_and_says_so),
+        cmocka_unit_test(an_override_ends_when_it_gets_worse),
+        cmocka_unit_test(what_nobody_answers_is_ignored),
+        cmocka_unit_test(nothing_is_ignored_behind_the_gate),
         cmocka_unit_test(a_rebuild_knows_it_too),
         cmocka_unit_test(an_overridden_draft_is_not_questioned_twice),
         cmocka_unit_test(a_critical_alert_comes_back_soon),

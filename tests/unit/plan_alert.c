@@ -111,7 +111,12 @@ static void an_override_holds_while_nothing_material_changes(void **state)
     fixture f;
     const plan_change *c;
     plan_alert silent, shown, back;
-    plan_feedback said = {PLAN_OVERRIDDEN, OG_STR("ehr"), OG_STR("s"), OG_STR("c"), 1500, 9000};
+    plan_feedback said = {.answer = PLAN_OVERRIDDEN,
+                          .who = OG_STR("ehr"),
+                          .system = OG_STR("s"),
+                          .code = OG_STR("c"),
+                          .at_ms = 1500,
+                          .until_ms = 9000};
     (void)state;
     load(&f);
     plan_result r = fixture_evaluate(&f, false);
@@ -128,6 +133,7 @@ static void an_override_holds_while_nothing_material_changes(void **state)
     assert_int_equal(back.feedback.answer, PLAN_OVERRIDDEN);
     assert_str(back.feedback.code, "c");
     assert_true(back.feedback.at_ms == 1500 && back.feedback.until_ms == 9000);
+    assert_int_equal(back.feedback.shown_ms, 1000);
     assert_int_equal(compare(&f, &silent, 1, &r, 3000, &c), 0);
 
     compare(&f, &silent, 1, &none, 3000, &c);
@@ -149,6 +155,31 @@ static void an_override_holds_while_nothing_material_changes(void **state)
     assert_int_equal(compare(&f, &silent, 1, &r, 4000, &c), 1);
     assert_int_equal(c[0].kind, PLAN_CHANGED);
     assert_int_equal(c[0].alert.feedback.answer, PLAN_UNANSWERED);
+    fixture_free(&f);
+}
+
+static void silence_is_noted(void **state)
+{
+    fixture f;
+    const plan_change *c;
+    plan_alert ignored, back;
+    (void)state;
+    load(&f);
+    plan_result r = fixture_evaluate(&f, false);
+    compare(&f, NULL, 0, &r, 1000, &c);
+    plan_alert first = c[0].alert;
+    assert_int_equal(plan_alert_ignored_ms(&first, 500), 1500);
+    assert_int_equal(plan_alert_ignored_ms(&first, 0), 0); /* never */
+    assert_false(plan_alert_ignore(&first, 0, 9000, &ignored));
+    assert_false(plan_alert_ignore(&first, 500, 1499, &ignored));
+    assert_true(plan_alert_ignore(&first, 500, 9000, &ignored));
+    assert_false(plan_alert_is_silent(&ignored));
+    assert_string_equal(ignored.card_uuid, first.card_uuid);
+    assert_int_equal(plan_alert_ignored_ms(&ignored, 500), 0); /* once */
+    assert_true(plan_alert_read(f.arena, plan_alert_write(f.arena, &ignored), &back, NULL) ==
+                OG_OK);
+    assert_int_equal(back.feedback.answer, PLAN_IGNORED);
+    assert_true(back.feedback.shown_ms == 1000 && back.feedback.at_ms == 1500);
     fixture_free(&f);
 }
 
@@ -319,6 +350,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_alert_lives),
         cmocka_unit_test(an_override_holds_while_nothing_material_changes),
+        cmocka_unit_test(silence_is_noted),
         cmocka_unit_test(a_reason_has_its_own_time),
         cmocka_unit_test(a_failed_rule_resolves_nothing),
         cmocka_unit_test(a_slot_is_part_of_the_identity),
