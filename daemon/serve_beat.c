@@ -119,21 +119,21 @@ int64_t serve__hold_after_step(int64_t wall_ms, int64_t passed_ms)
     return jump > JUMP_MS || jump < -JUMP_MS ? HOLD_MS : 0;
 }
 
-static void watch_clock(serve *s)
+/* A hold that runs is never cut short by a smaller jump, as when time is mended in steps. */
+void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms)
 {
-    int64_t wall = clock_wall_ms(), steady = clock_monotonic_ms();
     if (s->tick_steady_ms != 0) {
-        int64_t hold = serve__hold_after_step(wall - s->tick_wall_ms, steady - s->tick_steady_ms);
-        if (hold > 0) {
+        int64_t passed = steady_ms - s->tick_steady_ms;
+        int64_t hold = serve__hold_after_step(wall_ms - s->tick_wall_ms, passed);
+        if (hold > 0)
             log_warn("the clock of this machine has jumped by %lld ms; nothing counts as overdue "
                      "for %lld s",
-                     (long long)(wall - s->tick_wall_ms - (steady - s->tick_steady_ms)),
-                     (long long)hold / 1000);
-            s->clock_hold_until_ms = steady + hold;
-        }
+                     (long long)(wall_ms - s->tick_wall_ms - passed), (long long)hold / 1000);
+        if (hold > 0 && steady_ms + hold > s->clock_hold_until_ms)
+            s->clock_hold_until_ms = steady_ms + hold;
     }
-    s->tick_wall_ms = wall;
-    s->tick_steady_ms = steady;
+    s->tick_wall_ms = wall_ms;
+    s->tick_steady_ms = steady_ms;
 }
 
 static int64_t interval(const serve *s)
@@ -143,7 +143,7 @@ static int64_t interval(const serve *s)
 
 void serve__tend_beat(serve *s)
 {
-    watch_clock(s);
+    serve__watch_clock(s, clock_wall_ms(), clock_monotonic_ms());
     if (s->step != SERVE_WORKING || s->config->freshness_ms == 0)
         return;
     follow_sources(s);

@@ -188,6 +188,8 @@ bool serve__is_current(void *ctx, int partition);
 bool serve__kafka_answers(const serve *s);
 /* The real clock moved by wall_ms while passed_ms went by: how long nothing counts as overdue. */
 int64_t serve__hold_after_step(int64_t wall_ms, int64_t passed_ms);
+/* Compares both clocks with those of the tick before. */
+void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms);
 
 /* serve_stores.c */
 /* The shared one and the locator; a partition's store is opened when the partition is assigned. */

@@ -103,6 +103,32 @@ static void a_clock_that_jumps_is_not_believed_at_once(void **state)
     assert_int_equal(serve__hold_after_step(7200000, 7200000), 0); /* both: the loop stood still */
 }
 
+/* Tick by tick, with clocks that the test holds. */
+static void a_hold_is_not_cut_short(void **state)
+{
+    enum { BEGIN = 1000000 };
+    rig *r = rig_new();
+    int64_t wall = 1772319600000, steady = BEGIN;
+    (void)state;
+    for (int i = 0; i < 10; i++, wall += 1000, steady += 1000)
+        serve__watch_clock(&r->s, wall, steady);
+    assert_int_equal(r->s.clock_hold_until_ms, 0);
+    wall += 5LL * 86400000; /* set forward by days */
+    serve__watch_clock(&r->s, wall, steady += 1000);
+    assert_int_equal(r->s.clock_hold_until_ms, steady + 600000);
+    int64_t until = r->s.clock_hold_until_ms;
+    wall += 4000; /* and mended by a little more */
+    serve__watch_clock(&r->s, wall, steady += 1000);
+    assert_int_equal(r->s.clock_hold_until_ms, until);
+    int64_t passed = until + 1000 - steady; /* nobody let the process run: both clocks went on */
+    serve__watch_clock(&r->s, wall += passed, steady += passed);
+    assert_int_equal(r->s.clock_hold_until_ms, until);
+    wall -= 3600000; /* set back: summer time by hand, where it should not be */
+    serve__watch_clock(&r->s, wall, steady += 1000);
+    assert_int_equal(r->s.clock_hold_until_ms, steady + 60000);
+    rig_free(r);
+}
+
 /* Ready is who has a heartbeat there; the first one is given the time to get there. */
 static void the_first_beat_is_waited_for(void **state)
 {
@@ -125,6 +151,7 @@ int main(void)
         cmocka_unit_test(more_instances_than_places_forget_the_oldest),
         cmocka_unit_test(records_are_no_beats),
         cmocka_unit_test(a_clock_that_jumps_is_not_believed_at_once),
+        cmocka_unit_test(a_hold_is_not_cut_short),
         cmocka_unit_test(the_first_beat_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
