@@ -92,3 +92,11 @@ int clock_offset_min(int64_t ms)
         return 0;
     return (int)(tm.tm_gmtoff / 60);
 }
+
+int64_t clock_review_ms(int64_t review_ms, int64_t now_ms, int (*offset_at)(int64_t ms))
+{
+    if (review_ms <= now_ms)
+        return review_ms;
+    int64_t ahead = ((int64_t)offset_at(review_ms) - offset_at(now_ms)) * 60000;
+    return ahead > 0 && review_ms - ahead > now_ms ? review_ms - ahead : review_ms;
+}

@@ -36,5 +36,10 @@ int64_t clock_monotonic_ms(void);
 OG_MUSTCHECK og_status clock_set_zone(const char *iana, og_error *err);
 /* Minutes east of UTC in that zone at an instant. */
 int clock_offset_min(int64_t ms);
+/* When to look again: review_ms was reckoned at now_ms with the offset of that time. Where clocks
+ * go forward before it, the local midnight that it may mean comes earlier by as much; an instant
+ * that is meant as such is then looked at once too early, which does no harm, and so is a midnight
+ * before which clocks go back. offset_at: the site's offset at an instant (clock_offset_min). */
+int64_t clock_review_ms(int64_t review_ms, int64_t now_ms, int (*offset_at)(int64_t ms));
 
 #endif

@@ -237,9 +237,11 @@ static void write_patient(const eval *e, og_buf *out, og_str id, const plan_resu
         }
         og_buf_addc(out, ']');
         if (result->next_review_ms != 0) {
-            moment next = {result->next_review_ms, clock_offset_min(result->next_review_ms)};
-            if (e->zone == NULL)
-                next.offset_min = e->now.offset_min;
+            moment next = {result->next_review_ms, e->now.offset_min};
+            if (e->zone != NULL) {
+                next.ms = clock_review_ms(next.ms, e->now.ms, clock_offset_min);
+                next.offset_min = clock_offset_min(next.ms);
+            }
             n = moment_format(&next, text);
             og_buf_addf(out, ",\"nextReview\":\"%.*s\"", (int)n, text);
         }

@@ -366,18 +366,21 @@ static bool must_wait(const run *r, const plan_change *change)
 static og_status compare(run *r, og_str patient, const plan_result *result, int64_t cause_ms,
                          og_error *err)
 {
+    const pipeline_setup *setup = r->b->setup;
     int64_t review_ms = result->next_review_ms;
     const plan_alert *open;
     const plan_change *changes;
     size_t open_count, change_count;
     og_error why;
     og_error_init(&why);
+    if (setup->offset_at != NULL)
+        review_ms = clock_review_ms(review_ms, r->b->now_ms, setup->offset_at);
     og_status status = store_alerts(r->txn, r->patient_arena, patient, &open, &open_count, &why);
     if (status == OG_OK)
         status = plan_alert_compare(r->patient_arena, r->b->content, open, open_count, result,
                                     r->b->now_ms, &changes, &change_count, &why);
     if (status == OG_OK)
-        status = feedback_hear(r->shared, r->patient_arena, &r->b->setup->feedback, r->b->content,
+        status = feedback_hear(r->shared, r->patient_arena, &setup->feedback, r->b->content,
                                r->b->now_ms, r->b->gated, open, open_count, &changes, &change_count,
                                &review_ms, &why);
     if (status == OG_NOMEM || status == OG_LIMIT) /* nothing is written yet */

@@ -22,6 +22,7 @@ typedef struct pipeline_setup {
     uint32_t max_depth;      /* of records */
     size_t evaluation_bytes; /* memory that one patient's evaluation may take */
     feedback_policy feedback;
+    int (*offset_at)(int64_t ms); /* of the site: clock_offset_min; NULL: it never changes */
 } pipeline_setup;
 
 typedef struct pipeline_message { /* from the records or the shared topic; owned by the batch' owner

@@ -348,6 +348,7 @@ static inline world *world_new(void)
     w->setup.endpoint_count = 2;
     w->setup.max_depth = 128;
     w->setup.feedback = (feedback_policy){.days = 90, .critical_hours = 24};
+    w->setup.offset_at = clock_offset_min;
     w->setup.evaluation_bytes = (size_t)256 << 20;
     w->batch.setup = &w->setup;
     w->batch.results = og_arena_new((size_t)1 << 30);
