@@ -108,7 +108,7 @@ static int read_time(review_command *x)
 /* ---- output ---- */
 
 static const char *const verbs[] = {"opens", "changes", "closes", "shows again"};
-static const char *const kinds[] = {"opened", "changed", "resolved", "answered"};
+static const char *const kinds[] = {"opened", "changed", "resolved", "shown-again"};
 static const char *const indicators[] = {"info", "warning", "critical"};
 
 /* What the card of an alert says in one line; borrowed from the alert or the scratch arena. */
@@ -119,12 +119,6 @@ static og_str summary_of(const review_command *x, const plan_alert *alert)
     if (fhir_decode(x->scratch, alert->card, NULL, &doc, NULL) != OG_OK)
         return OG_STR("");
     return fhir_string(x->scratch, fhir_get(fhir_root(&doc), "summary"));
-}
-
-/* Feedback that the daemon is about to take in is no difference that content or time make. */
-static bool is_told(const plan_change *change)
-{
-    return change->kind != PLAN_ANSWERED || !plan_alert_is_silent(&change->alert);
 }
 
 static void write_line(review_command *x, og_str patient, const plan_change *change)
@@ -163,14 +157,12 @@ static void flush_out(review_command *x)
 static void write_json_patient(review_command *x, const review_patient *p)
 {
     char text[48];
-    size_t n = moment_format(&x->now, text), written = 0;
+    size_t n = moment_format(&x->now, text);
     og_buf_addz(&x->out, "{\"patient\":");
     og_buf_add_json(&x->out, p->id);
     og_buf_addf(&x->out, ",\"asOf\":\"%.*s\",\"changes\":[", (int)n, text);
     for (size_t i = 0; i < p->change_count; i++) {
-        if (!is_told(&p->changes[i]))
-            continue;
-        og_buf_addz(&x->out, written++ > 0 ? "," : "");
+        og_buf_addz(&x->out, i > 0 ? "," : "");
         write_change(x, &p->changes[i]);
     }
     og_buf_addz(&x->out, "]}\n");
@@ -185,8 +177,7 @@ static void on_differs(void *ctx, const review_patient *p)
         write_json_patient(x, p);
     else
         for (size_t i = 0; i < p->change_count; i++)
-            if (is_told(&p->changes[i]))
-                write_line(x, p->id, &p->changes[i]);
+            write_line(x, p->id, &p->changes[i]);
     flush_out(x);
 }
 

@@ -90,6 +90,20 @@ static og_status conclude(review *r, og_error *err)
 
 /* ---- one patient ---- */
 
+/* What people have said, or not, changes no card, but for an override that is over: the card comes
+ * again. */
+static void keep_what_shows(og_arena *a, review_patient *p)
+{
+    plan_change *kept = og_arena_zalloc(a, p->change_count + 1, sizeof *kept);
+    size_t n = 0;
+    for (size_t i = 0; kept != NULL && i < p->change_count; i++)
+        if (p->changes[i].kind != PLAN_ANSWERED ||
+            p->changes[i].alert.feedback.answer == PLAN_LAPSED)
+            kept[n++] = p->changes[i];
+    p->changes = kept;
+    p->change_count = n;
+}
+
 static og_status look(review *r, og_str id, const plan_alert **alerts, size_t *alert_count,
                       review_patient *ret, og_error *err)
 {
@@ -113,6 +127,10 @@ static og_status look(review *r, og_str id, const plan_alert **alerts, size_t *a
         status =
             feedback_hear(r->shared_txn, a, &s->feedback, s->content, s->as_of_ms, false, *alerts,
                           *alert_count, &ret->changes, &ret->change_count, &review_ms, err);
+    if (status == OG_OK)
+        keep_what_shows(a, ret);
+    if (status == OG_OK && og_arena_failed(a))
+        status = og_fail(err, OG_NOMEM, "no memory for a patient");
     ret->id = id;
     ret->result = result;
     return status;
