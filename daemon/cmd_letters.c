@@ -255,7 +255,7 @@ static void print_whole(const letter *l)
 /* Are the letter's bytes an input that can be sent by itself? */
 static bool is_whole(const letter *l)
 {
-    static const char *const parts[] = {"no-key", "unlocated-delete", "entry"};
+    static const char *const parts[] = {"no-key", "entry"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (og_str_is(l->reason, parts[i]))
             return false;

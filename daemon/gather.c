@@ -37,8 +37,8 @@ typedef struct input {
 } input;
 
 typedef enum outgoing_kind {
-    OUT_RECORD,     /* an input's record */
-    OUT_CORRECTION, /* the old patient's tombstone, beside an input's record */
+    OUT_RECORD, /* an input's record */
+    OUT_BESIDE, /* its place, or the old patient's tombstone */
     OUT_DEAD_LETTER
 } outgoing_kind;
 
@@ -484,6 +484,25 @@ static void produce(gather *g, place *at, const record *r, outgoing_kind kind)
     send_out(g, at->in, kind, &out);
 }
 
+/* Whose r is, or that it is deleted. */
+static void produce_place(gather *g, place *at, const record *r)
+{
+    og_buf_clear(&g->key);
+    og_buf_clear(&g->value);
+    record_write_place_key(&g->key, r->type, r->id);
+    record_write_place_value(&g->value, r);
+    if (og_buf_failed(&g->key) || og_buf_failed(&g->value)) {
+        at->in->failed = true;
+        return;
+    }
+    kafka_record out = {.topic = g->options.records_topic,
+                        .partition =
+                            kafka_partition_for(og_buf_str(&g->key), g->options.partitions),
+                        .key = og_buf_str(&g->key),
+                        .value = og_buf_str(&g->value)};
+    send_out(g, at->in, OUT_BESIDE, &out);
+}
+
 static record record_of(const gather *g, const place *at, og_str type, og_str id, int64_t time_us)
 {
     return (record){.tenant = og_str_of(g->options.tenant),
@@ -550,7 +569,7 @@ static void correct_subject(gather *g, place *at, record *r)
     gone.patient = before.patient;
     gone.deleted = true;
     gone.body = (og_str){NULL, 0};
-    produce(g, at, &gone, OUT_CORRECTION);
+    produce(g, at, &gone, OUT_BESIDE);
 }
 
 static void record_resource(gather *g, place *at, const fhir_resource *res, og_str patient,
@@ -564,6 +583,8 @@ static void record_resource(gather *g, place *at, const fhir_resource *res, og_s
         note_place(g, at, &r);
     at->in->recorded++;
     produce(g, at, &r, OUT_RECORD);
+    if (!r.deleted && patient.n > 0)
+        produce_place(g, at, &r);
 }
 
 /* ---- one resource ---- */
@@ -655,23 +676,14 @@ static void take_resource(gather *g, place *at, const fhir_entry *entry)
 
 /* ---- deletes ---- */
 
-/* Did what is known of the resource come before this message? Offsets tell within a partition,
- * the brokers' timestamps between them; a message that is read again must not take away what came
- * after it. */
-static bool came_before(const locator_entry *known, const record *r, int64_t arrived_ms)
-{
-    if (known->order.topic == r->order.topic && known->order.partition == r->order.partition)
-        return known->order.offset < r->order.offset ||
-               (known->order.offset == r->order.offset && known->order.entry < r->order.entry);
-    return known->arrived_ms >= 0 && known->arrived_ms < arrived_ms;
-}
-
 /* A delete that does not say when it was is newer than what came before it, also when the sender's
- * clock was ahead of the broker's then. */
+ * clock was ahead of the broker's then; a message that is read again must not take away what came
+ * after it. */
 static void outdo(record *r, const locator_entry *known, const input *in)
 {
     if (known->order.epoch == r->order.epoch && known->order.time_us >= r->order.time_us &&
-        known->order.time_us < INT64_MAX && came_before(known, r, in->timestamp_ms))
+        known->order.time_us < INT64_MAX &&
+        record_came_before(&known->order, known->arrived_ms, &r->order, in->timestamp_ms))
         r->order.time_us = known->order.time_us + 1;
 }
 
@@ -686,18 +698,17 @@ static void take_delete(gather *g, place *at, og_str type, og_str id)
     og_status status = locate(g, at, type, id, &known);
     if (at->in->failed)
         return;
-    if (status != OG_OK && !own_patient && !shared) {
-        dead(g, at, GATHER_UNLOCATED_DELETE, OG_NOTFOUND,
-             "a delete of %.*s, which was never recorded", OG_STR_ARG(type));
-        return;
-    }
     record r = record_of(g, at, type, id, at->default_us);
-    r.patient = own_patient ? id : shared ? (og_str){NULL, 0} : known.patient;
+    r.patient = own_patient ? id : shared || status != OG_OK ? (og_str){NULL, 0} : known.patient;
     r.deleted = true;
-    if (status == OG_OK && !at->timed)
+    r.untimed = !at->timed;
+    if (status == OG_OK && r.untimed)
         outdo(&r, &known, at->in);
     at->in->recorded++;
-    produce(g, at, &r, OUT_RECORD);
+    if (shared || r.patient.n > 0)
+        produce(g, at, &r, OUT_RECORD);
+    if (!shared)
+        produce_place(g, at, &r);
 }
 
 /* A null value: the key has to say what is deleted, as `Type/id`. */

@@ -5,6 +5,10 @@
  *   message ─► decode ─► resource, or each entry of a Bundle ─► wanted by any rule? ─► patient ─►
  * record └────────────── cannot be used ──────────────────────────────────────────► dead letter
  *
+ * Beside each record of a patient goes its place (record.h), and a delete that names no patient is
+ * a place alone: who owns the places brings them together (place.h), whichever instance gathers, in
+ * whatever order. What is known here already saves that way.
+ *
  * One message makes at most GATHER_MAX_LETTERS dead letters, and one more that says how many inputs
  * were left unsaid.
  *
@@ -36,9 +40,8 @@ typedef struct gather gather;
     X(ENTRY, "entry")   /* an entry that is neither a resource nor a delete */                     \
     X(NO_PATIENT, "no-patient")                                                                    \
     X(NO_ID, "no-id")                                                                              \
-    X(NO_KEY, "no-key")                     /* a null value whose key names no resource */         \
-    X(UNLOCATED_DELETE, "unlocated-delete") /* a delete of something that was never recorded */    \
-    X(REFUSED, "refused")                   /* the broker does not take the record */
+    X(NO_KEY, "no-key")   /* a null value whose key names no resource */                           \
+    X(REFUSED, "refused") /* the broker does not take the record */
 
 typedef enum gather_reason {
 #define X(id, name) GATHER_##id,

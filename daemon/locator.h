@@ -1,8 +1,8 @@
 /* Whose a resource is, by its Type/id: a delete rarely says so (STREAM 0.5, 3.3).
  *
- * An index that can be rebuilt from the stores. Gather writes it when it records something; the
- * pipeline writes what it finds missing while it catches up. The compacted topic osteoguard.locator
- * will feed it when several instances share the work; the functions stay. */
+ * What this instance knows: an index that can be rebuilt from the stores. Gather writes it when it
+ * records something; the pipeline writes what it finds missing while it catches up. It saves a way
+ * and is never relied on: what other instances gathered is known by the places (place.h). */
 #ifndef OG_DAEMON_LOCATOR_H
 #define OG_DAEMON_LOCATOR_H
 

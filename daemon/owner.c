@@ -558,6 +558,8 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_REVIEWS_DUE, c->reviews);
     metric_add(METRIC_TAKEN_OVER, c->taken_over);
     metric_add(METRIC_DEFERRED, c->deferred);
+    metric_add(METRIC_PLACED, c->placed);
+    metric_add(METRIC_UNPLACED, c->unplaced);
     for (size_t i = 0; i < b->event_count; i++)
         count_event(&b->events[i]);
     for (uint64_t i = 0; i < c->evaluations; i++)

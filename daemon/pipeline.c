@@ -7,6 +7,8 @@
 
 #include "daemon/clock.h"
 #include "daemon/crash.h"
+#include "daemon/errand.h"
+#include "daemon/place.h"
 #include "fhir/base/table.h"
 
 /* One run: the batch, its transactions, and lists that grow in the batch' arenas. */
@@ -115,6 +117,21 @@ static og_status read_message(run *r, const pipeline_message *m, record *ret,
     return OG_OK;
 }
 
+static og_status apply_place(run *r, const pipeline_message *m, og_error *err)
+{
+    pipeline_counts *c = &r->b->counts;
+    record rec = {0};
+    place_applied applied = PLACE_NOTED;
+    og_error why;
+    og_error_init(&why);
+    if (record_read_place(r->b->scratch, m->key, m->value, &rec, &why) != OG_OK)
+        return bad_record(r, m, &why);
+    TRY(place_apply(r->txn, r->b->scratch, og_str_of(r->b->setup->tenant), &rec, &applied, err));
+    c->placed += applied == PLACE_SENT;
+    c->unplaced += applied == PLACE_WAITING;
+    return OG_OK;
+}
+
 static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
 {
     record rec = {0};
@@ -127,6 +144,8 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
         return OG_OK;
     if (m->value.p == NULL)
         return OG_OK; /* a tombstone left by compaction: its soft tombstone came before */
+    if (record_is_place(m->key))
+        return apply_place(r, m, err);
     if (read_message(r, m, &rec, &doc, &why) != OG_OK)
         return bad_record(r, m, &why);
     TRY(store_apply(r->txn, r->b->scratch, &rec, doc, m->offset, &applied, err));
@@ -632,8 +651,10 @@ static og_status add_outgoing(run *r, const store_outgoing *o, pipeline_outgoing
     og_buf_init(&value, (size_t)256 << 20);
     record_write_key(&key, &o->record);
     record_write_value(&value, &o->record);
-    *out = (pipeline_outgoing){og_arena_str(a, og_buf_str(&key)),
-                               og_arena_str(a, og_buf_str(&value)), o->row, o->mark};
+    *out = (pipeline_outgoing){.key = og_arena_str(a, og_buf_str(&key)),
+                               .value = og_arena_str(a, og_buf_str(&value)),
+                               .row = o->row,
+                               .mark = o->mark};
     bool failed =
         og_buf_failed(&key) || og_buf_failed(&value) || out->key.p == NULL || out->value.p == NULL;
     og_buf_done(&key);
@@ -641,25 +662,54 @@ static og_status add_outgoing(run *r, const store_outgoing *o, pipeline_outgoing
     return failed ? no_memory(err) : OG_OK;
 }
 
-static og_status send_outgoing(run *r, og_error *err)
+static og_status send_again(run *r, pipeline_outgoing *out, size_t max, og_error *err)
 {
     pipeline_batch *b = r->b;
     store_outgoing *list;
     size_t count;
-    for (size_t i = 0; i < b->sent_count; i++)
-        TRY(store_sent(r->txn, b->sent[i].row, b->sent[i].mark, err));
-    TRY(store_outgoing_count(r->txn, &b->outgoing_left, err));
-    if (!b->send || b->outgoing_left == 0)
+    if (max == 0)
         return OG_OK;
-    TRY(store_to_send(r->txn, b->results, og_str_of(b->setup->tenant), PIPELINE_MAX_OUTGOING, &list,
-                      &count, err));
-    pipeline_outgoing *out = og_arena_zalloc(b->results, count + 1, sizeof *out);
-    if (out == NULL)
-        return no_memory(err);
+    TRY(store_to_send(r->txn, b->results, og_str_of(b->setup->tenant), max, &list, &count, err));
     for (size_t i = 0; i < count; i++)
         TRY(add_outgoing(r, &list[i], &out[i], err));
+    b->outgoing_count += count;
+    return OG_OK;
+}
+
+static og_status send_errands(run *r, pipeline_outgoing *out, size_t max, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    errand *list;
+    TRY(errand_list(r->txn, b->results, max, &list, &b->outgoing_count, err));
+    for (size_t i = 0; i < b->outgoing_count; i++)
+        out[i] = (pipeline_outgoing){.key = list[i].key,
+                                     .value = list[i].value,
+                                     .route = list[i].route,
+                                     .row = list[i].row,
+                                     .mark = PIPELINE_ERRAND};
+    return OG_OK;
+}
+
+static og_status send_outgoing(run *r, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    uint64_t errands = 0;
+    size_t max = PIPELINE_MAX_OUTGOING;
+    for (size_t i = 0; i < b->sent_count; i++)
+        TRY(b->sent[i].mark == PIPELINE_ERRAND
+                ? errand_done(r->txn, b->sent[i].row, err)
+                : store_sent(r->txn, b->sent[i].row, b->sent[i].mark, err));
+    TRY(store_outgoing_count(r->txn, &b->outgoing_left, err));
+    TRY(errand_count(r->txn, &errands, err));
+    b->outgoing_left += errands;
+    if (!b->send || b->outgoing_left == 0)
+        return OG_OK;
+    pipeline_outgoing *out = og_arena_zalloc(b->results, max, sizeof *out);
+    if (out == NULL)
+        return no_memory(err);
+    TRY(send_errands(r, out, max, err));
+    TRY(send_again(r, out + b->outgoing_count, max - b->outgoing_count, err));
     b->outgoing = out;
-    b->outgoing_count = count;
     return OG_OK;
 }
 

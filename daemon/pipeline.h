@@ -65,12 +65,15 @@ typedef struct pipeline_saying {
 } pipeline_saying;
 
 /* For the records topic, or for the shared one: written again because an outdated one stands behind
- * it. Done when pipeline_sent comes back with row and mark. */
+ * it, or an errand. Done when pipeline_sent comes back with row and mark. */
 typedef struct pipeline_outgoing {
     og_str key, value;
+    og_str route; /* its hash is the partition; empty: the batch's own */
     og_str row;
-    int64_t mark;
+    int64_t mark; /* PIPELINE_ERRAND: row is an errand's */
 } pipeline_outgoing;
+
+#define PIPELINE_ERRAND (-1)
 
 typedef struct pipeline_sent {
     og_str row;
@@ -79,7 +82,7 @@ typedef struct pipeline_sent {
 
 typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
-        resolved, answered, reviews, taken_over, deferred;
+        resolved, answered, reviews, taken_over, deferred, placed, unplaced;
 } pipeline_counts;
 
 typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole evaluation */

@@ -31,6 +31,13 @@ int record_order_cmp(const record_order *a, const record_order *b)
     return 0;
 }
 
+bool record_came_before(const record_order *a, int64_t a_ms, const record_order *b, int64_t b_ms)
+{
+    if (a->topic == b->topic && a->partition == b->partition)
+        return a->offset < b->offset || (a->offset == b->offset && a->entry < b->entry);
+    return a_ms >= 0 && a_ms < b_ms;
+}
+
 bool record_patient_valid(og_str patient)
 {
     if (patient.n == 0 || patient.n > RECORD_MAX_PATIENT)
@@ -41,10 +48,20 @@ bool record_patient_valid(og_str patient)
     return true;
 }
 
+/* A tenant may be called like a prefix, but a record's key has two bars. */
+static bool has_prefix(og_str key, og_str prefix)
+{
+    return og_str_starts(key, prefix) && og_str_find(og_str_from(key, prefix.n), '|') < 0;
+}
+
 bool record_is_beat(og_str key)
 {
-    og_str prefix = OG_STR(RECORD_BEAT);
-    return og_str_starts(key, prefix) && og_str_find(og_str_from(key, prefix.n), '|') < 0;
+    return has_prefix(key, OG_STR(RECORD_BEAT));
+}
+
+bool record_is_place(og_str key)
+{
+    return has_prefix(key, OG_STR(RECORD_PLACE));
 }
 
 void record_write_route(og_buf *out, og_str tenant, og_str patient)
@@ -63,18 +80,48 @@ void record_write_key(og_buf *out, const record *r)
     og_buf_adds(out, r->id);
 }
 
-void record_write_value(og_buf *out, const record *r)
+static void write_head(og_buf *out, const record *r)
 {
     og_buf_addf(out, "{\"osteoguard\":1,\"epoch\":%" PRIu32 ",\"time\":%" PRId64 ",\"topic\":",
                 r->order.epoch, r->order.time_us);
     og_buf_add_json(out, r->topic);
     og_buf_addf(out,
                 ",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestamp\":%" PRId64
-                ",\"order\":%" PRIu32 ",\"entry\":%" PRIu32 ",\"of\":%" PRIu32 "%s}\n",
+                ",\"order\":%" PRIu32 ",\"entry\":%" PRIu32 ",\"of\":%" PRIu32 "%s%s}\n",
                 r->order.partition, r->order.offset, r->timestamp_ms, r->order.entry, r->entry,
-                r->of, r->deleted ? ",\"deleted\":true" : "");
+                r->of, r->deleted ? ",\"deleted\":true" : "",
+                r->untimed ? ",\"untimed\":true" : "");
+}
+
+void record_write_value(og_buf *out, const record *r)
+{
+    write_head(out, r);
     if (!r->deleted)
         og_buf_adds(out, r->body);
+}
+
+void record_write_place_key(og_buf *out, og_str type, og_str id)
+{
+    og_buf_adds(out, OG_STR(RECORD_PLACE));
+    og_buf_adds(out, type);
+    og_buf_addc(out, '/');
+    og_buf_adds(out, id);
+}
+
+void record_write_place_value(og_buf *out, const record *r)
+{
+    write_head(out, r);
+    og_buf_adds(out, r->patient);
+}
+
+static bool read_type_id(og_str text, record *ret)
+{
+    ptrdiff_t slash = og_str_find(text, '/');
+    if (slash <= 0 || (size_t)slash + 1 >= text.n)
+        return false;
+    ret->type = (og_str){text.p, (size_t)slash};
+    ret->id = og_str_from(text, (size_t)slash + 1);
+    return ret->type.n <= 64 && fhir_id_usable(ret->id);
 }
 
 /* tenant|patient|Type/id; the patient may hold '|' itself (system|value), tenant and Type/id
@@ -87,28 +134,21 @@ static bool read_key(og_str key, record *ret)
             last = (ptrdiff_t)i - 1;
     if (first < 0 || last <= first)
         return false;
-    og_str what = og_str_from(key, (size_t)last + 1);
-    ptrdiff_t slash = og_str_find(what, '/');
-    if (slash <= 0 || (size_t)slash + 1 >= what.n)
-        return false;
     ret->tenant = (og_str){key.p, (size_t)first};
     ret->patient = (og_str){key.p + first + 1, (size_t)(last - first - 1)};
-    ret->type = (og_str){what.p, (size_t)slash};
-    ret->id = og_str_from(what, (size_t)slash + 1);
-    return ret->type.n <= 64 && fhir_id_usable(ret->id) &&
+    return read_type_id(og_str_from(key, (size_t)last + 1), ret) &&
            (ret->patient.n == 0 || record_patient_valid(ret->patient));
 }
 
-og_status record_read(og_arena *a, og_str key, og_str value, record *ret, og_error *err)
+/* The head line; *ret_rest: what follows it. */
+static og_status read_head(og_arena *a, og_str value, record *ret, og_str *ret_rest, og_error *err)
 {
     static const fhir_limits limits = {.max_bytes = 4096, .max_depth = 8};
-    record r = {0};
+    record r = *ret;
     fhir_doc *doc = og_arena_zalloc(a, 1, sizeof *doc);
     int64_t version, epoch, partition, order, entry, of;
     if (doc == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a record");
-    if (!read_key(key, &r))
-        return og_fail(err, OG_SYNTAX, "the key is not tenant|patient|Type/id");
     ptrdiff_t end = og_str_find(value, '\n');
     if (end < 0)
         return og_fail(err, OG_SYNTAX, "the value has no head line");
@@ -136,9 +176,36 @@ og_status record_read(og_arena *a, og_str key, og_str value, record *ret, og_err
     r.entry = (uint32_t)entry;
     r.of = (uint32_t)of;
     r.deleted = fhir_kind_of(fhir_get(head, "deleted")) == FHIR_TRUE;
-    r.body = og_str_from(value, (size_t)end + 1);
+    r.untimed = fhir_kind_of(fhir_get(head, "untimed")) == FHIR_TRUE;
+    *ret = r;
+    *ret_rest = og_str_from(value, (size_t)end + 1);
+    return OG_OK;
+}
+
+og_status record_read(og_arena *a, og_str key, og_str value, record *ret, og_error *err)
+{
+    record r = {0};
+    if (!read_key(key, &r))
+        return og_fail(err, OG_SYNTAX, "the key is not tenant|patient|Type/id");
+    og_status status = read_head(a, value, &r, &r.body, err);
+    if (status != OG_OK)
+        return status;
     if (r.deleted != (r.body.n == 0))
         return og_fail(err, OG_INVALID, "a record has a resource, or is marked as deleted");
+    *ret = r;
+    return OG_OK;
+}
+
+og_status record_read_place(og_arena *a, og_str key, og_str value, record *ret, og_error *err)
+{
+    record r = {0};
+    if (!record_is_place(key) || !read_type_id(og_str_from(key, strlen(RECORD_PLACE)), &r))
+        return og_fail(err, OG_SYNTAX, "the key is not " RECORD_PLACE "Type/id");
+    og_status status = read_head(a, value, &r, &r.patient, err);
+    if (status != OG_OK)
+        return status;
+    if (r.patient.n > 0 ? !record_patient_valid(r.patient) : !r.deleted)
+        return og_fail(err, OG_INVALID, "a place names a patient, or is marked as deleted");
     *ret = r;
     return OG_OK;
 }

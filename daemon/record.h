@@ -1,4 +1,5 @@
-/* Records: what stands on the records topic and on the shared topic (STREAM 3.1, 3.2).
+/* Records: what stands on the records topic and on the shared topic (STREAM 3.1, 3.2), and the
+ * places between them.
  *
  * Key: `tenant|patient|Type/id`; on the shared topic `tenant||Type/id`.
  * Value: one line of JSON that says what this is and in which order it belongs, a line feed, then
@@ -9,7 +10,11 @@
  *   {"resourceType":"Condition", ...}
  *
  * With `"deleted":true` nothing follows the line: a soft tombstone that has a version like any
- * other. */
+ * other. `"untimed":true`: the delete did not say when it was; its time is that of its arrival.
+ *
+ * A place says whose a resource is. Key: `place|Type/id`, which is also what routes it: whatever
+ * names a resource without its patient meets all that is known of it in one partition. Value: the
+ * same line, and behind it the id of the patient; a delete may have none. */
 #ifndef OG_DAEMON_RECORD_H
 #define OG_DAEMON_RECORD_H
 
@@ -33,6 +38,9 @@ typedef struct record_order {
 int record_order_cmp(const record_order *a, const record_order *b);
 /* Compares what the sender said (epoch and time) and leaves out where it was read. */
 int record_order_cmp_version(const record_order *a, const record_order *b);
+/* Did a arrive before b? Offsets tell within a partition, the brokers' timestamps (-1: unknown)
+ * between them. */
+bool record_came_before(const record_order *a, int64_t a_ms, const record_order *b, int64_t b_ms);
 
 typedef struct record {
     og_str tenant, patient; /* patient is empty on the shared topic */
@@ -42,7 +50,8 @@ typedef struct record {
     int64_t timestamp_ms; /* of the source message; -1 unknown */
     uint32_t entry, of;   /* entry n of m in its Bundle; 0 of 1 for a bare resource */
     bool deleted;
-    og_str body; /* the resource's bytes; empty when deleted */
+    bool untimed; /* a delete that does not say when it was */
+    og_str body;  /* the resource's bytes; empty when deleted */
 } record;
 
 /* Appends key and value. Everything is the caller's to have checked (record_patient_valid, ids of
@@ -53,6 +62,15 @@ void record_write_value(og_buf *out, const record *r);
  * no record. */
 OG_MUSTCHECK og_status record_read(og_arena *a, og_str key, og_str value, record *ret,
                                    og_error *err);
+
+/* Places: key and value of r without its body. */
+#define RECORD_PLACE "place|"
+bool record_is_place(og_str key);
+void record_write_place_key(og_buf *out, og_str type, og_str id);
+void record_write_place_value(og_buf *out, const record *r);
+/* As record_read; tenant and body stay empty. */
+OG_MUSTCHECK og_status record_read_place(og_arena *a, og_str key, og_str value, record *ret,
+                                         og_error *err);
 
 /* Between the records stand the heartbeats of the instances (serve_beat.c): they are no records. */
 #define RECORD_BEAT "beat|"

@@ -504,6 +504,7 @@ typedef struct again {
     serve *s;
     int partition;
     uint64_t number;
+    bool errand;
 } again;
 
 static void on_again(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
@@ -513,9 +514,10 @@ static void on_again(void *ctx, conn_verdict verdict, int32_t partition, int64_t
     (void)partition;
     (void)offset;
     if (verdict == CONN_NEVER) /* nothing that we could do better the next time */
-        log_error("the brokers refuse a record that they had before: %s",
+        log_error("the brokers refuse a record that %s: %s",
+                  it->errand ? "follows from another" : "they had before",
                   error != NULL ? error->text : "");
-    metric_add(METRIC_REASSERTED, verdict == CONN_DONE);
+    metric_add(it->errand ? METRIC_ERRANDS : METRIC_REASSERTED, verdict == CONN_DONE);
     if (it->s->sink != NULL)
         owner_sent(it->s->owner, it->partition, it->number, verdict != CONN_AGAIN);
     free(it);
@@ -525,8 +527,11 @@ void serve__on_outgoing(void *ctx, int partition, uint64_t number, const pipelin
 {
     serve *s = ctx;
     bool shared = partition == OWNER_SHARED;
+    int32_t to = shared           ? 0
+                 : o->route.n > 0 ? kafka_partition_for(o->route, (int32_t)s->count)
+                                  : partition;
     kafka_record r = {.topic = shared ? s->config->kafka_shared : s->config->kafka_records,
-                      .partition = shared ? 0 : partition,
+                      .partition = to,
                       .key = o->key,
                       .value = o->value};
     og_error err;
@@ -537,7 +542,7 @@ void serve__on_outgoing(void *ctx, int partition, uint64_t number, const pipelin
         owner_sent(s->owner, partition, number, false);
         return;
     }
-    *it = (again){s, partition, number};
+    *it = (again){s, partition, number, o->mark == PIPELINE_ERRAND};
     conn_verdict verdict = kafka_sink_send(s->sink, &r, on_again, it, &err);
     if (verdict == CONN_DONE) {
         crash_point(CRASH_REASSERTED);

@@ -8,14 +8,14 @@
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
-#define SCHEMA          "osteoguard-store-3"
+#define SCHEMA          "osteoguard-store-4"
 #define GENERATION      "1" /* of the records topic's partitioning: other partitions, other stores */
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */
 
 static const char *const table_names[STORE_TABLES] = {
-    "resource",  "alert", "delivery", "due",      "review",
-    "reference", "dirty", "sequence", "outgoing", "meta"};
+    "resource", "alert",    "delivery", "due",   "review", "reference",
+    "dirty",    "sequence", "outgoing", "place", "errand", "meta"};
 
 bool store_path(const char *root, int64_t partitions, const char *name, char *out, size_t size)
 {

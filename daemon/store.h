@@ -14,6 +14,8 @@
  *   dirty      patient                            offset (text): to be evaluated
  *   sequence   endpoint \0 patient                number (text) of the last delivery
  *   outgoing   patient \0 Type/id                 mark (text): to be written to the topic again
+ *   place      place|Type/id                      place.h
+ *   errand     number                             errand.h
  *   meta       name                               text
  *
  * The store of the shared topic has the same tables; its resources have the empty patient. */
@@ -38,6 +40,8 @@ typedef enum store_table {
     STORE_DIRTY,
     STORE_SEQUENCE,
     STORE_OUTGOING,
+    STORE_PLACE,
+    STORE_ERRAND,
     STORE_META,
     STORE_TABLES
 } store_table;

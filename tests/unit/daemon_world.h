@@ -47,8 +47,12 @@ typedef struct world {
     locator *locator;
     gather *gather;
     size_t max_record_bytes, max_in_flight;
-    world_list records, shared, dead;
-    size_t shared_read, records_read;
+    world_list records, places, shared, dead; /* places: those of the records topic */
+    size_t shared_read, records_read, places_read;
+    og_buf sent_rows[WORLD_PARTITIONS]; /* errands and re-asserted rows that are there */
+    pipeline_sent sent[WORLD_PARTITIONS][PIPELINE_MAX_OUTGOING];
+    size_t sent_count[WORLD_PARTITIONS];
+    bool outgoing_left;
     /* the sink's script */
     int again_after;      /* this many more sends are accepted; -1: all */
     bool hold_reports;    /* reports wait for world_report */
@@ -147,9 +151,10 @@ static inline conn_verdict world_send_record(void *ctx, const kafka_record *r,
         return CONN_NEVER;
     }
     if (w->verdict == CONN_DONE)
-        world_push(strcmp(r->topic, "records") == 0  ? &w->records
-                   : strcmp(r->topic, "shared") == 0 ? &w->shared
-                                                     : &w->dead,
+        world_push(record_is_place(r->key)            ? &w->places
+                   : strcmp(r->topic, "records") == 0 ? &w->records
+                   : strcmp(r->topic, "shared") == 0  ? &w->shared
+                                                      : &w->dead,
                    r);
     if (w->hold_reports) {
         assert_true(w->waiting < 4096);
@@ -389,7 +394,10 @@ static inline void world_free(world *w)
     gather_free(w->gather);
     outbox_free(w->outbox);
     world_close_stores(w, true);
+    for (int i = 0; i < WORLD_PARTITIONS; i++)
+        og_buf_done(&w->sent_rows[i]);
     world_clear(&w->records);
+    world_clear(&w->places);
     world_clear(&w->shared);
     world_clear(&w->dead);
     for (size_t i = 0; i < w->post_count; i++) {
@@ -427,6 +435,31 @@ static inline void world_event(world *w, const char *json)
 
 /* ---- the owner's turns ---- */
 
+/* What a batch wants written to the records topic is there at once; the next batch hears of it. */
+static inline void world_take_outgoing(world *w, int p)
+{
+    const pipeline_batch *b = &w->batch;
+    og_buf *rows = &w->sent_rows[p];
+    if (rows->max == 0)
+        og_buf_init(rows, 1 << 20);
+    og_buf_clear(rows);
+    for (size_t i = 0; i < b->outgoing_count; i++)
+        og_buf_adds(rows, b->outgoing[i].row);
+    size_t at = 0;
+    for (size_t i = 0; i < b->outgoing_count; i++) {
+        const pipeline_outgoing *o = &b->outgoing[i];
+        kafka_record r = {.partition =
+                              o->route.n > 0 ? kafka_partition_for(o->route, WORLD_PARTITIONS) : p,
+                          .key = o->key,
+                          .value = o->value};
+        world_push(record_is_place(o->key) ? &w->places : &w->records, &r);
+        w->sent[p][i] = (pipeline_sent){{rows->p + at, o->row.n}, o->mark};
+        at += o->row.n;
+    }
+    w->sent_count[p] = b->outgoing_count;
+    w->outgoing_left |= b->outgoing_left > 0;
+}
+
 static inline void world_take_results(world *w, int p)
 {
     pipeline_batch *b = &w->batch;
@@ -446,7 +479,10 @@ static inline void world_take_results(world *w, int p)
     c->resolved += b->counts.resolved;
     c->reviews += b->counts.reviews;
     w->next_due_ms[p] = b->next_due_ms;
+    c->placed += b->counts.placed;
+    c->unplaced += b->counts.unplaced;
     w->dirty = b->dirty;
+    world_take_outgoing(w, p);
     for (size_t i = 0; i < b->delivery_count; i++) {
         const pipeline_delivery *d = &b->deliveries[i];
         if (d->dropped)
@@ -481,6 +517,9 @@ static inline void world_run_partition(world *w, int p, const pipeline_message *
     b->now_ms = w->now_ms;
     b->offset_min = clock_offset_min(w->now_ms);
     b->restoring = w->restoring;
+    b->sent = w->sent[p];
+    b->sent_count = w->sent_count[p];
+    b->send = true;
     pipeline_run(b);
     world_take_results(w, p);
     for (size_t i = 0; i < n; i++)
@@ -505,6 +544,8 @@ static inline void world_apply_shared(world *w)
     for (size_t i = 0; i < n; i++)
         list[i] = world_as_message(&w->shared.at[w->shared_read + i], w->shared_read + i);
     w->batch.shared = w->shared_store;
+    w->batch.sent_count = 0;
+    w->batch.send = false;
     w->batch.messages = list;
     w->batch.message_count = n;
     w->batch.next_offset = (int64_t)w->shared.count;
@@ -516,16 +557,22 @@ static inline void world_apply_shared(world *w)
 
 static inline void world_apply_records(world *w)
 {
-    size_t n = w->records.count - w->records_read;
-    pipeline_message *list = calloc(n + 1, sizeof *list);
+    const size_t records = w->records.count, places = w->places.count;
+    pipeline_message *list =
+        calloc(records - w->records_read + places - w->places_read + 1, sizeof *list);
+    w->outgoing_left = false;
     for (int p = 0; p < WORLD_PARTITIONS; p++) {
         size_t count = 0;
-        for (size_t i = w->records_read; i < w->records.count; i++)
+        for (size_t i = w->records_read; i < records; i++)
             if (w->records.at[i].partition == p)
                 list[count++] = world_as_message(&w->records.at[i], i);
-        world_run_partition(w, p, list, count, (int64_t)w->records.count);
+        for (size_t i = w->places_read; i < places; i++)
+            if (w->places.at[i].partition == p)
+                list[count++] = world_as_message(&w->places.at[i], i);
+        world_run_partition(w, p, list, count, (int64_t)records);
     }
-    w->records_read = w->records.count;
+    w->records_read = records;
+    w->places_read = places;
     free(list);
 }
 
@@ -540,7 +587,8 @@ static inline void world_settle_down(world *w)
         bool quiet = true;
         for (int p = 0; p < WORLD_PARTITIONS; p++)
             quiet = quiet && w->task_count[p] == 0;
-        if (quiet && w->records_read == w->records.count && w->dirty == 0 && turn > 1)
+        quiet = quiet && w->records_read == w->records.count && w->places_read == w->places.count;
+        if (quiet && !w->outgoing_left && w->dirty == 0 && turn > 1)
             return;
     }
     fail_msg("the world does not come to rest");

@@ -1,0 +1,27 @@
+/* Errands: messages for the records topic that follow from what was applied, for any of its
+ * partitions: the tombstone that a delete without a patient leads to, a place that an older one
+ * stands behind. They are written in the transaction that they follow from and stay until the
+ * brokers have them; a crash repeats them, and whoever reads one twice finds it stale. */
+#ifndef OG_DAEMON_ERRAND_H
+#define OG_DAEMON_ERRAND_H
+
+#include "daemon/store.h"
+
+typedef struct errand {
+    og_str row;   /* its key in the store; what errand_done takes */
+    og_str route; /* the text whose hash is the partition */
+    og_str key, value;
+} errand;
+
+/* A record to its patient. */
+OG_MUSTCHECK og_status errand_record(store_txn *t, const record *r, og_error *err);
+/* A place to where it belongs. */
+OG_MUSTCHECK og_status errand_place(store_txn *t, const record *r, og_error *err);
+
+/* The first ones, up to max; copied to a. */
+OG_MUSTCHECK og_status errand_list(store_txn *t, og_arena *a, size_t max, errand **ret,
+                                   size_t *ret_count, og_error *err);
+OG_MUSTCHECK og_status errand_done(store_txn *t, og_str row, og_error *err);
+OG_MUSTCHECK og_status errand_count(store_txn *t, uint64_t *ret, og_error *err);
+
+#endif

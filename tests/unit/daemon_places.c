@@ -1,0 +1,370 @@
+/* Deletes that name no patient, corrected subjects, and what comes before what it follows from:
+ * over several gatherers that know nothing of each other, in any order, and after a rebuild. */
+#include "daemon_world.h"
+
+#define MS(minute) (1767312000000 + (minute)*60000) /* 2026-01-02T00:00Z */
+
+/* ---- two gatherers ---- */
+
+typedef struct pair {
+    world *w;
+    locator *locator; /* of the second */
+    gather *second;
+} pair;
+
+static void open_second(pair *p)
+{
+    char path[128];
+    bool is_new;
+    gather_options go = world_gather_options(p->w);
+    snprintf(path, sizeof path, "%s/second", p->w->dir);
+    assert_int_equal(locator_open(path, 64u << 20, NULL, &p->locator, &is_new, NULL), OG_OK);
+    p->second = gather_new(&go, p->w->content, p->locator);
+    assert_non_null(p->second);
+}
+
+static void close_second(pair *p)
+{
+    gather_free(p->second);
+    locator_close(p->locator);
+}
+
+static pair pair_new(void)
+{
+    pair p = {.w = world_new()};
+    p.w->setup.locator = NULL; /* what owners know does not help gather here */
+    open_second(&p);
+    return p;
+}
+
+static void pair_free(pair *p)
+{
+    close_second(p);
+    world_free(p->w);
+}
+
+/* Everything that the instances have on disk is lost; the topic was compacted. */
+static void compact(world_list *l)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        bool last = true;
+        for (size_t k = i + 1; k < l->count && last; k++)
+            last = l->at[k].key_n != l->at[i].key_n ||
+                   memcmp(l->at[k].key, l->at[i].key, l->at[i].key_n) != 0;
+        if (last) {
+            l->at[kept++] = l->at[i];
+        } else {
+            free(l->at[i].key);
+            free(l->at[i].value);
+            free(l->at[i].headers);
+        }
+    }
+    l->count = kept;
+}
+
+static void lose_disks(pair *p)
+{
+    world *w = p->w;
+    char path[128];
+    close_second(p);
+    snprintf(path, sizeof path, "%s/second", w->dir);
+    assert_int_equal(file_remove_tree(path, NULL), OG_OK);
+    gather_free(w->gather);
+    outbox_free(w->outbox);
+    world_close_stores(w, true);
+    assert_int_equal(file_remove_tree(w->dir, NULL), OG_OK);
+    assert_int_equal(file_make_dirs(w->dir, NULL), OG_OK);
+    world_open_stores(w);
+    world_open_outbox(w);
+    gather_options go = world_gather_options(w);
+    w->gather = gather_new(&go, w->content, w->locator);
+    w->setup.locator = NULL;
+    open_second(p);
+    compact(&w->records);
+    compact(&w->places);
+    w->records_read = w->places_read = 0;
+    for (int i = 0; i < WORLD_PARTITIONS; i++)
+        w->sent_count[i] = 0;
+}
+
+/* ---- events ---- */
+
+typedef struct event {
+    int source; /* partition of the source topic */
+    int64_t offset, minute;
+    bool timed;               /* a delete says when it was */
+    const char *id, *patient; /* patient NULL: a delete */
+} event;
+
+static void give(pair *p, bool second, const event *e)
+{
+    char text[600], key[64];
+    const bool null = e->patient == NULL && !e->timed;
+    snprintf(key, sizeof key, "MedicationRequest/%s", e->id);
+    if (e->patient != NULL)
+        snprintf(text, sizeof text,
+                 "{\"resourceType\":\"MedicationRequest\",\"id\":\"%s\",\"status\":\"active\","
+                 "\"intent\":\"order\",\"meta\":{\"lastUpdated\":\"2026-01-02T%02d:%02d:00Z\"},"
+                 "\"subject\":{\"reference\":\"Patient/%s\"},\"medicationCodeableConcept\":{"
+                 "\"coding\":[{\"system\":\"http://www.whocc.no/atc\",\"code\":\"M05BX04\"}]}}",
+                 e->id, (int)(e->minute / 60), (int)(e->minute % 60), e->patient);
+    else
+        snprintf(text, sizeof text,
+                 "{\"resourceType\":\"Bundle\",\"type\":\"history\",\"entry\":[{\"request\":{"
+                 "\"method\":\"DELETE\",\"url\":\"%s\"},\"response\":{\"status\":\"204\","
+                 "\"lastModified\":\"2026-01-02T%02d:%02d:00Z\"}}]}",
+                 key, (int)(e->minute / 60), (int)(e->minute % 60));
+    conn_message m = {.origin = {"fhir.test", e->source, e->offset, MS(e->minute)},
+                      .key = og_str_of(key),
+                      .value = null ? (og_str){NULL, 0} : og_str_of(text)};
+    gather_message(second ? p->second : p->w->gather, &m);
+}
+
+/* ---- what is known in the end ---- */
+
+typedef struct dump {
+    char at[256][100];
+    size_t count;
+} dump;
+
+static og_status dump_one(void *ctx, og_str patient, og_str type_id, const record_order *order,
+                          bool deleted, og_error *err)
+{
+    dump *d = ctx;
+    (void)err;
+    if (deleted)
+        return OG_OK;
+    assert_true(d->count < 256);
+    snprintf(d->at[d->count++], sizeof d->at[0], "%.*s %.*s %lld", OG_STR_ARG(patient),
+             OG_STR_ARG(type_id), (long long)(order->time_us / 60000000 - MS(0) / 60000));
+    return OG_OK;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static dump dump_of(pair *p)
+{
+    dump d = {.count = 0};
+    gather_flush(p->second);
+    world_settle_down(p->w);
+    for (int i = 0; i < WORLD_PARTITIONS; i++) {
+        store_txn *t;
+        assert_int_equal(store_begin(p->w->stores[i], false, &t, NULL), OG_OK);
+        assert_int_equal(store_each_resource(t, dump_one, &d, NULL), OG_OK);
+        store_abort(t);
+    }
+    qsort(d.at, d.count, sizeof d.at[0], by_text);
+    assert_int_equal(p->w->total.bad, 0);
+    return d;
+}
+
+static void assert_dump(pair *p, const char *only)
+{
+    dump d = dump_of(p);
+    if (only == NULL) {
+        if (d.count > 0)
+            print_error("%s\n", d.at[0]);
+        assert_int_equal(d.count, 0);
+        return;
+    }
+    assert_int_equal(d.count, 1);
+    assert_string_equal(d.at[0], only);
+}
+
+/* ---- one case after the other ---- */
+
+static void a_delete_finds_what_another_instance_gathered(void **state)
+{
+    (void)state;
+    for (int timed = 0; timed < 2; timed++) {
+        pair p = pair_new();
+        give(&p, false, &(event){0, 0, 1, false, "r", "A"});
+        assert_dump(&p, "A MedicationRequest/r 1");
+        give(&p, true, &(event){1, 0, 2, timed, "r", NULL});
+        assert_dump(&p, NULL);
+        assert_int_equal(p.w->total.placed, 1);
+        assert_int_equal(p.w->dead.count, 0);
+        pair_free(&p);
+    }
+}
+
+static void a_delete_before_its_create_keeps_it_away(void **state)
+{
+    (void)state;
+    for (int timed = 0; timed < 2; timed++) {
+        pair p = pair_new();
+        give(&p, false, &(event){0, 0, 5, timed, "r", NULL});
+        assert_dump(&p, NULL);
+        assert_int_equal(p.w->total.unplaced, 1);
+        give(&p, true, &(event){1, 0, 4, false, "r", "A"});
+        assert_dump(&p, NULL);
+        give(&p, false, &(event){1, 1, 6, false, "r", "A"}); /* created anew after the delete */
+        assert_dump(&p, "A MedicationRequest/r 6");
+        pair_free(&p);
+    }
+}
+
+static void a_corrected_subject_leaves_the_old_patient(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        pair p = pair_new();
+        give(&p, late, &(event){0, late, late ? 2 : 1, false, "r", late ? "B" : "A"});
+        (void)dump_of(&p);
+        give(&p, !late, &(event){0, !late, late ? 1 : 2, false, "r", late ? "A" : "B"});
+        assert_dump(&p, "B MedicationRequest/r 2");
+        pair_free(&p);
+    }
+}
+
+/* The sender's clock was ahead when it wrote the version that the delete means. */
+static void a_delete_without_a_time_outdoes_a_fast_clock(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        pair p = pair_new();
+        event delete = {1, 0, 3, false, "r", NULL};
+        conn_message put = {
+            .origin = {"fhir.test", 0, 0, MS(2)},
+            .value = OG_STR("{\"resourceType\":\"MedicationRequest\",\"id\":\"r\",\"status\":"
+                            "\"active\",\"intent\":\"order\",\"meta\":{\"lastUpdated\":"
+                            "\"2026-01-02T00:06:00Z\"},\"subject\":{\"reference\":\"Patient/A\"},"
+                            "\"medicationCodeableConcept\":{\"coding\":[{\"system\":"
+                            "\"http://www.whocc.no/atc\",\"code\":\"M05BX04\"}]}}")};
+        if (late)
+            give(&p, true, &delete);
+        gather_message(p.w->gather, &put);
+        if (!late) {
+            assert_dump(&p, "A MedicationRequest/r 6");
+            give(&p, true, &delete);
+        }
+        assert_dump(&p, NULL);
+        pair_free(&p);
+    }
+}
+
+/* Compaction keeps the last message of a place: it has to say all that the ones before it said. */
+static void places_come_back_from_a_compacted_topic(void **state)
+{
+    pair p = pair_new();
+    (void)state;
+    give(&p, false, &(event){0, 0, 1, false, "kept", "A"});
+    give(&p, false, &(event){0, 1, 1, false, "again", "A"});
+    give(&p, true, &(event){0, 2, 2, false, "again", NULL});
+    (void)dump_of(&p);
+    give(&p, false, &(event){0, 3, 3, false, "never", NULL});
+    (void)dump_of(&p);
+    lose_disks(&p);
+    assert_dump(&p, "A MedicationRequest/kept 1");
+    give(&p, true, &(event){0, 4, 4, true, "kept", NULL});
+    give(&p, true, &(event){1, 0, 2, true, "never", "A"}); /* older than its delete */
+    assert_dump(&p, NULL);
+    /* created anew, and the message of its place is lost with all that came after the delete */
+    give(&p, false, &(event){0, 5, 5, false, "again", "A"});
+    assert_dump(&p, "A MedicationRequest/again 5");
+    lose_disks(&p);
+    give(&p, true, &(event){0, 6, 6, false, "again", NULL});
+    assert_dump(&p, NULL);
+    pair_free(&p);
+}
+
+/* ---- any order ---- */
+
+#define RESOURCES 6
+#define EVENTS    40
+
+static uint32_t seed;
+
+static uint32_t dice(uint32_t n)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (seed >> 8) % n;
+}
+
+static size_t make_history(event *out)
+{
+    static const char *const ids[RESOURCES] = {"r0", "r1", "r2", "r3", "r4", "r5"};
+    static const char *const patients[] = {"A", "B", "C", NULL};
+    int64_t next[3] = {0};
+    for (size_t i = 0; i < EVENTS; i++) {
+        int source = (int)dice(3);
+        out[i] = (event){.source = source,
+                         .offset = next[source]++,
+                         .minute = (int64_t)i + 1,
+                         .id = ids[dice(RESOURCES)],
+                         .patient = patients[dice(4)],
+                         .timed = dice(2)};
+    }
+    return EVENTS;
+}
+
+static void shuffle(event *e, size_t n)
+{
+    for (size_t i = n; i > 1; i--) {
+        size_t k = dice((uint32_t)i);
+        event swap = e[i - 1];
+        e[i - 1] = e[k];
+        e[k] = swap;
+    }
+}
+
+static void any_order_ends_as_the_right_one(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 12; round++) {
+        event list[2 * EVENTS];
+        seed = 77 + round;
+        size_t n = make_history(list);
+        pair p = pair_new();
+        for (size_t i = 0; i < n; i++) {
+            give(&p, dice(2), &list[i]);
+            (void)dump_of(&p);
+        }
+        dump right = dump_of(&p);
+        pair_free(&p);
+        for (; n < 2 * EVENTS - 10; n++)
+            list[n] = list[dice(EVENTS)];
+        shuffle(list, n);
+        p = pair_new();
+        for (size_t i = 0; i < n; i++) {
+            give(&p, dice(2), &list[i]);
+            if (dice(4) == 0)
+                (void)dump_of(&p);
+            if (dice(16) == 0) {
+                (void)dump_of(&p);
+                lose_disks(&p);
+            }
+        }
+        dump other = dump_of(&p);
+        bool equal = right.count == other.count &&
+                     memcmp(right.at, other.at, right.count * sizeof right.at[0]) == 0;
+        lose_disks(&p);
+        dump rebuilt = dump_of(&p);
+        bool same = rebuilt.count == other.count &&
+                    memcmp(rebuilt.at, other.at, other.count * sizeof other.at[0]) == 0;
+        if (!equal || !same)
+            print_error("seed %u: in order, any order, rebuilt\n", 77 + round);
+        for (size_t i = 0; (!equal || !same) && i < 10; i++)
+            print_error("%-30s %-30s %s\n", right.at[i], other.at[i], rebuilt.at[i]);
+        assert_true(equal);
+        assert_true(same);
+        pair_free(&p);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_delete_finds_what_another_instance_gathered),
+        cmocka_unit_test(a_delete_before_its_create_keeps_it_away),
+        cmocka_unit_test(a_corrected_subject_leaves_the_old_patient),
+        cmocka_unit_test(a_delete_without_a_time_outdoes_a_fast_clock),
+        cmocka_unit_test(places_come_back_from_a_compacted_topic),
+        cmocka_unit_test(any_order_ends_as_the_right_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
