@@ -8,6 +8,7 @@
 #include "daemon/cmd_eval.h"
 #include "daemon/cmd_letters.h"
 #include "daemon/cmd_replay.h"
+#include "daemon/cmd_report.h"
 #include "daemon/cmd_review.h"
 #include "daemon/cmd_serve.h"
 #include "daemon/cmd_test.h"
@@ -25,6 +26,7 @@ static const struct command {
     {"replay", cmd_replay, "sends resources from files to the source topics"},
     {"review", cmd_review, "says what would open and close at another time, or with other content"},
     {"dead-letters", cmd_letters, "lists and shows what could not be used, sends it again"},
+    {"report", cmd_report, "says what became of each rule's alerts"},
     {"audit", cmd_audit, "says whether an audit log is as it was written"},
 };
 

@@ -1,4 +1,5 @@
-/* The command dead-letters over an embedded broker: what it lists, shows and sends again. */
+/* Commands that read topics, over an embedded broker: what dead-letters lists, shows and sends
+ * again, and what report counts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <cmocka.h>
 
 #include "daemon/cmd_letters.h"
+#include "daemon/cmd_report.h"
 #include "daemon/file.h"
 #include "daemon/topic_reader.h"
 #include "mock_kafka.h"
@@ -97,25 +99,40 @@ static int redirect(int fd, const char *path)
 }
 
 /* Runs the command with its output in files. */
-static int run(stage *s, ...)
+static int run_as(stage *s, const char *name, va_list ap)
 {
     char *argv[16];
     int argc = 0;
-    va_list ap;
-    argv[argc++] = (char *)(uintptr_t) "dead-letters";
-    va_start(ap, s);
+    argv[argc++] = (char *)(uintptr_t)name;
     while (argc < 15 && (argv[argc] = va_arg(ap, char *)) != NULL)
         argc++;
-    va_end(ap);
     argv[argc] = NULL;
     fflush(NULL);
     int out = redirect(1, s->out), err = redirect(2, s->err);
-    int status = cmd_letters(argc, argv);
+    int status = strcmp(name, "report") == 0 ? cmd_report(argc, argv) : cmd_letters(argc, argv);
     fflush(NULL);
     dup2(out, 1);
     dup2(err, 2);
     close(out);
     close(err);
+    return status;
+}
+
+static int run(stage *s, ...)
+{
+    va_list ap;
+    va_start(ap, s);
+    int status = run_as(s, "dead-letters", ap);
+    va_end(ap);
+    return status;
+}
+
+static int run_report(stage *s, ...)
+{
+    va_list ap;
+    va_start(ap, s);
+    int status = run_as(s, "report", ap);
+    va_end(ap);
     return status;
 }
 
@@ -260,6 +277,34 @@ static void misuse_is_told(void **state)
     assert_int_equal(run(s, "list", "-c", "/nowhere.yaml", NULL), 1);
 }
 
+#define ALERT                                                                                      \
+    "{\"id\":\"00000000-0000-5000-8000-000000000001\",\"rule\":\"C1\",\"slot\":\"\",\"state\":"    \
+    "\"active\",\"revision\":1,\"material\":\"00000000000000aa\",\"indicator\":\"warning\","       \
+    "\"opened\":1772352000000,\"changed\":1772352000000,\"resolved\":0,\"uuid\":"                  \
+    "\"00000000-0000-5000-8000-000000000002\",\"digest\":\"\",\"feedback\":{\"answer\":"           \
+    "\"overridden\",\"shown\":1772352000000,\"at\":1772355600000,\"until\":1772442000000,\"who\":" \
+    "\"ehr\",\"system\":\"s\",\"code\":\"limited-time\"},\"card\":{\"summary\":\"Anna\"}}"
+#define ALERT_KEY "default|anna|00000000-0000-5000-8000-000000000001"
+
+static void alerts_are_reported(void **state)
+{
+    stage *s = *state;
+    mock_kafka_topic(&s->kafka, "osteoguard.alerts", 3);
+    mock_kafka_put(&s->kafka, "osteoguard.alerts", 1, ALERT_KEY, ALERT, strlen(ALERT));
+    assert_int_equal(run_report(s, "-c", s->config, "--json", "--since", "2026-03-01", NULL), 0);
+    says(s->out, "\"rules\":[{\"rule\":\"C1\",\"fired\":1,\"accepted\":0,\"overridden\":1,");
+    says(s->out, "\"reasons\":{\"limited-time\":1},\"timeToAction\":{\"count\":1,"
+                 "\"medianSeconds\":3600,\"p90Seconds\":3600}}");
+    silent_on(s->out, "nna");
+    assert_int_equal(run_report(s, "-c", s->config, "--until", "2026-03-01T00:00:00Z", NULL), 0);
+    says(s->out, "0 alerts of 0 rules came up until 2026-03-01T00:00:00+00:00\n");
+    assert_int_equal(run_report(s, NULL), 2);
+    says(s->err, "a configuration is needed");
+    assert_int_equal(run_report(s, "-c", s->config, "--since", "soon", NULL), 2);
+    assert_int_equal(
+        run_report(s, "-c", s->config, "--since", "2026-03-02", "--until", "2026-03-01", NULL), 2);
+}
+
 static void a_missing_topic_is_told(void **state)
 {
     stage *s = *state;
@@ -282,6 +327,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_message_is_sent_once_for_all_its_letters, begin, end),
         cmocka_unit_test_setup_teardown(what_the_source_lost_comes_from_the_letter, begin, end),
         cmocka_unit_test_setup_teardown(misuse_is_told, begin, end),
+        cmocka_unit_test_setup_teardown(alerts_are_reported, begin, end),
         cmocka_unit_test_setup_teardown(a_missing_topic_is_told, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
