@@ -999,6 +999,8 @@ static bool bind_define(linker *l, cql_define *d)
         }
         ok = bind(&b, d->body);
     }
+    if (ok && cql__memo_serves(d))
+        d->memo = ++l->set->memo_count;
     d->bound = ok ? 2 : 3;
     return ok;
 }

@@ -628,8 +628,52 @@ static void call_function(cql_run *run, const cql_define *d, cql_value *frame, c
     run->current = caller;
 }
 
+/* Says in an error that has no origin yet where it happened. */
+static void blame(cql_run *run, const cql_define *d)
+{
+    if (run->err.origin[0] != '\0' || d->body == NULL)
+        return;
+    og_error_origin(&run->err, d->library->name.p);
+    og_error_path(&run->err, d->name.p);
+}
+
+/* A function of one resource: what it said before, else what it says. */
+static void eval_remembered(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    const cql_define *d = n->call->targets[0];
+    cql_value arg;
+    cql__mark mark;
+    cql__eval_to(run, n->args[0], &arg);
+    const cql_value **place = cql__failed(run) ? NULL : cql__memo(run, d, &arg);
+    if (place != NULL && *place != NULL) {
+        *ret = **place;
+        return;
+    }
+    cql_value *frame = cql__failed(run) ? NULL : cql__push(run, d->slots, &mark);
+    if (frame == NULL) {
+        *ret = CQL_NULL_VALUE;
+        return;
+    }
+    frame[0] = arg;
+    call_function(run, d, frame, ret);
+    cql__pop(run, mark);
+    if (cql__failed(run)) {
+        blame(run, d);
+        return;
+    }
+    cql_value *kept = place != NULL ? og_arena_alloc(run->arena, sizeof *kept) : NULL;
+    if (kept != NULL) {
+        *kept = *ret;
+        *place = kept;
+    }
+}
+
 static void eval_call(cql_run *run, const cql__node *n, cql_value *ret)
 {
+    if (n->call->count == 1 && n->call->targets[0]->memo != 0) {
+        eval_remembered(run, n, ret);
+        return;
+    }
     uint32_t slots = n->argc;
     for (uint32_t i = 0; i < n->call->count; i++)
         if (n->call->targets[i]->slots > slots)
@@ -653,10 +697,8 @@ static void eval_call(cql_run *run, const cql__node *n, cql_value *ret)
     } else if (d != NULL) {
         call_function(run, d, frame, &v);
     }
-    if (cql__failed(run) && d != NULL && run->err.origin[0] == '\0' && d->body != NULL) {
-        og_error_origin(&run->err, d->library->name.p);
-        og_error_path(&run->err, d->name.p);
-    }
+    if (cql__failed(run) && d != NULL)
+        blame(run, d);
     cql__pop(run, mark);
     *ret = v;
 }

@@ -349,9 +349,10 @@ static bool prepare_kin(cql_run *run)
     const fhir_resource *all = run->request->resources;
     uint16_t *types = og_arena_alloc(run->arena, n * sizeof *types);
     uint32_t *at = og_arena_alloc(run->arena, n * sizeof *at);
+    uint32_t *ranks = og_arena_alloc(run->arena, n * sizeof *ranks);
     cql__kin *kin = og_arena_alloc(run->arena, n * sizeof *kin);
     uint32_t used = 0;
-    if (types == NULL || at == NULL || kin == NULL)
+    if (types == NULL || at == NULL || ranks == NULL || kin == NULL)
         return false;
     for (size_t i = 0; i < n; i++) {
         bool again = i != 0 && og_str_eq(all[i].type, all[i - 1].type);
@@ -371,8 +372,10 @@ static bool prepare_kin(cql_run *run)
         uint32_t k = 0;
         while (kin[k].type != types[i])
             k++;
-        kin[k].at[kin[k].count++] = (uint32_t)i;
+        ranks[i] = kin[k].count++;
+        kin[k].at[ranks[i]] = (uint32_t)i;
     }
+    run->ranks = ranks;
     run->types = types;
     run->kin = kin;
     run->kin_count = used;
@@ -388,10 +391,11 @@ static bool prepare_memory(cql_run *run)
     run->retrieved = og_arena_zalloc(a, set->retrieves.count, sizeof *run->retrieved);
     run->roots = og_arena_zalloc(a, n, sizeof *run->roots);
     run->codings = og_arena_zalloc(a, set->codings.count, sizeof *run->codings);
+    run->memos = og_arena_zalloc(a, set->memo_count, sizeof *run->memos);
     run->c.keys = cql__keys_new(a);
     run->stack = og_arena_alloc(a, sizeof *run->stack + CHUNK_VALUES * sizeof(cql_value));
     if (run->cells == NULL || run->retrieved == NULL || run->roots == NULL ||
-        run->codings == NULL || run->stack == NULL || run->c.keys == NULL)
+        run->codings == NULL || run->memos == NULL || run->stack == NULL || run->c.keys == NULL)
         return false;
     *run->stack = (cql__chunk){.cap = CHUNK_VALUES};
     return prepare_kin(run);

@@ -72,7 +72,9 @@ struct cql_run {
     uint16_t *types;      /* model number of each resource */
     cql__kin *kin;        /* the resources by type */
     uint32_t kin_count;
-    cql__codings *codings; /* by number of the set */
+    uint32_t *ranks;          /* of each resource among those of its type */
+    const cql_value ***memos; /* by number of the function, then by rank; see cql__memo */
+    cql__codings *codings;    /* by number of the set */
     cql_value *frame;
     cql__chunk *stack;
     const cql_define *current; /* whose body is being evaluated */
@@ -122,6 +124,10 @@ void cql__trace_value(cql_run *run, const cql__node *n, cql_value v);
 /* The remembered value of an expression or parameter; evaluates it when it is asked for first. NULL
  * after an error. */
 const cql_value *cql__eval_define(cql_run *run, const cql_define *d);
+
+/* Where a run keeps what function d (d->memo) says of v: NULL there when it has not been asked.
+ * NULL when v is no resource of the request (or memory is out): nothing is kept then. */
+const cql_value **cql__memo(cql_run *run, const cql_define *d, const cql_value *v);
 
 /* A path over any value: null where there is no such thing. */
 void cql__property_to(cql_run *run, const cql_value *of, const cql__step *steps, uint32_t count,

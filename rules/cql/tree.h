@@ -241,6 +241,7 @@ struct cql_define {
     uint32_t slots; /* values that one activation needs */
     uint32_t index; /* in the run's memory; expressions and parameters only */
     uint32_t mark;  /* scratch of require.c */
+    uint32_t memo;  /* function of one resource: its number in the set + 1 (memo.c); 0: none */
     const og_str *operand_names;
     const cql__type *const *operand_types;
     uint32_t operand_count;
@@ -296,6 +297,7 @@ struct cql_set {
     cql_library **libraries;
     size_t count, cap;
     uint32_t define_count;                     /* memory cells of a run */
+    uint32_t memo_count;                       /* functions whose answers are remembered */
     uint16_t codeable_concept, coding, period; /* model numbers of types that eval needs */
     const fhir_terminology *terms;
     bool allow_missing;
@@ -367,6 +369,9 @@ const cql__type *cql__read_type_member(cql__reader *r, fhir_elem object, const c
                                        const char *specifier, const cql__path *at);
 
 /* ---- linking (bind.c, require.c) ---- */
+
+/* True for a function whose answers a run remembers: of one resource (memo.c). */
+bool cql__memo_serves(const cql_define *d);
 
 cql_library *cql__find_library(const cql_set *set, og_str path, og_str version);
 /* Works out the data requirements of every define; after all libraries are bound. */
