@@ -525,5 +525,148 @@ static void functions_of_a_resource_answer_once(void **state)
     "'operand':[{'name':'o','operandTypeSpecifier':{'type':'NamedTypeSpecifier','name':$F("        \
     "Observation)}}]"
 #define MADE(value)                                                                                \
-    "{'type':'Instance','classType':$F(Observation),'element':[{'name':'value','value':$D(" value  \
-    ")}]}"
+    ASK("Reading", "{'type':'Instance','classType':$F(Observation),'element':[{'name':'value',"    \
+                   "'value':$D(" value ")}]}")
+    static const char defs[] =
+        "{'name':'Reading','type':'FunctionDef','context':'Patient'," TAKES_OBSERVATION
+        ",'expression':{'type':'Coalesce','operand':[{'type':'Property','path':"
+        "'value.value.value','source':$O(o)},{'type':'As','asType':$T(Decimal),'operand':"
+        "{'type':'Property','path':'value','source':$O(o)}}]}},"
+        "{'name':'Fail','type':'FunctionDef','context':'Patient'," TAKES_OBSERVATION
+        ",'expression':" FAILS
+        "}," OF_ALL("Once", "Reading") OF_ALL("Again", "Reading") OF_ALL("Bad", "Fail")
+            OF_ALL("Bad again",
+                   "Fail") "{'name':'Inner','context':'Patient','expression':{'type':'Query','"
+                           "source':[{'alias':"
+                           "'O','expression':" OBS
+                           "}],'return':{'distinct':false,'expression':{'type':'Query',"
+                           "'source':[{'alias':'C','expression':{'type':'Property','path':'"
+                           "contained','scope':"
+                           "'O'}}],'return':{'distinct':false,'expression':" ASK(
+                               "Reading",
+                               "$A(C)") "}}}}},"
+                                        "{'name':'Made','context':'Patient','expression':{'type':'"
+                                        "List','element':[" MADE("1.5") "," MADE("2.5") "]}}";
+    assert_int_equal(add_defs(f->set, defs, &p), OG_OK);
+    put(f, "{'resourceType':'Observation','id':'a','valueQuantity':{'value':3.5},'contained':[{"
+           "'resourceType':'Observation','id':'x','valueQuantity':{'value':4.5}},{'resourceType':"
+           "'Observation','id':'y','valueQuantity':{'value':5.5}}]}");
+    put(f, "{'resourceType':'Patient','id':'p'}");
+    put(f, "{'resourceType':'Observation','id':'b'}");
+    start(f);
+    assert_string_equal(value_of(f, "Once"), "{ 3.5, null }");
+    uint64_t first = cql_run_steps(f->run);
+    assert_string_equal(value_of(f, "Again"), "{ 3.5, null }");
+    assert_true(cql_run_steps(f->run) - first < first);
+    assert_string_equal(sources_of(f, "Again"), "a b");
+    assert_string_equal(sources_of(f, "Once"), "a b");
+    assert_string_equal(value_of(f, "Inner"), "{ { 4.5, 5.5 }, null }");
+    assert_string_equal(value_of(f, "Made"), "{ 1.5, 2.5 }");
+    assert_string_equal(value_of(f, "Bad"), BOOM);
+    assert_string_equal(value_of(f, "Bad again"), BOOM);
+    fixture_free(f);
+}
+
+/* { { { ... } } }, as deep as the list is long: nothing that walks it may recurse on it. */
+static void deep_values_do_no_harm(void **state)
+{
+    (void)state;
+    fixture *f = fixture_new();
+    problems p = {0};
+    assert_int_equal(
+        add_defs(
+            f->set,
+            "{'name':'Deep','expression':{'type':'Aggregate','source':{'type':'Expand','operand':[{"
+            "'type':"
+            "'Interval','low':$I(1),'high':$I(90000)},{'type':'Quantity','value':1,'unit':'1'}]},"
+            "'initialValue':$I(0),'iteration':{'type':'List','element':[{'type':'Total'}]}}},"
+            "{'name':'Exists','expression':{'type':'Exists','operand':$R(Deep)}},"
+            "{'name':'Same','expression':{'type':'Equal','operand':[$R(Deep),$R(Deep)]}},"
+            "{'name':'Down','expression':{'type':'Count','source':{'type':'Descendents','source':$"
+            "R(Deep)}}}",
+            &p),
+        OG_OK);
+    start(f);
+    (void)value_of(f, "Deep");
+    assert_string_equal(value_of(f, "Exists"), "true");
+    assert_string_equal(sources_of(f, "Deep"), "");
+    assert_int_equal(value_of(f, "Same")[0], '!');
+    (void)value_of(f, "Down");
+    fixture_free(f);
+}
+
+static void explanations_show_places_and_values(void **state)
+{
+    (void)state;
+    fixture *f = fixture_new();
+    problems p = {0};
+    og_buf out;
+    og_error err;
+    assert_int_equal(
+        add_defs(f->set,
+                 "{'name':'Old','context':'Patient','locator':'3:1-4:30','expression':{'type':'"
+                 "Greater','locator':"
+                 "'4:3-4:30','operand':[{'type':'Count','locator':'4:3-4:20','source':{'type':'"
+                 "Query','locator':"
+                 "'4:9-4:19','source':[{'alias':'O','expression':" OBS
+                 "}],'where':{'type':'Equal','locator':"
+                 "'4:12-4:18','operand':[{'type':'Property','locator':'4:12-4:13','path':'status."
+                 "value','scope':'O'},"
+                 "$S(final)]}}},{'type':'ExpressionRef','name':'Limit','locator':'4:24-4:30'}]}},"
+                 "{'name':'Limit','expression':{'type':'Negate','operand':$I(1)}},"
+                 "{'name':'Bad','expression':" FAILS "}",
+                 &p),
+        OG_OK);
+    put(f, "{'resourceType':'Observation','id':'a','status':'final'}");
+    put(f, "{'resourceType':'Observation','id':'b','status':'amended'}");
+    start(f);
+    og_error_init(&err);
+    og_buf_init(&out, (size_t)1 << 20);
+    assert_int_equal(
+        cql_explain(f->run, cql_library_define(cql_set_at(f->set, 0), OG_STR("Old")), &out, &err),
+        OG_OK);
+    og_buf_addc(&out, '\0');
+    assert_string_equal(
+        out.p, "{\"name\":\"Old\",\"library\":\"T\",\"place\":\"3:1-4:30\",\"value\":\"true\","
+               "\"sources\":[\"Observation/a\"],\"parts\":["
+               "{\"place\":\"4:3-4:30\",\"value\":\"true\"},"
+               "{\"place\":\"4:3-4:20\",\"value\":\"1\"},"
+               "{\"place\":\"4:9-4:19\",\"value\":\"{ Observation/a }\"},"
+               "{\"place\":\"4:12-4:18\",\"row\":true,\"times\":2,\"value\":\"false\"},"
+               "{\"place\":\"4:12-4:13\",\"row\":true,\"times\":2,\"value\":\"'amended'\"},"
+               "{\"place\":\"4:24-4:30\",\"name\":\"Limit\",\"library\":\"T\",\"value\":\"-1\"}]}");
+    og_buf_clear(&out);
+    assert_int_equal(
+        cql_explain(f->run, cql_library_define(cql_set_at(f->set, 0), OG_STR("Bad")), &out, &err),
+        OG_OK);
+    assert_non_null(strstr(out.p, "\"error\":\"T: error: singleton from: the list has 2 elements"));
+    og_buf_done(&out);
+    assert_string_equal(value_of(f, "Old"), "true");
+    fixture_free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logic_has_three_values),
+        cmocka_unit_test(order_of_operands_does_not_hide_errors),
+        cmocka_unit_test(case_compares_or_tests),
+        cmocka_unit_test(types_are_tested_and_cast),
+        cmocka_unit_test(selectors_make_values),
+        cmocka_unit_test(loops_have_item_index_and_total),
+        cmocka_unit_test(functions_are_chosen_by_type),
+        cmocka_unit_test(errors_name_library_define_and_place),
+        cmocka_unit_test(defines_are_evaluated_once),
+        cmocka_unit_test(limits_stop_an_evaluation),
+        cmocka_unit_test(memory_ends_an_evaluation_with_an_error),
+        cmocka_unit_test(parameters_have_defaults_and_values),
+        cmocka_unit_test(messages_raise_errors),
+        cmocka_unit_test(the_clock_is_given),
+        cmocka_unit_test(context_unfiltered_sees_a_list),
+        cmocka_unit_test(results_remember_their_resources),
+        cmocka_unit_test(functions_of_a_resource_answer_once),
+        cmocka_unit_test(deep_values_do_no_harm),
+        cmocka_unit_test(explanations_show_places_and_values),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
