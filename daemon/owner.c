@@ -81,10 +81,6 @@ struct owner {
     pipeline_task *tasks;
     said_message *said;
     pipeline_sent *sent;
-    store **stores;
-    uint64_t woken;
-    int broken; /* partition whose store failed a batch of the shared topic; OWNER_SHARED: its own
-                 */
     int64_t took_us;
     /* content that waits for its last user */
     void (*released)(void *ctx, const plan_content *old);
@@ -441,8 +437,7 @@ static void work(uv_work_t *w)
     owner *o = w->data;
     int64_t began = clock_monotonic_us();
     if (o->part->number == OWNER_SHARED)
-        pipeline_run_shared(&o->batch, o->stores, (size_t)o->options.partitions, &o->woken,
-                            &o->broken);
+        pipeline_run_shared(&o->batch);
     else
         pipeline_run(&o->batch);
     o->took_us = clock_monotonic_us() - began;
@@ -468,8 +463,6 @@ static void begin(owner *o, part *p)
     fill_tasks(o, p);
     fill_said(o, p);
     fill_sent(o, p);
-    for (int i = 0; i < o->options.partitions; i++)
-        o->stores[i] = part_of(o, i)->damaged ? NULL : part_of(o, i)->store;
     p->woken = false;
     p->retry_ms = 0;
     o->part = p;
@@ -585,7 +578,7 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     set_said_pause(o, p);
     take_outgoing(o, p, b);
     if (p->number == OWNER_SHARED) {
-        if (o->woken > 0)
+        if (b->counts.shared_changed > 0)
             owner_wake_all(o);
         return;
     }
@@ -612,14 +605,11 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
 static void failed(owner *o, part *p, const pipeline_batch *b)
 {
     if (b->status == OG_CORRUPT) {
-        part *broken = p->number == OWNER_SHARED ? part_of(o, o->broken) : p;
-        broken->damaged = true;
-        o->options.on_damaged(o->options.ctx, broken->number, &b->error);
-        if (broken == p)
-            return;
+        p->damaged = true;
+        o->options.on_damaged(o->options.ctx, p->number, &b->error);
+        return;
     }
-    if (b->status != OG_CORRUPT)
-        log_failure(LOG_LEVEL_ERROR, "a batch failed and will be repeated", &b->error);
+    log_failure(LOG_LEVEL_ERROR, "a batch failed and will be repeated", &b->error);
     if (b->status == OG_NOMEM && p->most > 1)
         p->most /= 2;
     p->woken = true;
@@ -827,16 +817,14 @@ owner *owner_new(const owner_options *options, const plan_content *content)
     o->content = content;
     o->count = (size_t)options->partitions + 1;
     o->parts = calloc(o->count, sizeof *o->parts);
-    o->stores = calloc(o->count, sizeof(store *));
     o->messages = calloc(options->batch_records, sizeof *o->messages);
     o->tasks = calloc(MAX_TASKS, sizeof *o->tasks);
     o->said = calloc(MAX_SAID, sizeof *o->said);
     o->sent = calloc(PIPELINE_MAX_OUTGOING, sizeof *o->sent);
     o->batch.results = og_arena_new(options->arena_bytes);
     o->batch.scratch = og_arena_new(options->arena_bytes);
-    if (o->parts == NULL || o->stores == NULL || o->messages == NULL || o->tasks == NULL ||
-        o->said == NULL || o->sent == NULL || o->batch.results == NULL ||
-        o->batch.scratch == NULL) {
+    if (o->parts == NULL || o->messages == NULL || o->tasks == NULL || o->said == NULL ||
+        o->sent == NULL || o->batch.results == NULL || o->batch.scratch == NULL) {
         owner_free(o);
         return NULL;
     }
@@ -868,7 +856,6 @@ void owner_free(owner *o)
         free(o->parts[i].sents);
     }
     free(o->parts);
-    free(o->stores);
     free(o->messages);
     free(o->tasks);
     free(o->said);

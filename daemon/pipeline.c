@@ -15,6 +15,7 @@
 typedef struct run {
     pipeline_batch *b;
     store_txn *txn, *shared;
+    bool of_shared;          /* the batch is one of the shared topic */
     og_arena *patient_arena; /* one evaluation; reset for each */
     og_table touched;        /* patient → struct touch */
     pipeline_delivery *deliveries;
@@ -31,6 +32,7 @@ typedef struct run {
 } run;
 
 #define REFERRERS   1000 /* marked at a time */
+#define CHANGES     1000 /* of shared resources, looked at a time */
 #define DUE_AT_ONCE 1    /* a review that is due whatever the clock shows; 0 would be none */
 
 typedef struct touch {
@@ -132,6 +134,16 @@ static og_status apply_place(run *r, const pipeline_message *m, og_error *err)
     return OG_OK;
 }
 
+static og_status note_change(run *r, const record *rec, int64_t offset, og_error *err)
+{
+    og_str type_id =
+        og_arena_printf(r->b->scratch, "%.*s/%.*s", OG_STR_ARG(rec->type), OG_STR_ARG(rec->id));
+    if (type_id.p == NULL)
+        return no_memory(err);
+    r->b->counts.shared_changed++;
+    return store_note_change(r->txn, type_id, offset + 1, err);
+}
+
 static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
 {
     record rec = {0};
@@ -156,7 +168,11 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
     }
     r->b->counts.applied++;
     TRY(note_located(r, &rec, err));
-    if (applied == STORE_SAME || rec.patient.n == 0)
+    if (applied == STORE_SAME)
+        return OG_OK;
+    if (r->of_shared)
+        return note_change(r, &rec, m->offset, err);
+    if (rec.patient.n == 0)
         return OG_OK;
     return touch_patient(r, rec.patient, rec.timestamp_ms, false, err);
 }
@@ -204,6 +220,57 @@ static og_status wake_due(run *r, og_error *err)
         crash_point(CRASH_SWEPT);
     r->b->counts.reviews = count;
     return touch_list(r, patients, count, false, err);
+}
+
+/* A slice at a time: a common Medication has more referrers than memory has room for names. */
+static og_status mark_referrers(run *r, og_str type_id, og_error *err)
+{
+    char last[RECORD_MAX_PATIENT];
+    og_str after = {NULL, 0};
+    const og_str *patients;
+    size_t n;
+    do {
+        og_arena_reset(r->b->scratch);
+        TRY(store_referrers(r->txn, r->b->scratch, type_id, after, REFERRERS, &patients, &n, err));
+        for (size_t i = 0; i < n; i++)
+            TRY(store_mark_dirty(r->txn, patients[i], -1, err));
+        if (n == REFERRERS) {
+            if (patients[n - 1].n > sizeof last)
+                return og_fail(err, OG_CORRUPT, "a row of references has no patient");
+            memcpy(last, patients[n - 1].p, patients[n - 1].n);
+            after = (og_str){last, patients[n - 1].n};
+        }
+    } while (n == REFERRERS);
+    return OG_OK;
+}
+
+static og_status meta_int_or(store_txn *t, const char *name, int64_t other, int64_t *ret,
+                             og_error *err)
+{
+    *ret = other;
+    og_status status = store_meta_int(t, name, ret, err);
+    return status == OG_NOTFOUND ? OG_OK : status;
+}
+
+/* What came on the shared topic since this partition looked last, by the view that this batch has
+ * of it. */
+static og_status mark_for_shared(run *r, og_error *err)
+{
+    int64_t seen, next;
+    if (r->shared == NULL)
+        return OG_OK;
+    TRY(meta_int_or(r->txn, STORE_SHARED_SEEN, 0, &seen, err));
+    TRY(meta_int_or(r->shared, STORE_NEXT_OFFSET, 0, &next, err));
+    if (seen == next)
+        return OG_OK;
+    size_t count = CHANGES;
+    for (int64_t at = seen < next ? seen : 0; count == CHANGES;) { /* behind it: another topic */
+        const og_str *changed;
+        TRY(store_changes(r->shared, r->b->results, at, CHANGES, &changed, &count, &at, err));
+        for (size_t i = 0; i < count; i++)
+            TRY(mark_referrers(r, changed[i], err));
+    }
+    return store_set_meta_int(r->txn, STORE_SHARED_SEEN, next, err);
 }
 
 static og_status wake_dirty(run *r, og_error *err)
@@ -726,6 +793,7 @@ static og_status steps(run *r, og_error *err)
         TRY(mark_touched(r, err));
     } else {
         TRY(wake_due(r, err));
+        TRY(mark_for_shared(r, err));
         TRY(wake_dirty(r, err));
         TRY(wake_for_content(r, err));
         TRY(evaluate_touched(r, err));
@@ -783,94 +851,16 @@ void pipeline_run(pipeline_batch *b)
     b->status = status;
 }
 
-/* ---- the shared topic ---- */
-
-/* A slice at a time: a common Medication has more referrers than memory has room for names. */
-static og_status mark_referrers(store_txn *t, og_arena *scratch, og_str type_id, uint64_t *woken,
-                                og_error *err)
+void pipeline_run_shared(pipeline_batch *b)
 {
-    char last[RECORD_MAX_PATIENT];
-    og_str after = {NULL, 0};
-    const og_str *patients;
-    size_t n;
-    do {
-        og_arena_reset(scratch);
-        TRY(store_referrers(t, scratch, type_id, after, REFERRERS, &patients, &n, err));
-        for (size_t i = 0; i < n; i++)
-            TRY(store_mark_dirty(t, patients[i], -1, err));
-        *woken += n;
-        if (n == REFERRERS) {
-            if (patients[n - 1].n > sizeof last)
-                return og_fail(err, OG_CORRUPT, "a row of references has no patient");
-            memcpy(last, patients[n - 1].p, patients[n - 1].n);
-            after = (og_str){last, patients[n - 1].n};
-        }
-    } while (n == REFERRERS);
-    return OG_OK;
-}
-
-static og_status wake_referrers(store *s, pipeline_batch *b, const record *recs, size_t count,
-                                uint64_t *woken, og_error *err)
-{
-    store_txn *t;
-    char text[512];
-    og_status status = OG_OK;
-    TRY(store_begin(s, true, &t, err));
-    for (size_t i = 0; status == OG_OK && i < count; i++) {
-        int n = snprintf(text, sizeof text, "%.*s/%.*s", OG_STR_ARG(recs[i].type),
-                         OG_STR_ARG(recs[i].id));
-        status = mark_referrers(t, b->scratch, (og_str){text, (size_t)n}, woken, err);
-    }
-    if (status == OG_OK)
-        return store_commit(t, err);
-    store_abort(t);
-    return status;
-}
-
-static og_status apply_shared(run *r, record *recs, size_t *count, og_error *err)
-{
-    const pipeline_batch *b = r->b;
-    for (size_t i = 0; i < b->message_count; i++) {
-        uint64_t before = b->counts.applied;
-        TRY(apply_message(r, &b->messages[i], err));
-        if (b->counts.applied == before)
-            continue;
-        record rec;
-        og_arena_reset(b->scratch);
-        TRY(record_read(b->scratch, b->messages[i].key, b->messages[i].value, &rec, err));
-        recs[*count].type = og_arena_str(b->results, rec.type);
-        recs[(*count)++].id = og_arena_str(b->results, rec.id);
-    }
-    return b->next_offset >= 0 ? store_set_meta_int(r->txn, STORE_NEXT_OFFSET, b->next_offset, err)
-                               : OG_OK;
-}
-
-void pipeline_run_shared(pipeline_batch *b, store *const *stores, size_t count, uint64_t *ret_woken,
-                         int *ret_failed)
-{
-    run r = {.b = b};
+    run r = {.b = b, .of_shared = true};
     og_error *err = &b->error;
-    size_t changed = 0;
     reset_results(b);
-    *ret_woken = 0;
-    *ret_failed = -1;
-    record *recs = og_arena_zalloc(b->results, b->message_count + 1, sizeof *recs);
-    if (recs == NULL) {
-        b->status = no_memory(err);
-        return;
-    }
     og_status status = store_begin(b->shared, true, &r.txn, err);
     if (status == OG_OK)
-        status = apply_shared(&r, recs, &changed, err);
+        status = apply_all(&r, err);
     if (status == OG_OK)
         status = send_outgoing(&r, err);
-    for (size_t i = 0; status == OG_OK && changed > 0 && i < count; i++) {
-        if (stores[i] == NULL)
-            continue;
-        status = wake_referrers(stores[i], b, recs, changed, ret_woken, err);
-        if (status != OG_OK)
-            *ret_failed = (int)i;
-    }
     if (status == OG_OK)
         status = store_commit(r.txn, err);
     else

@@ -82,7 +82,7 @@ typedef struct pipeline_sent {
 
 typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
-        resolved, answered, reviews, taken_over, deferred, placed, unplaced;
+        resolved, answered, reviews, taken_over, deferred, placed, unplaced, shared_changed;
 } pipeline_counts;
 
 typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole evaluation */
@@ -150,11 +150,9 @@ typedef struct pipeline_batch {
 /* Runs it; the result is in the batch. */
 void pipeline_run(pipeline_batch *b);
 
-/* A batch of the shared topic: applies it to `shared` and marks who refers to it as dirty in
- * stores[0..count) (NULL ones are passed over), before the shared store's own commit. *ret_woken:
- * patients marked. *ret_failed: when it failed, the place in stores of the one that is to blame;
- * -1: the shared store. */
-void pipeline_run_shared(pipeline_batch *b, store *const *stores, size_t count, uint64_t *ret_woken,
-                         int *ret_failed);
+/* A batch of the shared topic: applies it to `shared`. counts.shared_changed: resources that are
+ * others than before. Who refers to them is found by the next batch of each partition, however much
+ * later it comes: the partition may be closed, or somebody else's, when they change. */
+void pipeline_run_shared(pipeline_batch *b);
 
 #endif

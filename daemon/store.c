@@ -8,7 +8,7 @@
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
-#define SCHEMA          "osteoguard-store-4"
+#define SCHEMA          "osteoguard-store-5"
 #define GENERATION      "1" /* of the records topic's partitioning: other partitions, other stores */
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */
@@ -845,6 +845,28 @@ og_status store_next_due(store_txn *t, int64_t *ret, og_error *err)
     if (status == OG_OK)
         *ret = due;
     return status;
+}
+
+/* ---- what changed on the shared topic ---- */
+
+og_status store_note_change(store_txn *t, og_str type_id, int64_t next, og_error *err)
+{
+    return store_set_review(t, type_id, next, err);
+}
+
+og_status store_changes(store_txn *t, og_arena *a, int64_t after, size_t max, const og_str **ret,
+                        size_t *ret_count, int64_t *ret_last, og_error *err)
+{
+    names l = {.a = a, .max = max, .now_ms = INT64_MAX};
+    key from;
+    key_due(&from, after + 1, OG_STR(""));
+    og_status status = kv_scan(t, STORE_DUE, key_str(&from), (og_str){NULL, 0}, add_due, &l, err);
+    if (status != OG_OK)
+        return status;
+    *ret = l.at;
+    *ret_count = l.count;
+    *ret_last = after;
+    return l.count > 0 ? get_int(t, STORE_REVIEW, l.at[l.count - 1], ret_last, err) : OG_OK;
 }
 
 /* ---- the rest ---- */

@@ -18,7 +18,8 @@
  *   errand     number                             errand.h
  *   meta       name                               text
  *
- * The store of the shared topic has the same tables; its resources have the empty patient. */
+ * The store of the shared topic has the same tables; its resources have the empty patient, and due
+ * and review say for Type/id where on the topic it last changed. */
 #ifndef OG_DAEMON_STORE_H
 #define OG_DAEMON_STORE_H
 
@@ -127,6 +128,15 @@ OG_MUSTCHECK og_status store_referrers(store_txn *t, og_arena *a, og_str type_id
                                        size_t max, const og_str **ret, size_t *ret_count,
                                        og_error *err);
 
+/* In the store of the shared topic: a resource is another one since the topic's offset before
+ * `next`. */
+OG_MUSTCHECK og_status store_note_change(store_txn *t, og_str type_id, int64_t next, og_error *err);
+/* Up to max Type/ids of those that changed behind the offset `after` (as a next offset; 0: all), in
+ * order. *ret_last: the last one's next offset. */
+OG_MUSTCHECK og_status store_changes(store_txn *t, og_arena *a, int64_t after, size_t max,
+                                     const og_str **ret, size_t *ret_count, int64_t *ret_last,
+                                     og_error *err);
+
 /* Visits patient and Type/id of every resource, deleted ones too. */
 typedef og_status store_visit(void *ctx, og_str patient, og_str type_id, const record_order *order,
                               bool deleted, og_error *err);
@@ -192,7 +202,9 @@ OG_MUSTCHECK og_status store_raise_sequence(store_txn *t, og_str endpoint, og_st
 #define STORE_SAID_OFFSET "said_offset" /* of the alerts topic's partition */
 #define STORE_SAID_CLAIM  "said_claim"  /* the newest claim before that offset */
 #define STORE_NEXT_OFFSET "next_offset" /* of the topic's partition */
-#define STORE_DIGEST      "digest" /* content and endpoints that all patients have been seen with */
-#define STORE_SWEEP       "sweep"  /* where the evaluation of all patients with new ones stands */
+#define STORE_SHARED_SEEN                                                                          \
+    "shared_seen" /* next offset of the shared topic: who refers to what came before is marked */
+#define STORE_DIGEST "digest" /* content and endpoints that all patients have been seen with */
+#define STORE_SWEEP  "sweep"  /* where the evaluation of all patients with new ones stands */
 
 #endif

@@ -10,8 +10,8 @@
 #define BEFORE_MIDNIGHT 1772319580000 /* 2026-02-28T23:59:40+01:00 */
 #define MIDNIGHT        1772319600000
 
-/* Sends lines [first, last) of the sample stream; each is worked off before the next. */
-static void play(world *w, size_t first, size_t last)
+/* Sends lines [first, last) of the sample stream. */
+static void send_lines(world *w, size_t first, size_t last, bool settle)
 {
     ndjson_reader *r;
     ndjson_item item;
@@ -22,9 +22,16 @@ static void play(world *w, size_t first, size_t last)
         if (i < first || i >= last)
             continue;
         world_put(w, "fhir.bundle", (og_str){NULL, 0}, item.text);
-        world_settle_down(w);
+        if (settle)
+            world_settle_down(w);
     }
     ndjson_close(r);
+}
+
+/* Each is worked off before the next. */
+static void play(world *w, size_t first, size_t last)
+{
+    send_lines(w, first, last, true);
 }
 
 typedef struct expectation {
@@ -298,6 +305,40 @@ static void what_waits_for_the_data_does_not_wait_for_the_clock(void **state)
     world_free(w);
 }
 
+/* What a patient's records refer to comes while their store is shut: the partition is not ours for
+ * a while, or the process has died and has not come to it yet. */
+static void what_is_referred_to_wakes_behind_a_shut_store(void **state)
+{
+    static found list[256];
+    char path[160];
+    og_error err;
+    world *w = world_new();
+    (void)state;
+    og_error_init(&err);
+    w->now_ms = BEFORE_MIDNIGHT;
+    size_t shared = w->shared.count;
+    send_lines(w, 32, 33, false);
+    gather_flush(w->gather);
+    assert_int_equal(w->shared.count, shared + 1);
+    world_apply_records(w);
+    assert_null(lookup(list, all_alerts(w, list), "sample-33", "B1")); /* given what? */
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        kv_close(w->stores[p]);
+        w->stores[p] = NULL;
+    }
+    world_apply_shared(w);
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        snprintf(path, sizeof path, "%s/%d", w->dir, p);
+        assert_int_equal(store_open(path, 256u << 20, false, NULL, &w->stores[p], &err), OG_OK);
+    }
+    world_settle_down(w);
+    assert_non_null(lookup(list, all_alerts(w, list), "sample-33", "B1"));
+    uint64_t evaluations = w->total.evaluations;
+    world_settle_down(w);
+    assert_int_equal(w->total.evaluations, evaluations); /* once */
+    world_free(w);
+}
+
 /* The process dies without a word at any event of the stream; nothing is lost and nothing is said
  * twice but with its old key. */
 static void a_crash_in_the_middle_changes_nothing(void **state)
@@ -493,6 +534,7 @@ int main(void)
         cmocka_unit_test(the_clock_alone_opens_an_alert),
         cmocka_unit_test(nothing_is_missed_before_all_has_arrived),
         cmocka_unit_test(what_waits_for_the_data_does_not_wait_for_the_clock),
+        cmocka_unit_test(what_is_referred_to_wakes_behind_a_shut_store),
         cmocka_unit_test(a_crash_in_the_middle_changes_nothing),
         cmocka_unit_test(a_crash_between_send_and_answer_repeats_the_key),
         cmocka_unit_test(stores_come_back_from_the_topics),

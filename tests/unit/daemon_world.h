@@ -536,8 +536,6 @@ static inline pipeline_message world_as_message(const world_message *m, size_t o
 static inline void world_apply_shared(world *w)
 {
     size_t n = w->shared.count - w->shared_read;
-    uint64_t woken;
-    int failed;
     if (n == 0)
         return;
     pipeline_message *list = calloc(n, sizeof *list);
@@ -549,7 +547,7 @@ static inline void world_apply_shared(world *w)
     w->batch.messages = list;
     w->batch.message_count = n;
     w->batch.next_offset = (int64_t)w->shared.count;
-    pipeline_run_shared(&w->batch, w->stores, WORLD_PARTITIONS, &woken, &failed);
+    pipeline_run_shared(&w->batch);
     assert_int_equal(w->batch.status, OG_OK);
     w->shared_read = w->shared.count;
     free(list);
