@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#include "daemon/envelope.h"
 #include "daemon/file.h"
 #include "fhir/base/temporal.h"
 
@@ -644,6 +645,22 @@ static void check_clock(reader *r)
         c->clock_speed_per_1000 = (int64_t)(speed * 1000 + 0.5);
 }
 
+static void check_envelopes(reader *r)
+{
+    const config *c = r->c;
+    for (size_t i = 0; i < c->kafka_envelopes.count; i++) {
+        const kafka_property *e = &c->kafka_envelopes.at[i];
+        const char *wrong = envelope_check(e->value);
+        bool known = false;
+        for (size_t k = 0; k < c->kafka_sources.count; k++)
+            known |= strcmp(c->kafka_sources.at[k], e->name) == 0;
+        if (!known)
+            problem(r, NULL, "kafka.envelopes: %s is none of kafka.sources", e->name);
+        if (wrong != NULL)
+            problem(r, NULL, "kafka.envelopes: %s: \"%s\" %s", e->name, e->value, wrong);
+    }
+}
+
 static void check_names(reader *r)
 {
     config *c = r->c;
@@ -754,6 +771,7 @@ static void check_whole(reader *r)
     check_listen(r, "hooks.listen", r->c->hooks_listen, &r->c->hooks_host, &r->c->hooks_port);
     check_clock(r);
     check_names(r);
+    check_envelopes(r);
     for (size_t i = 0; i < c->endpoint_count; i++)
         check_endpoint(r, &c->endpoints[i]);
     check_hooks(r);

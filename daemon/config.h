@@ -53,6 +53,7 @@ typedef struct config {
 
     const char *kafka_bootstrap, *kafka_client_id, *kafka_group_prefix;
     config_list kafka_sources;
+    config_map kafka_envelopes;
     const char *kafka_records, *kafka_alerts, *kafka_shared, *kafka_dead_letters;
     int64_t kafka_partitions, kafka_replication, kafka_linger_ms;
     bool kafka_create_topics;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "daemon/crash.h"
+#include "daemon/envelope.h"
 #include "daemon/log.h"
 #include "daemon/metrics.h"
 #include "daemon/store.h"
@@ -804,6 +805,31 @@ static gather_reason decode_reason(og_status status)
                                  : GATHER_LIMIT;
 }
 
+static const char *envelope_of(const gather *g, const char *topic)
+{
+    for (size_t i = 0; i < g->options.envelope_count; i++)
+        if (strcmp(g->options.envelopes[i].name, topic) == 0)
+            return g->options.envelopes[i].value;
+    return NULL;
+}
+
+/* What the topic's envelope holds; its letter has all of the message, so that it can be sent again.
+ */
+static bool open_envelope(gather *g, place *at, const fhir_limits *limits, og_str *value)
+{
+    const char *form = envelope_of(g, at->in->topic);
+    og_error err;
+    og_error_init(&err);
+    if (form == NULL)
+        return true;
+    og_status status = envelope_open(g->arena, form, limits, *value, value, &err);
+    if (status == OG_OK)
+        return true;
+    bool around = status == OG_NOTFOUND || status == OG_UNSUPPORTED;
+    send_dead_letter(g, at, around ? GATHER_ENVELOPE : decode_reason(status), &err);
+    return false;
+}
+
 static void take_value(gather *g, place *at, og_str value)
 {
     fhir_limits limits = {.max_bytes = (uint32_t)g->options.max_message_bytes,
@@ -818,8 +844,12 @@ static void take_value(gather *g, place *at, og_str value)
              value.n, g->options.max_message_bytes);
         return;
     }
+    if (!open_envelope(g, at, &limits, &value))
+        return;
     og_status status = fhir_decode(g->arena, value, &limits, &doc, &err);
     if (status != OG_OK) {
+        if (value.p != at->original.p) /* the position is one inside */
+            og_error_path(&err, envelope_of(g, at->in->topic));
         send_dead_letter(g, at, decode_reason(status), &err);
         return;
     }

@@ -2,8 +2,9 @@
  * (a resource, an entry of a Bundle, a delete, or a message that cannot be read) is counted once,
  * as recorded, irrelevant or dead.
  *
- *   message ─► decode ─► resource, or each entry of a Bundle ─► wanted by any rule? ─► patient ─►
- * record └────────────── cannot be used ──────────────────────────────────────────► dead letter
+ *   message ─► (envelope) ─► decode ─► resource, or each entry of a Bundle ─► wanted by any rule?
+ * ─► patient ─► record └────────────── cannot be used ──────────────────────────────────────────►
+ * dead letter
  *
  * Beside each record of a patient goes its place (record.h), and a delete that names no patient is
  * a place alone: who owns the places brings them together (place.h), whichever instance gathers, in
@@ -40,8 +41,9 @@ typedef struct gather gather;
     X(ENTRY, "entry")   /* an entry that is neither a resource nor a delete */                     \
     X(NO_PATIENT, "no-patient")                                                                    \
     X(NO_ID, "no-id")                                                                              \
-    X(NO_KEY, "no-key")   /* a null value whose key names no resource */                           \
-    X(REFUSED, "refused") /* the broker does not take the record */
+    X(NO_KEY, "no-key")     /* a null value whose key names no resource */                         \
+    X(REFUSED, "refused")   /* the broker does not take the record */                              \
+    X(ENVELOPE, "envelope") /* what the topic's envelope should hold is not there */
 
 typedef enum gather_reason {
 #define X(id, name) GATHER_##id,
@@ -60,7 +62,9 @@ typedef struct gather_options {
     int32_t partitions; /* of the records topic */
     size_t max_message_bytes, max_record_bytes, dead_letter_bytes, arena_bytes;
     uint32_t max_depth;
-    size_t max_in_flight; /* messages not done before the sources are paused */
+    size_t max_in_flight;            /* messages not done before the sources are paused */
+    const kafka_property *envelopes; /* topic, and the form of its values (envelope.h) */
+    size_t envelope_count;
     void *ctx;
     /* The clock: nothing has arrived later than a day from now. NULL: there is none. */
     int64_t (*now_ms)(void *ctx);

@@ -92,6 +92,100 @@ static void bad_input_is_a_dead_letter_with_reason_and_place(void **state)
     }
 }
 
+#define E1        "{\"resourceType\":\"Patient\",\"id\":\"e1\"}"
+#define QUOTED    "{\\\"resourceType\\\":\\\"Patient\\\",\\\"id\\\":\\\"e1\\\"}"
+#define IN_BASE64 "eyJyZXNvdXJjZVR5cGUiOiJQYXRpZW50IiwiaWQiOiJlMSJ9" /* E1 */
+
+/* The forms that envelopes have in the wild; what is not in them is a dead letter that has all of
+ * the message and says where. */
+static void envelopes_are_opened(void **state)
+{
+    static const struct {
+        const char *form, *value;
+        const char *reason, *header; /* NULL: it is recorded */
+    } table[] = {
+        {"payload", "{\"payload\":" E1 "}", NULL, NULL},
+        {"payload", "{\"payload\":\"" QUOTED "\",\"operationType\":\"UPDATE\"}", NULL, NULL},
+        {"data.resource", "{\"id\":7,\"data\":{\"resource\":\"" QUOTED "\"}}", NULL, NULL},
+        {"base64:data", "{\"data\":\"" IN_BASE64 "\"}", NULL, NULL},
+        {"base64:data", "{\"data\":\"eyJyZXNvdXJj\\nZVR5cGUiOiJQYXRpZW50IiwiaWQiOiJlMSJ9\"}", NULL,
+         NULL},
+        {".", "\"" QUOTED "\"", NULL, NULL},
+        {"base64:.", IN_BASE64 "\n", NULL, NULL},
+        {"base64:.", "\"" IN_BASE64 "\"", NULL, NULL},
+        {"base64:data", "{\"data\":\"" IN_BASE64 "IA\"}", NULL, NULL},   /* one more blank */
+        {"base64:data", "{\"data\":\"" IN_BASE64 "IA==\"}", NULL, NULL}, /* padded */
+        {"payload", E1, NULL, NULL},                                     /* none is needed */
+        {"payload", "{\"payload\":null}", "envelope", "path=payload"},
+        {"payload", "{}", "envelope", "path=payload"},
+        {"payload", "[]", "envelope", "path=payload"},
+        {"payload", "{\"payload\":7}", "envelope", "path=payload"},
+        {"payload", "{\"payload\":", "syntax", "position=11"},
+        {"payload", "{\"payload\":\"{\\\"a\\\":\"}", "syntax", "path=payload"},
+        {"payload", "{\"payload\":\"\"}", "syntax", "position=0"},
+        {"payload", "{\"payload\":{\"id\":\"x\"}}", "not-a-resource", NULL},
+        {"data.resource", "{\"data\":[]}", "envelope", "path=data.resource"},
+        {"base64:data", "{\"data\":\"eyJy*\"}", "envelope", "position=4"},
+        {"base64:data", "{\"data\":\"eyJyZ\"}", "envelope", "path=data"},
+        {"base64:data", "{\"data\":\"eyJy=\"}", "envelope", "position=4"},
+        {"base64:data", "{\"data\":\"e=yJ\"}", "envelope", "position=1"},
+        {"base64:data", "{\"data\":{\"resourceType\":\"Patient\"}}", "envelope", "path=data"},
+        {"base64:data", "{\"data\":\"e30\"}", "not-a-resource", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        world *w = world_new();
+        kafka_property envelope = {"fhir.test", table[i].form};
+        w->envelopes = &envelope;
+        w->envelope_count = 1;
+        gather_free(w->gather);
+        gather_options o = world_gather_options(w);
+        w->gather = gather_new(&o, w->content, w->locator);
+        world_event(w, table[i].value);
+        adds_up(w);
+        if (w->records.count != (table[i].reason == NULL) ||
+            w->dead.count != (table[i].reason != NULL))
+            fail_msg("row %zu: %s", i, w->dead.count > 0 ? w->dead.at[0].headers : "no letter");
+        if (table[i].reason != NULL) {
+            char line[64];
+            snprintf(line, sizeof line, "reason=%s\n", table[i].reason);
+            if (strstr(w->dead.at[0].headers, line) == NULL ||
+                (table[i].header != NULL && strstr(w->dead.at[0].headers, table[i].header) == NULL))
+                fail_msg("row %zu: %s", i, w->dead.at[0].headers);
+            assert_string_equal(w->dead.at[0].value, table[i].value);
+        }
+        world_free(w);
+    }
+}
+
+/* HL7 subscriptions in a topic: the status comes first and is no event. */
+static void notifications_are_bundles(void **state)
+{
+    static const char *const values[] = {
+        "{\"resourceType\":\"Bundle\",\"type\":\"history\",\"entry\":[{\"resource\":{"
+        "\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"type\",\"valueCode\":"
+        "\"event-notification\"}]}},{\"fullUrl\":\"https://e/Patient/e1\",\"resource\":" E1
+        ",\"request\":{\"method\":\"PUT\",\"url\":\"Patient/e1\"}}]}",
+        "{\"resourceType\":\"Bundle\",\"type\":\"subscription-notification\",\"entry\":[{"
+        "\"resource\":{\"resourceType\":\"SubscriptionStatus\",\"type\":\"event-notification\"}},{"
+        "\"fullUrl\":\"https://e/Patient/e1\",\"resource\":" E1 "}]}",
+        "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"resource\":{"
+        "\"resourceType\":\"SubscriptionStatus\",\"type\":\"event-notification\"}},{"
+        "\"fullUrl\":\"https://e/Patient/e1\",\"resource\":" E1
+        ",\"request\":{\"method\":\"PUT\",\"url\":\"Patient/e1\"}}]}",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        world *w = world_new();
+        world_event(w, values[i]);
+        adds_up(w);
+        assert_int_equal(w->records.count, 1);
+        assert_int_equal(now().irrelevant, 1);
+        assert_int_equal(w->dead.count, 0);
+        world_free(w);
+    }
+}
+
 static void a_dead_letter_carries_the_bytes(void **state)
 {
     world *w = world_new();
@@ -476,6 +570,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_input_is_a_dead_letter_with_reason_and_place),
+        cmocka_unit_test(envelopes_are_opened),
+        cmocka_unit_test(notifications_are_bundles),
         cmocka_unit_test(a_dead_letter_carries_the_bytes),
         cmocka_unit_test(too_deep_and_too_large),
         cmocka_unit_test(what_no_rule_asks_for_is_irrelevant),

@@ -47,6 +47,8 @@ typedef struct world {
     locator *locator;
     gather *gather;
     size_t max_record_bytes, max_in_flight;
+    const kafka_property *envelopes; /* of a gather that is made anew */
+    size_t envelope_count;
     world_list records, places, shared, dead; /* places: those of the records topic */
     size_t shared_read, records_read, places_read;
     og_buf sent_rows[WORLD_PARTITIONS]; /* errands and re-asserted rows that are there */
@@ -309,6 +311,8 @@ static inline gather_options world_gather_options(world *w)
                             .arena_bytes = (size_t)1 << 30,
                             .max_depth = 128,
                             .max_in_flight = w->max_in_flight,
+                            .envelopes = w->envelopes,
+                            .envelope_count = w->envelope_count,
                             .ctx = w,
                             .send = world_send_record,
                             .done = world_gather_done,
