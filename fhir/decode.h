@@ -83,6 +83,10 @@ fhir_elem fhir_get_primitive(fhir_elem object, og_str name, fhir_elem *ret_sibli
  * be. Names are looked at as they stand; *ret_escaped becomes true when one on the way has escapes.
  */
 fhir_elem fhir_get_longer(fhir_elem object, og_str name, fhir_elem behind_child, bool *ret_escaped);
+/* The next array in e, at any depth, that is a member called name, behind one that was found before
+ * and all that is in it (from the beginning when that is absent). Names are compared as they stand.
+ */
+fhir_elem fhir_find_array(fhir_elem e, og_str name, fhir_elem behind_found);
 /* fhir_get along names separated by '.'; an array on the way means its first element. */
 fhir_elem fhir_path(fhir_elem object, const char *path);
 

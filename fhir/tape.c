@@ -248,6 +248,20 @@ fhir_elem fhir_get_longer(fhir_elem object, og_str name, fhir_elem behind_child,
     return FHIR_ABSENT;
 }
 
+fhir_elem fhir_find_array(fhir_elem e, og_str name, fhir_elem behind_found)
+{
+    const fhir_doc *d = e.doc;
+    if (d == NULL)
+        return FHIR_ABSENT;
+    uint32_t end = behind(d, e.at), plain = (uint32_t)name.n << 4 | FHIR_KEY;
+    uint32_t i = behind_found.doc != NULL ? behind(d, behind_found.at) : e.at + 1;
+    for (; i + 1 < end; i++)
+        if (d->nodes[i].info == plain && kind_at(d, i + 1) == FHIR_ARRAY &&
+            same_text(d->text + d->nodes[i].pos, name.p, name.n))
+            return (fhir_elem){d, i + 1};
+    return FHIR_ABSENT;
+}
+
 fhir_elem fhir_get(fhir_elem object, const char *name)
 {
     return fhir_get_str(object, og_str_of(name));

@@ -242,7 +242,8 @@ struct fhir_terminology {
     fhir_valueset *last;
     mapping *mappings;
     uint32_t mapping_count, mapping_cap;
-    uint32_t *slots; /* mapping number + 1; twice mapping_cap of them */
+    uint32_t *slots;  /* mapping number + 1; twice mapping_cap of them */
+    og_table sources; /* canonical url of a system that maps speak about -> anything */
     unmapped *unmapped, **unmapped_end;
 };
 
@@ -259,6 +260,7 @@ fhir_terminology *fhir_terminology_new(void)
     og_table_init(&t->by_url, t->arena);
     og_table_init(&t->by_oid, t->arena);
     og_table_init(&t->systems, t->arena);
+    og_table_init(&t->sources, t->arena);
     t->unmapped_end = &t->unmapped;
     return t;
 }
@@ -878,6 +880,8 @@ static void read_group(reader *r, fhir_elem group, const char *path, bool store)
             read_targets(r, e, source, target, at, store);
     }
     read_unmapped(r, group, source, target, path, store);
+    if (store && !og_table_put(&r->t->sources, source, r->t))
+        no_memory(r);
 }
 
 /* Twice over the groups: a map with an error anywhere must leave nothing behind. */
@@ -1189,6 +1193,11 @@ fhir_subsumption fhir_codesystem_subsumes(const fhir_codesystem *cs, og_str wide
     if (is_below(cs, b->code, a->code, 0, &left))
         return FHIR_SUBSUMES;
     return cs->complete && left > 0 ? FHIR_SUBSUMES_NOT : FHIR_SUBSUMES_UNKNOWN;
+}
+
+bool fhir_translates(const fhir_terminology *t, og_str system)
+{
+    return og_table_get(&t->sources, fhir_system_canonical(system)) != NULL;
 }
 
 bool fhir_translate(const fhir_terminology *t, og_str system, og_str code, og_str *ret_system,

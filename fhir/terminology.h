@@ -70,6 +70,8 @@ og_str fhir_system_canonical(og_str system);
 /* Same code in this system: byte equality, ICD systems without regard to the dot. */
 bool fhir_code_equal(og_str system, og_str a, og_str b);
 
+/* Does any map say something about codes of this system? */
+bool fhir_translates(const fhir_terminology *t, og_str system);
 /* ConceptMap translation of system|code: the first target that is equal or equivalent, else the
  * first that is wider (subsumes), else the first that is narrower (specializes); false when there
  * is none. Any map that was added may answer, the earlier added first. */

@@ -61,10 +61,11 @@ static void translate_codings(splicer *s, fhir_elem codings)
     for (fhir_elem x = fhir_first(codings); fhir_exists(x); x = fhir_next(codings, x)) {
         og_str to_system, to_code;
         og_str system = fhir_string(s->arena, fhir_get(x, "system"));
+        if (system.n == 0 || !fhir_translates(s->content->terms, system))
+            continue; /* most */
         og_str code = fhir_string(s->arena, fhir_get(x, "code"));
         bool known = false;
-        if (system.n == 0 || code.n == 0 ||
-            !fhir_translate(s->content->terms, system, code, &to_system, &to_code) ||
+        if (code.n == 0 || !fhir_translate(s->content->terms, system, code, &to_system, &to_code) ||
             has_coding(s->arena, codings, to_system, to_code))
             continue;
         for (size_t i = 0; i < seen; i++)
@@ -76,21 +77,6 @@ static void translate_codings(splicer *s, fhir_elem codings)
             seen_code[seen++] = to_code;
         }
         add_splice(s, codings, to_system, to_code);
-    }
-}
-
-/* Document order, so that the splices come out sorted. Depth is bounded by the decoder. */
-static void walk(splicer *s, fhir_elem e)
-{
-    bool object = fhir_kind_of(e) == FHIR_OBJECT;
-
-    if (!object && fhir_kind_of(e) != FHIR_ARRAY)
-        return;
-    for (fhir_elem c = fhir_first(e); fhir_exists(c); c = fhir_next(e, c)) {
-        if (object && fhir_kind_of(c) == FHIR_ARRAY && og_str_is(fhir_key_of(c), "coding"))
-            translate_codings(s, c);
-        else
-            walk(s, c);
     }
 }
 
@@ -123,7 +109,10 @@ og_status plan__translate(const plan_content *c, og_arena *a, const fhir_resourc
     if (!c->translates)
         return OG_OK;
     s.end = &s.first;
-    walk(&s, r->root);
+    /* In document order, so that the splices come out sorted. */
+    fhir_elem list = fhir_find_array(r->root, OG_STR("coding"), FHIR_ABSENT);
+    for (; fhir_exists(list); list = fhir_find_array(r->root, OG_STR("coding"), list))
+        translate_codings(&s, list);
     if (s.first == NULL)
         return OG_OK;
     og_str raw = fhir_raw(r->root);

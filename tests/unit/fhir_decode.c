@@ -595,6 +595,30 @@ static void agrees_with_jansson_on_every_damaged_byte(void **state)
     og_arena_free(a);
 }
 
+static void arrays_are_found_at_any_depth(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"coding\":{\"coding\":[1]},\"a\":[{\"coding\":[2,{\"coding\":[3]}]},\"coding\",[4]],"
+        "\"codin\":[5],\"codings\":[6],\"coding2\":\"coding\",\"b\":{\"coding\":[]},\"c\":["
+        "\"coding\",[7]]}";
+    og_arena *a = og_arena_new(ARENA);
+    fhir_doc doc = decoded(a, text);
+    fhir_elem root = fhir_root(&doc), found = FHIR_ABSENT;
+    const char *const wanted[] = {"[1]", "[2,{\"coding\":[3]}]", "[]"};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        found = fhir_find_array(root, OG_STR("coding"), found);
+        assert_true(og_str_is(fhir_raw(found), wanted[i]));
+    }
+    assert_false(fhir_exists(fhir_find_array(root, OG_STR("coding"), found)));
+    fhir_elem part = fhir_get(root, "b"); /* not what stands before or behind it */
+    found = fhir_find_array(part, OG_STR("coding"), FHIR_ABSENT);
+    assert_true(og_str_is(fhir_raw(found), "[]"));
+    assert_false(fhir_exists(fhir_find_array(part, OG_STR("coding"), found)));
+    assert_false(fhir_exists(fhir_find_array(FHIR_ABSENT, OG_STR("coding"), FHIR_ABSENT)));
+    og_arena_free(a);
+}
+
 /* --- the image --- */
 
 static void image_gives_the_document_back(void **state)
@@ -918,6 +942,7 @@ int main(void)
         cmocka_unit_test(survives_very_wide_objects),
         cmocka_unit_test(refuses_every_prefix),
         cmocka_unit_test(agrees_with_jansson_on_every_damaged_byte),
+        cmocka_unit_test(arrays_are_found_at_any_depth),
         cmocka_unit_test(image_gives_the_document_back),
         cmocka_unit_test(image_refuses_damage),
         cmocka_unit_test(reads_corpus_dev_like_jansson),

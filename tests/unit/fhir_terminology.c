@@ -382,6 +382,10 @@ static void concept_maps(void **state)
     assert_true(og_str_is(system, "http://kept") && og_str_is(code, "k"));
     assert_true(fhir_translate(f->t, OG_STR("http://fix"), OG_STR("k"), &system, &code));
     assert_true(og_str_is(system, "http://fixed") && og_str_is(code, "z"));
+    assert_true(fhir_translates(f->t, OG_STR("http://lab")));
+    assert_true(fhir_translates(f->t, OG_STR("http://fix")));
+    assert_false(fhir_translates(f->t, OG_STR("http://fixed")));
+    assert_false(fhir_translates(f->t, OG_STR("http://la")));
 }
 
 /* --- bad input --- */
