@@ -1,9 +1,12 @@
 /* Lines of the audit log: written, chained, and checked by writing them again. */
 #include "daemon/audit.h"
 
+#include "daemon/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,10 +19,18 @@
 #define HASH_N   64
 #define TIME_N   24 /* 2026-03-01T08:00:00.000Z */
 
+#define NUMBER_N 12 /* digits behind a renamed file's name */
+
 struct audit {
     int fd;
+    char *path;
+    audit_options options;
+    int64_t size;
     uint64_t seq; /* of the last line */
     char hash[HASH_N + 1];
+    bool dirty; /* lines are not synced */
+    bool told;  /* of a problem with this file */
+    const char *problem;
 };
 
 typedef struct line { /* slices of the text */
@@ -115,10 +126,12 @@ static bool read_last(og_str text, audit *a)
     return true;
 }
 
-static og_status go_on(audit *a, const char *path, size_t *ret_torn, og_error *err)
+/* What stands behind the last line feed does not count; *ret_end is where the file should end. */
+static og_status read_end(audit *a, int fd, const char *path, int64_t *ret_size, int64_t *ret_end,
+                          og_error *err)
 {
     struct stat st;
-    if (fstat(a->fd, &st) != 0)
+    if (fstat(fd, &st) != 0)
         return io_error(err, path, "read");
     size_t n = st.st_size < (off_t)(2 * MAX_LINE) ? (size_t)st.st_size : 2 * MAX_LINE;
     char *tail = malloc(n + 1);
@@ -126,29 +139,113 @@ static og_status go_on(audit *a, const char *path, size_t *ret_torn, og_error *e
         return og_fail(err, OG_NOMEM, "no memory for the audit log");
     og_status status = OG_OK;
     size_t end = n, start;
-    if (pread(a->fd, tail, n, st.st_size - (off_t)n) != (ssize_t)n)
+    if (pread(fd, tail, n, st.st_size - (off_t)n) != (ssize_t)n)
         status = io_error(err, path, "read");
     while (status == OG_OK && end > 0 && tail[end - 1] != '\n')
         end--;
     for (start = end > 0 ? end - 1 : 0; start > 0 && tail[start - 1] != '\n';)
         start--;
-    if (status == OG_OK && end < n && ftruncate(a->fd, st.st_size - (off_t)(n - end)) != 0)
-        status = io_error(err, path, "mend");
     if (status == OG_OK && end > 0 && !read_last((og_str){tail + start, end - start}, a))
         status = og_fail(err, OG_CORRUPT, "%s: the last line of the audit log was changed", path);
-    *ret_torn = n - end;
+    *ret_size = st.st_size;
+    *ret_end = st.st_size - (off_t)(n - end);
     free(tail);
     return status;
 }
 
-og_status audit_open(const char *path, audit **ret, size_t *ret_torn, og_error *err)
+static og_str directory_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL   ? OG_STR(".")
+           : slash == path ? OG_STR("/")
+                           : (og_str){path, (size_t)(slash - path)};
+}
+
+/* Is it base, a dot, and a number? */
+static bool is_renamed(const char *name, const char *base)
+{
+    size_t n = strlen(base);
+    return strncmp(name, base, n) == 0 && name[n] == '.' &&
+           strspn(name + n + 1, "0123456789") == NUMBER_N && name[n + 1 + NUMBER_N] == '\0';
+}
+
+og_status audit_files(og_arena *a, const char *path, const char *const **ret, size_t *ret_count,
+                      og_error *err)
+{
+    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
+    const char *const *names;
+    size_t count, n = 0;
+    og_str dir = directory_of(path);
+    og_str text = og_arena_printf(a, "%.*s", OG_STR_ARG(dir));
+    if (text.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a list of files");
+    og_status status = file_list(a, text.p, &names, &count, err);
+    if (status != OG_OK)
+        return status;
+    const char **list = og_arena_zalloc(a, count + 1, sizeof *list);
+    if (list == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a list of files");
+    for (size_t i = 0; i < count; i++)
+        if (is_renamed(names[i], base))
+            list[n++] = og_arena_printf(a, "%.*s/%s", OG_STR_ARG(dir), names[i]).p;
+    if (file_exists(path))
+        list[n++] = path;
+    if (og_arena_failed(a))
+        return og_fail(err, OG_NOMEM, "no memory for a list of files");
+    *ret = list;
+    *ret_count = n;
+    return OG_OK;
+}
+
+/* The file is new, or a crash came after the old one was renamed: the chain goes on from there. */
+static og_status go_on_from_renamed(audit *a, og_error *err)
+{
+    og_arena *arena = og_arena_new((size_t)16 << 20);
+    const char *const *files = NULL;
+    size_t count = 0;
+    int64_t size, end;
+    og_status status = arena != NULL ? audit_files(arena, a->path, &files, &count, err)
+                                     : og_fail(err, OG_NOMEM, "no memory for the audit log");
+    const char *last = count > 1 ? files[count - 2] : NULL; /* path itself is behind it */
+    if (status == OG_OK && last != NULL) {
+        int fd = open(last, O_RDONLY | O_CLOEXEC);
+        status = fd >= 0 ? read_end(a, fd, last, &size, &end, err) : io_error(err, last, "open");
+        if (fd >= 0)
+            close(fd);
+    }
+    og_arena_free(arena);
+    return status;
+}
+
+static og_status go_on(audit *a, size_t *ret_torn, og_error *err)
+{
+    int64_t end = 0;
+    og_status status = read_end(a, a->fd, a->path, &a->size, &end, err);
+    if (status == OG_OK && end < a->size && ftruncate(a->fd, end) != 0)
+        status = io_error(err, a->path, "mend");
+    *ret_torn = (size_t)(a->size - end);
+    a->size = end;
+    return status == OG_OK && end == 0 ? go_on_from_renamed(a, err) : status;
+}
+
+static int open_file(const char *path)
+{
+    return open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+}
+
+og_status audit_open(const char *path, const audit_options *options, audit **ret, size_t *ret_torn,
+                     og_error *err)
 {
     audit *a = calloc(1, sizeof *a);
     if (a == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the audit log");
     begin_chain(a->hash);
-    a->fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    og_status status = a->fd >= 0 ? go_on(a, path, ret_torn, err) : io_error(err, path, "open");
+    a->options = *options;
+    a->path = strdup(path);
+    a->fd = a->path != NULL ? open_file(path) : -1;
+    og_status status = a->path == NULL ? og_fail(err, OG_NOMEM, "no memory for the audit log")
+                       : a->fd >= 0    ? go_on(a, ret_torn, err)
+                                       : io_error(err, path, "open");
     if (status == OG_OK)
         *ret = a;
     else
@@ -158,9 +255,73 @@ og_status audit_open(const char *path, audit **ret, size_t *ret_torn, og_error *
 
 void audit_close(audit *a)
 {
-    if (a != NULL && a->fd >= 0)
+    if (a == NULL)
+        return;
+    if (a->fd >= 0) {
+        (void)fdatasync(a->fd);
         close(a->fd);
+    }
+    free(a->path);
     free(a);
+}
+
+int audit_sync_fd(audit *a)
+{
+    if (!a->dirty)
+        return -1;
+    a->dirty = false;
+    return fcntl(a->fd, F_DUPFD_CLOEXEC, 0);
+}
+
+const char *audit_problem(audit *a)
+{
+    const char *problem = a->problem;
+    a->problem = NULL;
+    return problem;
+}
+
+static void note_problem(audit *a, const char *what)
+{
+    if (!a->told)
+        a->problem = what;
+    a->told = true;
+}
+
+/* ---- a full file ---- */
+
+static bool sync_directory(const char *path)
+{
+    char dir[PATH_MAX];
+    og_str d = directory_of(path);
+    snprintf(dir, sizeof dir, "%.*s", OG_STR_ARG(d));
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool good = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+/* The old file is whole on the disk before its name changes; who fails here goes on in it. */
+static void rotate(audit *a)
+{
+    char name[PATH_MAX];
+    int n = snprintf(name, sizeof name, "%s.%0*" PRIu64, a->path, NUMBER_N, a->seq);
+    if (n < 0 || (size_t)n >= sizeof name || fdatasync(a->fd) != 0 || rename(a->path, name) != 0) {
+        note_problem(a, "a full file of the audit log cannot be renamed: it grows on");
+        return;
+    }
+    int fd = open_file(a->path);
+    if (fd < 0) {
+        note_problem(a, "no new file of the audit log can be made: the renamed one grows on");
+        return;
+    }
+    close(a->fd);
+    a->fd = fd;
+    a->size = 0;
+    a->dirty = false;
+    a->told = false;
+    if (!sync_directory(a->path))
+        note_problem(a, "the audit log's directory cannot be synced");
 }
 
 /* ---- writing ---- */
@@ -246,6 +407,8 @@ bool audit_write(audit *a, const audit_event *e, int64_t now_ms)
 {
     og_buf time, event, text;
     char hash[HASH_N + 1];
+    if (a->options.rotate_bytes > 0 && a->size >= a->options.rotate_bytes)
+        rotate(a);
     off_t before = lseek(a->fd, 0, SEEK_END);
     og_buf_init(&time, 64);
     og_buf_init(&event, MAX_LINE);
@@ -262,8 +425,12 @@ bool audit_write(audit *a, const audit_event *e, int64_t now_ms)
     }
     if (good) {
         a->seq++;
+        a->size += (int64_t)text.n;
+        a->dirty = true;
         memcpy(a->hash, hash, sizeof hash);
     }
+    if (good && a->options.sync_each && fdatasync(a->fd) != 0)
+        note_problem(a, "the audit log cannot be synced");
     og_buf_done(&time);
     og_buf_done(&event);
     og_buf_done(&text);
@@ -272,27 +439,55 @@ bool audit_write(audit *a, const audit_event *e, int64_t now_ms)
 
 /* ---- checking ---- */
 
-og_status audit_verify(FILE *file, const char *name, uint64_t *ret_lines, char ret_hash[65],
-                       og_error *err)
+bool audit_chain_begin(audit_chain *c, const char *after)
+{
+    *c = (audit_chain){.anywhere = after != NULL};
+    begin_chain(c->hash);
+    if (after == NULL)
+        return true;
+    if (strlen(after) != HASH_N || strspn(after, "0123456789abcdef") != HASH_N)
+        return false;
+    memcpy(c->hash, after, HASH_N);
+    return true;
+}
+
+/* The number of a line as it says itself; 0: none. */
+static uint64_t number_of(og_str text)
+{
+    static const char lead[] = "{\"seq\":";
+    return og_str_starts(text, OG_STR("{\"seq\":")) ? strtoull(text.p + sizeof lead - 1, NULL, 10)
+                                                    : 0;
+}
+
+static bool lengthen(audit_chain *c, og_str text)
+{
+    uint64_t number = number_of(text);
+    uint64_t before = c->anywhere && number > 0 ? number - 1 : c->last;
+    if (!follows(text, before, c->hash))
+        return false;
+    c->last = before + 1;
+    c->first = c->first == 0 ? c->last : c->first;
+    c->anywhere = false;
+    return true;
+}
+
+og_status audit_verify(audit_chain *c, FILE *file, const char *name, og_error *err)
 {
     char *text = NULL;
     size_t room = 0;
     ssize_t n;
-    uint64_t lines = 0;
+    uint32_t lines = 0;
     og_status status = OG_OK;
-    begin_chain(ret_hash);
     while (status == OG_OK && (n = getline(&text, &room, file)) > 0) {
-        if (follows((og_str){text, (size_t)n}, lines, ret_hash)) {
-            lines++;
+        lines++;
+        if (lengthen(c, (og_str){text, (size_t)n}))
             continue;
-        }
         status = og_fail(err, OG_INVALID, "this line does not follow from the lines before it");
-        err->line = (uint32_t)lines + 1;
+        err->line = lines;
         snprintf(err->origin, sizeof err->origin, "%s", name);
     }
     if (status == OG_OK && ferror(file))
         status = og_fail(err, OG_IO, "%s cannot be read", name);
     free(text);
-    *ret_lines = lines;
     return status;
 }

@@ -15,6 +15,7 @@
 #include "rules/plan/plan.h"
 
 typedef enum config_sync { CONFIG_SYNC_INTERVAL, CONFIG_SYNC_BATCH } config_sync;
+typedef enum config_audit_sync { CONFIG_AUDIT_INTERVAL, CONFIG_AUDIT_LINE } config_audit_sync;
 typedef enum config_format { CONFIG_FORMAT_WEBHOOK } config_format;
 
 typedef struct config_list {
@@ -81,6 +82,7 @@ typedef struct config {
     int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections;
 
     const char *audit_file;
+    int64_t audit_rotate_mb, audit_sync; /* config_audit_sync */
     int64_t override_days, override_critical_hours, ignored_days;
 
     int64_t backoff_min_ms, backoff_max_ms;

@@ -133,6 +133,7 @@ static void tick(uv_timer_t *t)
     serve__ask_ends_again(s);
     serve__tell_progress(s);
     serve__tend_beat(s);
+    serve__tend_audit(s);
     if (s->reload_wanted)
         serve_reload(s);
     int64_t now = clock_now(&s->clock);
@@ -618,7 +619,7 @@ static void close_when_quiet(serve *s)
     bool quiet =
         gather_in_flight(s->gather) == 0 && outbox_sending(s->outbox) == 0 && owner_idle(s->owner);
     bool safe = !owner_busy(s->owner) && !s->sync_busy && !s->topics_busy && !s->reload_busy &&
-                !s->records_closing && !s->sources_closing;
+                !s->audit_busy && !s->records_closing && !s->sources_closing;
     if (safe && (quiet || late))
         close_everything(s);
 }

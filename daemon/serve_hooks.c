@@ -75,18 +75,6 @@ void serve__refuse(const serve *s, http_exchange *x, int status, const char *typ
     og_arena_free(a);
 }
 
-void serve__audit(serve *s, const http_exchange *x, audit_event *e)
-{
-    if (s->audit == NULL)
-        return;
-    if (s->caller != NULL)
-        e->client = og_str_of(s->caller->name);
-    if (e->path.n == 0)
-        e->path = http_exchange_path(x);
-    if (!audit_write(s->audit, e, clock_now(&s->clock)))
-        log_error("the audit log cannot be written: a call is missing in it");
-}
-
 void serve__refuse_call(serve *s, http_exchange *x, const char *hook, int status, const char *code,
                         const char *text, const char *path)
 {
@@ -417,14 +405,9 @@ og_status serve__listen_hooks(serve *s, og_error *err)
     og_status status = open_server(s, err);
     if (status != OG_OK)
         return status;
-    if (c->audit_file[0] != '\0') {
-        size_t torn = 0;
-        status = audit_open(c->audit_file, &s->audit, &torn, err);
-        if (status != OG_OK)
-            return status;
-        if (torn > 0)
-            log_warn("the audit log ended in a torn line of %zu bytes: it was cut off", torn);
-    }
+    status = serve__open_audit(s, err);
+    if (status != OG_OK)
+        return status;
     if (c->hooks_cert_file[0] == '\0' && !is_loopback(c->hooks_host))
         log_warn("the CDS services listen without TLS: something in front of them has to do it");
     if (!trust_asks(s->trust))

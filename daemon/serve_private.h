@@ -116,11 +116,13 @@ struct serve {
     trust *trust;
     const config_client *caller; /* of the call that is being answered */
     audit *audit;                /* NULL: none is kept */
+    int audit_fd;                /* is being synced while audit_busy */
+    bool audit_sync_failed;
 
     uv_prepare_t turn;
     uv_timer_t tick, wake, sync, retry, watchdog;
-    uv_work_t topics_work, sync_work, reload_work;
-    bool topics_busy, sync_busy, reload_busy, swap_pending, stop_now;
+    uv_work_t topics_work, sync_work, reload_work, audit_work;
+    bool topics_busy, sync_busy, reload_busy, audit_busy, swap_pending, stop_now;
     bool reload_wanted; /* came while another one was under way */
     kafka_topic_spec *topic_specs;
     kafka_topic_state *topic_states;
@@ -254,11 +256,16 @@ void serve__refuse(const serve *s, http_exchange *x, int status, const char *typ
 void serve__refuse_call(serve *s, http_exchange *x, const char *hook, int status, const char *code,
                         const char *text, const char *path);
 void serve__count_call(const char *hook, int status);
+/* Is it JSON, by Content-Type? */
+bool serve__says_json(const http_exchange *x);
+
+/* serve_audit.c */
+og_status serve__open_audit(serve *s, og_error *err);
 /* What is about to be answered goes into the audit log, if there is one. Client and path are filled
  * in. x may be NULL when e->path is there. */
 void serve__audit(serve *s, const http_exchange *x, audit_event *e);
-/* Is it JSON, by Content-Type? */
-bool serve__says_json(const http_exchange *x);
+/* Once a second: what was written goes to the disk. */
+void serve__tend_audit(serve *s);
 
 /* serve_feedback.c */
 /* A call of a service's feedback address by one who may call the service. */

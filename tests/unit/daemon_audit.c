@@ -17,6 +17,7 @@
 typedef struct log_file {
     char dir[64], path[96];
     audit *audit;
+    audit_options options;
     size_t torn;
 } log_file;
 
@@ -25,11 +26,12 @@ static og_status open_log(log_file *f)
     og_error err;
     og_error_init(&err);
     f->audit = NULL;
-    return audit_open(f->path, &f->audit, &f->torn, &err);
+    return audit_open(f->path, &f->options, &f->audit, &f->torn, &err);
 }
 
 static void begin(log_file *f)
 {
+    f->options = (audit_options){0};
     strcpy(f->dir, "/tmp/og-audit-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->path, sizeof f->path, "%s/audit.jsonl", f->dir);
@@ -71,15 +73,15 @@ static og_buf slurp(const log_file *f)
 static unsigned first_bad(const log_file *f, uint64_t expect_lines)
 {
     og_error err;
-    uint64_t lines;
-    char hash[65];
+    audit_chain chain;
     FILE *file = fopen(f->path, "r");
     assert_non_null(file);
     og_error_init(&err);
-    og_status s = audit_verify(file, f->path, &lines, hash, &err);
+    assert_true(audit_chain_begin(&chain, NULL));
+    og_status s = audit_verify(&chain, file, f->path, &err);
     fclose(file);
     if (s == OG_OK)
-        assert_int_equal(lines, expect_lines);
+        assert_int_equal(chain.last, expect_lines);
     return s == OG_OK ? 0 : err.line;
 }
 
@@ -236,6 +238,135 @@ static void any_path_makes_a_line_of_json(void **state)
     end(&f);
 }
 
+/* How many lines the files have that follow from each other, from the file at `first` on. */
+static uint64_t chained(const log_file *f, size_t first, const char *after, size_t *ret_files)
+{
+    og_error err;
+    audit_chain chain;
+    const char *const *files;
+    size_t count;
+    og_arena *a = og_arena_new((size_t)1 << 20);
+    og_error_init(&err);
+    assert_true(audit_chain_begin(&chain, after));
+    assert_int_equal(audit_files(a, f->path, &files, &count, &err), OG_OK);
+    og_status status = OG_OK;
+    for (size_t i = first; i < count && status == OG_OK; i++) {
+        FILE *file = fopen(files[i], "r");
+        assert_non_null(file);
+        status = audit_verify(&chain, file, files[i], &err);
+        fclose(file);
+    }
+    og_arena_free(a);
+    *ret_files = count;
+    return status != OG_OK || chain.first == 0 ? 0 : chain.last - chain.first + 1;
+}
+
+/* The name of the file that line `number` ended. */
+static void renamed(const log_file *f, unsigned number, char out[128])
+{
+    snprintf(out, 128, "%s.%012u", f->path, number);
+}
+
+static void a_full_file_is_renamed_and_the_chain_goes_on(void **state)
+{
+    log_file f;
+    size_t files;
+    char name[128];
+    struct stat st;
+    (void)state;
+    begin(&f);
+    f.options = (audit_options){.rotate_bytes = 1000, .sync_each = true};
+    audit_close(f.audit);
+    assert_int_equal(open_log(&f), OG_OK);
+    assert_int_equal(audit_sync_fd(f.audit), -1);
+    for (int i = 0; i < 11; i++) { /* two lines a file */
+        write_one(&f, "p1");
+        if (i == 4) {
+            audit_close(f.audit);
+            assert_int_equal(open_log(&f), OG_OK);
+        }
+    }
+    assert_null(audit_problem(f.audit));
+    assert_int_equal(chained(&f, 0, NULL, &files), 11);
+    assert_int_equal(files, 6);
+    int fd = audit_sync_fd(f.audit);
+    assert_true(fd >= 0);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(audit_sync_fd(f.audit), -1);
+    renamed(&f, 4, name);
+    assert_int_equal(stat(name, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    /* the oldest are kept elsewhere: who has their last hash goes on from there */
+    og_error err;
+    audit_chain old;
+    renamed(&f, 2, name);
+    FILE *file = fopen(name, "r");
+    assert_non_null(file);
+    assert_true(audit_chain_begin(&old, NULL));
+    assert_int_equal(audit_verify(&old, file, name, &err), OG_OK);
+    fclose(file);
+    assert_int_equal(chained(&f, 1, old.hash, &files), 9);
+    assert_int_equal(chained(&f, 1, NULL, &files), 0);
+    assert_int_equal(chained(&f, 2, old.hash, &files), 0);
+    assert_false(audit_chain_begin(&old, "abc"));
+    /* a file that is taken away shows */
+    renamed(&f, 6, name);
+    assert_int_equal(unlink(name), 0);
+    assert_int_equal(chained(&f, 0, NULL, &files), 0);
+    end(&f);
+}
+
+/* The machine may stop before and behind each step of the renaming. */
+static void a_crash_between_two_files_breaks_no_chain(void **state)
+{
+    (void)state;
+    for (int step = 0; step < 2; step++) {
+        log_file f;
+        size_t files;
+        char name[128];
+        begin(&f);
+        write_one(&f, "p1");
+        write_one(&f, "p2");
+        audit_close(f.audit);
+        renamed(&f, 2, name);
+        assert_int_equal(rename(f.path, name), 0);
+        if (step == 1) { /* the new file was there */
+            FILE *empty = fopen(f.path, "w");
+            assert_non_null(empty);
+            assert_int_equal(fclose(empty), 0);
+        }
+        assert_int_equal(open_log(&f), OG_OK);
+        write_one(&f, "p3");
+        assert_int_equal(chained(&f, 0, NULL, &files), 3);
+        assert_int_equal(files, 2);
+        end(&f);
+    }
+}
+
+/* Nothing is lost because a name is taken. */
+static void what_cannot_be_renamed_grows_on(void **state)
+{
+    log_file f;
+    char name[128];
+    (void)state;
+    begin(&f);
+    f.options.rotate_bytes = 1;
+    audit_close(f.audit);
+    assert_int_equal(open_log(&f), OG_OK);
+    write_one(&f, "p1");
+    renamed(&f, 1, name);
+    assert_int_equal(mkdir(name, 0700), 0);
+    write_one(&f, "p2");
+    assert_non_null(audit_problem(f.audit));
+    assert_null(audit_problem(f.audit)); /* told once */
+    assert_int_equal(first_bad(&f, 2), 0);
+    write_one(&f, "p3"); /* its number is free */
+    assert_int_equal(rmdir(name), 0);
+    size_t files;
+    assert_int_equal(chained(&f, 0, NULL, &files), 3);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +375,9 @@ int main(void)
         cmocka_unit_test(lines_removed_inserted_and_moved_show),
         cmocka_unit_test(a_torn_line_is_cut_off),
         cmocka_unit_test(a_changed_end_is_refused),
+        cmocka_unit_test(a_full_file_is_renamed_and_the_chain_goes_on),
+        cmocka_unit_test(a_crash_between_two_files_breaks_no_chain),
+        cmocka_unit_test(what_cannot_be_renamed_grows_on),
         cmocka_unit_test(any_path_makes_a_line_of_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
