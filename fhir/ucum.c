@@ -705,7 +705,7 @@ static bool fraction_round(fraction *f, og_decimal *ret)
         *ret = 0; /* the denominator alone outgrew 1,024 bits */
         return true;
     }
-    if (!big_divide(&f->num, &f->den, &q) || q > (unsigned __int128)og_decimal_max)
+    if (!big_divide(&f->num, &f->den, &q) || q > (unsigned __int128)OG_DECIMAL_LIMIT)
         return false;
     *ret = f->negative ? -(og_decimal)q : (og_decimal)q;
     return true;

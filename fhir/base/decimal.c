@@ -1,29 +1,31 @@
-/* Exact decimals. A value is an integer number of 10^-8 units and never leaves +-(10^28 - 1), so
- * every intermediate result below fits 128 bits: a quotient needs 10^36, and a product is taken
- * apart at the decimal point first. What leaves the range is refused, never wrapped or cut. */
+/* Exact decimals. A value is an integer number of 10^-8 units within +-10^36 (OG_DECIMAL_LIMIT),
+ * which leaves 128 bits room for a hundred of them: sums need no care. A product is taken apart at
+ * both decimal points, a quotient is brought to its places step by step, so that no intermediate
+ * result is larger. What leaves the limit is refused, never wrapped or cut. */
 #include "fhir/base/decimal.h"
 
-#include <math.h>
+typedef unsigned __int128 u128;
 
-#define TEN14 ((og_int128)100000000000000LL)
-#define LIMIT (TEN14 * TEN14 - 1)
-
-const og_decimal og_decimal_max = LIMIT, og_decimal_min = -LIMIT;
-
-static bool in_range(og_int128 d)
+static u128 magnitude(og_decimal d)
 {
-    return d <= og_decimal_max && d >= og_decimal_min;
+    return d < 0 ? -(u128)d : (u128)d;
 }
 
 /* The quotient rounded half away from zero. d > 0; n may have any sign. */
 static og_int128 divide_rounded(og_int128 n, og_int128 d)
 {
-    og_int128 q = n / d, r = n % d;
+    og_int128 q = n / d, r = n - q * d;
     if (r < 0)
         r = -r;
     if (r >= d - r)
         q += n < 0 ? -1 : 1;
     return q;
+}
+
+static int64_t divide_rounded_64(int64_t n, int64_t d)
+{
+    int64_t q = n / d, r = n % d;
+    return q + (r >= d / 2) - (r <= -d / 2); /* d is even */
 }
 
 static bool is_digit(char c)
@@ -105,17 +107,17 @@ bool og_decimal_parse(og_str s, bool round, og_decimal *ret, int *ret_scale)
             sum = sum * 10 + digit;
         else if (power == -1)
             up = digit >= 5;
-        if (sum > og_decimal_max)
+        if (sum >= OG_DECIMAL_LIMIT)
             return false;
         power--;
     }
     for (; power >= 0 && sum != 0; power--) {
         sum *= 10;
-        if (sum > og_decimal_max)
+        if (sum >= OG_DECIMAL_LIMIT)
             return false;
     }
     sum += up;
-    if (!in_range(sum))
+    if (sum >= OG_DECIMAL_LIMIT)
         return false;
     *ret = x.negative ? -sum : sum;
     if (ret_scale != NULL)
@@ -125,7 +127,7 @@ bool og_decimal_parse(og_str s, bool round, og_decimal *ret, int *ret_scale)
 
 size_t og_decimal_format(og_decimal d, int min_places, char out[48])
 {
-    unsigned __int128 u = d < 0 ? -(unsigned __int128)d : (unsigned __int128)d;
+    u128 u = magnitude(d);
     char digits[48];
     int n = 0;
     do {
@@ -152,7 +154,7 @@ size_t og_decimal_format(og_decimal d, int min_places, char out[48])
 bool og_decimal_add(og_decimal a, og_decimal b, og_decimal *ret)
 {
     og_int128 sum = a + b;
-    if (!in_range(sum))
+    if (!og_decimal_fits(sum))
         return false;
     *ret = sum;
     return true;
@@ -165,27 +167,55 @@ bool og_decimal_sub(og_decimal a, og_decimal b, og_decimal *ret)
 
 bool og_decimal_mul(og_decimal a, og_decimal b, og_decimal *ret)
 {
-    og_int128 whole = a / OG_DECIMAL_SCALE, part = a % OG_DECIMAL_SCALE; /* part has a's sign */
+    int64_t small;
+    if (a == (int64_t)a && b == (int64_t)b &&
+        !__builtin_mul_overflow((int64_t)a, (int64_t)b, &small)) {
+        *ret = divide_rounded_64(small, OG_DECIMAL_SCALE);
+        return true;
+    }
+    /* All four terms have one sign, so the one rounding is the rounding of the whole. */
+    og_int128 whole = a / OG_DECIMAL_SCALE, of_b = b / OG_DECIMAL_SCALE;
+    int64_t part = (int64_t)(a - whole * OG_DECIMAL_SCALE),
+            part_of_b = (int64_t)(b - of_b * OG_DECIMAL_SCALE);
     og_int128 product;
-    if (__builtin_mul_overflow(whole, b, &product))
+    if (__builtin_mul_overflow(whole, b, &product) || !og_decimal_fits(product))
         return false;
-    /* Both terms have the same sign, so the one rounding below is the rounding of the whole. */
-    og_int128 rest = divide_rounded(part * b, OG_DECIMAL_SCALE);
-    if (__builtin_add_overflow(product, rest, &product) || !in_range(product))
+    product += part * of_b + divide_rounded_64(part * part_of_b, OG_DECIMAL_SCALE);
+    if (!og_decimal_fits(product))
         return false;
     *ret = product;
     return true;
 }
 
+/* n * 10^8 / d, half up; false when it is beyond the limit. */
+static bool divide(u128 n, u128 d, u128 *ret)
+{
+    const u128 room = ~(u128)0 / OG_DECIMAL_SCALE;
+    u128 q = 0, rest = n;
+    if (n > room) {
+        q = n / d;
+        rest = n - q * d;
+        if (q > (u128)(OG_DECIMAL_LIMIT / OG_DECIMAL_SCALE))
+            return false;
+    }
+    int step = rest > room ? 100 : OG_DECIMAL_SCALE;
+    for (int64_t places = 1; places < OG_DECIMAL_SCALE; places *= step) {
+        rest *= (unsigned)step;
+        u128 next = rest / d;
+        q = q * (unsigned)step + next;
+        rest -= next * d;
+    }
+    q += rest >= d - rest;
+    *ret = q;
+    return q <= (u128)OG_DECIMAL_LIMIT;
+}
+
 bool og_decimal_div(og_decimal a, og_decimal b, og_decimal *ret)
 {
-    if (b == 0)
+    u128 q;
+    if (b == 0 || !divide(magnitude(a), magnitude(b), &q))
         return false;
-    og_int128 n = a * OG_DECIMAL_SCALE;
-    og_int128 q = b < 0 ? divide_rounded(-n, -b) : divide_rounded(n, b);
-    if (!in_range(q))
-        return false;
-    *ret = q;
+    *ret = (a < 0) == (b < 0) ? (og_decimal)q : -(og_decimal)q;
     return true;
 }
 
@@ -193,7 +223,7 @@ og_decimal og_decimal_round(og_decimal d, int places)
 {
     if (places >= OG_DECIMAL_PLACES)
         return d;
-    if (places < -21) /* more than all digits that there are */
+    if (places < -28) /* more than all digits that there are */
         return 0;
     og_int128 unit = 1;
     for (int i = places; i < OG_DECIMAL_PLACES; i++)
@@ -204,31 +234,4 @@ og_decimal og_decimal_round(og_decimal d, int places)
 og_decimal og_decimal_truncate(og_decimal d)
 {
     return d - d % OG_DECIMAL_SCALE;
-}
-
-double og_decimal_to_double(og_decimal d)
-{
-    return (double)og_decimal_to_long_double(d);
-}
-
-long double og_decimal_to_long_double(og_decimal d)
-{
-    return (long double)d / (long double)OG_DECIMAL_SCALE;
-}
-
-bool og_decimal_from_double(double d, og_decimal *ret)
-{
-    return og_decimal_from_long_double((long double)d, ret);
-}
-
-bool og_decimal_from_long_double(long double d, og_decimal *ret)
-{
-    long double scaled = roundl(d * (long double)OG_DECIMAL_SCALE);
-    if (!(fabsl(scaled) < 1e28L)) /* also refuses nan */
-        return false;
-    og_int128 value = (og_int128)scaled;
-    if (!in_range(value))
-        return false;
-    *ret = value;
-    return true;
 }

@@ -1,10 +1,9 @@
 /* Aggregates: CQL 1.5 Appendix B.11. Nulls in the list do not take part; a list without other
  * elements gives null, except where the chapter says otherwise (Count, AllTrue, AnyTrue). Sums of
  * squares are formed exactly in 256 bits and divided once, so that variance and deviation are right
- * to the last of their eight places; only the geometric mean goes through logarithms. */
+ * to the last of their eight places. */
 #include "rules/cql/op_list.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 typedef unsigned __int128 u128;
@@ -180,7 +179,7 @@ static int by_value(const void *a, const void *b)
 /* a + b over 2, half away from zero; the sum may be beyond a Decimal, the mean is not. */
 static og_decimal mean_of_two(og_decimal a, og_decimal b)
 {
-    og_decimal sum = a + b; /* both below 2^94 */
+    og_decimal sum = a + b; /* both below 2^120 */
     return sum < 0 ? -((1 - sum) / 2) : (sum + 1) / 2;
 }
 
@@ -244,16 +243,32 @@ static u128 magnitude(og_int128 v)
     return v < 0 ? -(u128)v : (u128)v;
 }
 
+/* The mean, which no sum is too large for: quotients and remainders are summed apart. */
+static og_decimal mean_of(const numbers *n)
+{
+    og_int128 count = (og_int128)n->count, whole = 0, rest = 0;
+    for (size_t i = 0; i < n->count; i++) {
+        og_int128 q = n->values[i] / count;
+        whole += q;
+        rest += n->values[i] - q * count;
+    }
+    whole += rest / count;
+    rest %= count;
+    if ((whole > 0 && rest < 0) || (whole < 0 && rest > 0)) { /* the same sign in both */
+        og_int128 step = rest < 0 ? 1 : -1;
+        whole -= step;
+        rest += step * count;
+    }
+    og_int128 twice = 2 * rest;
+    return whole + (twice >= count) - (twice <= -count);
+}
+
 /* Avg(List<Decimal>) Decimal, Avg(List<Quantity>) Quantity */
 cql_value cql_op_Avg(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
     numbers n;
-    og_int128 sum;
-    if (!numbers_of(c, args[0], &n) || !sum_of(&n, &sum))
-        return CQL_NULL_VALUE;
-    u128 half_up = (magnitude(sum) + n.count / 2) / n.count;
-    return like(c, &n, sum < 0 ? -(og_decimal)half_up : (og_decimal)half_up, n.scale);
+    return numbers_of(c, args[0], &n) ? like(c, &n, mean_of(&n), n.scale) : CQL_NULL_VALUE;
 }
 
 /* --- deviations --- */
@@ -335,7 +350,7 @@ static bool squares_of(const numbers *n, u256 *ret)
 
 static cql_value in_range(cql_op_context *c, const numbers *n, u128 v)
 {
-    return v <= (u128)og_decimal_max ? like(c, n, (og_decimal)v, 0) : CQL_NULL_VALUE;
+    return v <= (u128)OG_DECIMAL_LIMIT ? like(c, n, (og_decimal)v, 0) : CQL_NULL_VALUE;
 }
 
 /* Squares over n * n * (n - less). Squares have scale 10^16, the result 10^8. */
@@ -403,18 +418,14 @@ cql_value cql_op_GeometricMean(cql_op_context *c, const cql_value *args, size_t 
     numbers n;
     if (!numbers_of(c, args[0], &n))
         return CQL_NULL_VALUE;
-    long double sum = 0;
     bool negative = false;
     for (size_t i = 0; i < n.count; i++) {
         if (n.values[i] == 0)
             return like(c, &n, 0, n.scale);
         negative ^= n.values[i] < 0;
-        sum += logl((long double)magnitude(n.values[i]) / OG_DECIMAL_SCALE);
     }
-    if (negative)
+    og_decimal mean;
+    if (negative || !og_decimal_geometric_mean(n.values, n.count, &mean))
         return CQL_NULL_VALUE;
-    long double mean = expl(sum / (long double)n.count) * OG_DECIMAL_SCALE;
-    if (!(mean < (long double)og_decimal_max))
-        return CQL_NULL_VALUE;
-    return like(c, &n, (og_decimal)roundl(mean), n.scale);
+    return like(c, &n, mean, n.scale);
 }

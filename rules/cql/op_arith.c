@@ -3,11 +3,8 @@
  * Operands arrive in one type (ELM has made conversions explicit); where a choice lets them differ
  * they meet in the wider one: Integer, Long, Decimal, Quantity. Uncertain integers (from durations)
  * add, subtract, multiply and negate by their ends; other operators refuse them with an error.
- * Decimals are exact; only powers with a fraction, roots of e and logarithms go through long double
- * and are rounded to 8 places. */
+ * Decimals are exact, or the exact result rounded to 8 places. */
 #include "rules/cql/ops_private.h"
-
-#include <math.h>
 
 typedef enum op { OP_ADD, OP_SUBTRACT, OP_MULTIPLY, OP_DIVIDE, OP_MODULO, OP_DIV } op;
 
@@ -23,7 +20,7 @@ static cql_value as_integer(int64_t n)
 
 static cql_value as_decimal(og_decimal d, int scale)
 {
-    if (d > og_decimal_max || d < og_decimal_min)
+    if (!og_decimal_fits(d))
         return CQL_NULL_VALUE;
     return cql_decimal(d, scale < OG_DECIMAL_PLACES ? scale : OG_DECIMAL_PLACES);
 }
@@ -70,7 +67,7 @@ static bool decimal_op(op o, og_decimal a, og_decimal b, og_decimal *ret)
         if (b == 0)
             return false;
         og_int128 q = a / b;
-        if (q > og_decimal_max / OG_DECIMAL_SCALE || q < og_decimal_min / OG_DECIMAL_SCALE)
+        if (q > OG_DECIMAL_LIMIT / OG_DECIMAL_SCALE || q < -OG_DECIMAL_LIMIT / OG_DECIMAL_SCALE)
             return false;
         *ret = q * OG_DECIMAL_SCALE;
         return true;
@@ -247,47 +244,10 @@ cql_value cql_op_Modulo(cql_op_context *c, const cql_value *args, size_t count)
 
 /* ---- powers and logarithms ---- */
 
-/* base^exponent for a whole exponent >= 0 while every product is exact; false else. */
-static bool exact_power(og_decimal base, int64_t exponent, og_decimal *ret)
+/* A Decimal with as many places as it needs. */
+static cql_value shortest(og_decimal d)
 {
-    og_decimal result = OG_DECIMAL_SCALE;
-    for (int64_t i = 0; i < exponent; i++) {
-        if (cql__places(result) + cql__places(base) > OG_DECIMAL_PLACES ||
-            !og_decimal_mul(result, base, &result))
-            return false;
-        if (base == 0 || base == OG_DECIMAL_SCALE)
-            break;
-        if (base == -OG_DECIMAL_SCALE) {
-            result = exponent % 2 == 0 ? OG_DECIMAL_SCALE : -OG_DECIMAL_SCALE;
-            break;
-        }
-    }
-    *ret = result;
-    return true;
-}
-
-static cql_value decimal_of_real(long double x)
-{
-    og_decimal d;
-    if (!og_decimal_from_long_double(x, &d))
-        return CQL_NULL_VALUE;
-    return as_decimal(d, max_scale(cql__places(d), 1));
-}
-
-static cql_value decimal_power(og_decimal base, og_decimal exponent)
-{
-    og_decimal exact, result;
-    bool is_integer = exponent % OG_DECIMAL_SCALE == 0;
-    og_int128 n = exponent / OG_DECIMAL_SCALE;
-    if (base == 0 && exponent < 0)
-        return CQL_NULL_VALUE;
-    if (is_integer && n >= 0 && n <= INT64_MAX && exact_power(base, (int64_t)n, &exact))
-        return as_decimal(exact, max_scale(cql__places(exact), 1));
-    if (is_integer && n < 0 && n >= -INT64_MAX && exact_power(base, (int64_t)-n, &exact) &&
-        og_decimal_div(OG_DECIMAL_SCALE, exact, &result))
-        return as_decimal(result, max_scale(cql__places(result), 1));
-    return decimal_of_real(
-        powl(og_decimal_to_long_double(base), og_decimal_to_long_double(exponent)));
+    return cql_decimal(d, max_scale(cql__places(d), 1));
 }
 
 static bool whole_power(int64_t base, int64_t exponent, int64_t *ret)
@@ -318,48 +278,44 @@ cql_value cql_op_Power(cql_op_context *c, const cql_value *args, size_t count)
             return CQL_NULL_VALUE;
         return args[0].kind == CQL_LONG || args[1].kind == CQL_LONG ? cql_long(n) : as_integer(n);
     }
-    og_decimal base, exponent;
+    og_decimal base, exponent, d;
     if (!cql__number(args[0], &base, NULL) || !cql__number(args[1], &exponent, NULL))
         return CQL_NULL_VALUE;
-    return decimal_power(base, exponent);
+    return og_decimal_power(base, exponent, &d) ? shortest(d) : CQL_NULL_VALUE;
 }
 
-static cql_value through_real(cql_op_context *c, cql_value v, long double (*f)(long double))
+static cql_value through_real(cql_op_context *c, cql_value v, bool (*f)(og_decimal, og_decimal *))
 {
-    og_decimal d;
+    og_decimal x, d;
     if (cql__is_uncertain(v))
         return refuse_uncertain(c);
-    if (!cql__number(v, &d, NULL))
-        return CQL_NULL_VALUE;
-    return decimal_of_real(f(og_decimal_to_long_double(d)));
+    return cql__number(v, &x, NULL) && f(x, &d) ? shortest(d) : CQL_NULL_VALUE;
 }
 
 /* Exp(argument Decimal) Decimal */
 cql_value cql_op_Exp(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
-    return through_real(c, args[0], expl);
+    return through_real(c, args[0], og_decimal_exp);
 }
 
 /* Ln(argument Decimal) Decimal: null for what is not above 0. */
 cql_value cql_op_Ln(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
-    return through_real(c, args[0], logl);
+    return through_real(c, args[0], og_decimal_ln);
 }
 
 /* Log(argument Decimal, base Decimal) Decimal: null for base 1. */
 cql_value cql_op_Log(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
-    og_decimal d, base;
+    og_decimal x, base, d;
     if (cql__is_uncertain(args[0]) || cql__is_uncertain(args[1]))
         return refuse_uncertain(c);
-    if (!cql__number(args[0], &d, NULL) || !cql__number(args[1], &base, NULL) || d <= 0 ||
-        base <= 0 || base == OG_DECIMAL_SCALE)
+    if (!cql__number(args[0], &x, NULL) || !cql__number(args[1], &base, NULL))
         return CQL_NULL_VALUE;
-    return decimal_of_real(logl(og_decimal_to_long_double(d)) /
-                           logl(og_decimal_to_long_double(base)));
+    return og_decimal_log(x, base, &d) ? shortest(d) : CQL_NULL_VALUE;
 }
 
 /* ---- one operand ---- */
@@ -460,9 +416,8 @@ cql_value cql_op_Round(cql_op_context *c, const cql_value *args, size_t count)
     og_decimal d;
     if (args[0].kind == CQL_QUANTITY) {
         d = og_decimal_round(args[0].quantity->value, places);
-        return d > og_decimal_max || d < og_decimal_min
-                   ? CQL_NULL_VALUE
-                   : cql__quantity_like(c, d, scale, args[0].quantity);
+        return og_decimal_fits(d) ? cql__quantity_like(c, d, scale, args[0].quantity)
+                                  : CQL_NULL_VALUE;
     }
     if (cql__is_uncertain(args[0]))
         return refuse_uncertain(c);
@@ -520,17 +475,28 @@ cql_value cql_predecessor(cql_op_context *c, cql_value v)
     return step_of(c, v, -1);
 }
 
-/* successor of(argument T) T */
+/* Is v the end of its type, although numbers go on behind it? */
+static bool is_end_of_type(cql_value v, og_decimal end)
+{
+    return (v.kind == CQL_DECIMAL && v.decimal == end) ||
+           (v.kind == CQL_QUANTITY && v.quantity->value == end);
+}
+
+/* successor of(argument T) T: null for the maximum of the type */
 cql_value cql_op_Successor(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
+    if (is_end_of_type(args[0], OG_DECIMAL_MAX))
+        return CQL_NULL_VALUE;
     return cql_successor(c, args[0]);
 }
 
-/* predecessor of(argument T) T */
+/* predecessor of(argument T) T: null for the minimum of the type */
 cql_value cql_op_Predecessor(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
+    if (is_end_of_type(args[0], OG_DECIMAL_MIN))
+        return CQL_NULL_VALUE;
     return cql_predecessor(c, args[0]);
 }
 
@@ -553,14 +519,11 @@ static const og_temporal last_time = {
 
 cql_value cql__min_of(cql_kind kind)
 {
-    static const cql_quantity least = {
-        .value = -(((og_int128)100000000000000LL) * 100000000000000LL - 1),
-        .scale = 8,
-        .unit = {"1", 1}};
+    static const cql_quantity least = {.value = OG_DECIMAL_MIN, .scale = 8, .unit = {"1", 1}};
     switch (kind) {
     case CQL_INTEGER: return cql_integer(INT32_MIN);
     case CQL_LONG: return cql_long(INT64_MIN);
-    case CQL_DECIMAL: return cql_decimal(og_decimal_min, OG_DECIMAL_PLACES);
+    case CQL_DECIMAL: return cql_decimal(OG_DECIMAL_MIN, OG_DECIMAL_PLACES);
     case CQL_QUANTITY: return (cql_value){.kind = CQL_QUANTITY, .quantity = &least};
     case CQL_DATE: return cql__temporal(kind, first_date);
     case CQL_DATETIME: return cql__temporal(kind, first_instant);
@@ -571,14 +534,11 @@ cql_value cql__min_of(cql_kind kind)
 
 cql_value cql__max_of(cql_kind kind)
 {
-    static const cql_quantity most = {.value =
-                                          ((og_int128)100000000000000LL) * 100000000000000LL - 1,
-                                      .scale = 8,
-                                      .unit = {"1", 1}};
+    static const cql_quantity most = {.value = OG_DECIMAL_MAX, .scale = 8, .unit = {"1", 1}};
     switch (kind) {
     case CQL_INTEGER: return cql_integer(INT32_MAX);
     case CQL_LONG: return cql_long(INT64_MAX);
-    case CQL_DECIMAL: return cql_decimal(og_decimal_max, OG_DECIMAL_PLACES);
+    case CQL_DECIMAL: return cql_decimal(OG_DECIMAL_MAX, OG_DECIMAL_PLACES);
     case CQL_QUANTITY: return (cql_value){.kind = CQL_QUANTITY, .quantity = &most};
     case CQL_DATE: return cql__temporal(kind, last_date);
     case CQL_DATETIME: return cql__temporal(kind, last_instant);

@@ -246,8 +246,8 @@ static og_int128 floor_to(og_int128 d, og_int128 unit)
     return d - rest - (rest < 0 ? unit : 0);
 }
 
-/* A number of the grid as a value: a whole one as Integer unless the points are Long or quantities.
- */
+/* A number of the grid as a value: a whole one as Integer unless the points are Long or quantities,
+ * or it is too large for that. */
 static cql_value grid_point(cql_op_context *c, og_int128 d, int scale, cql_value like)
 {
     if (like.kind == CQL_QUANTITY)
@@ -255,6 +255,8 @@ static cql_value grid_point(cql_op_context *c, og_int128 d, int scale, cql_value
     if (scale > 0)
         return cql_decimal(d, scale);
     og_int128 n = d / OG_DECIMAL_SCALE;
+    if (n > INT64_MAX || n < INT64_MIN)
+        return cql_decimal(d, 1);
     if (like.kind == CQL_LONG || n > INT32_MAX || n < INT32_MIN)
         return cql_long((int64_t)n);
     return cql_integer((int32_t)n);

@@ -232,7 +232,7 @@ static og_int128 whole_units(const cql_quantity *q, cql__unit u, int finest, int
     if (u == CQL__UNIT_WEEK)
         n *= 7;
     if (u == CQL__UNIT_SECOND) {
-        n = q->value * 1000 / OG_DECIMAL_SCALE;
+        n = q->value / (OG_DECIMAL_SCALE / 1000);
         p = OG_MILLISECOND;
     }
     if (p > finest && finest >= OG_DAY) {

@@ -87,7 +87,7 @@ static void literals_are_checked_when_loaded(void **state)
     refused_expression("$I(1.0)", "is no Integer", EXPRESSION);
     refused_expression("$I()", "is no Integer", EXPRESSION);
     refused_expression("$D(0.000000001)", "is no Decimal", EXPRESSION);
-    refused_expression("$D(100000000000000000000)", "is no Decimal", EXPRESSION);
+    refused_expression("$D(10000000000000000000000000000)", "is no Decimal", EXPRESSION);
     refused_expression("$B(yes)", "is no Boolean", EXPRESSION);
     refused_expression("{'type':'Literal','valueType':'x','value':'1'}",
                        "literal of unknown type x", EXPRESSION);
@@ -95,7 +95,8 @@ static void literals_are_checked_when_loaded(void **state)
     check_expression("$I(2147483647)", "2147483647");
     check_expression("$I(-2147483648)", "-2147483648");
     check_expression("{'type':'Negate','operand':$I(2147483648)}", "-2147483648");
-    check_expression("$D(99999999999999999999.99999999)", "99999999999999999999.99999999");
+    check_expression("$D(9999999999999999999999999999.99999999)",
+                     "9999999999999999999999999999.99999999");
     check_expression("$D(1.10)", "1.10");
     /* Exact, although a JSON reader that makes a double of it would say 0.1000000000000000055. */
     check_expression("{'type':'Quantity','value':0.1,'unit':'mg'}", "0.1 'mg'");
