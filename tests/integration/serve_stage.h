@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,6 +63,10 @@ struct stage {
     size_t post_count, refused, repeats;
     int64_t sent; /* messages on fhir.bundle[0] */
     bool later;   /* processes of their own begin at the midnight, not before it */
+    /* What the configuration says otherwise; NULL or 0: as for all. */
+    const char *endpoints, *content_dir, *limits;
+    int map_mb;
+    void (*before_exec)(void); /* in a process that is about to become a daemon */
 };
 
 /* ---- the EHR ---- */
@@ -142,6 +147,9 @@ static const char *const store_suffix[MEMBERS] = {"", "-1", "-2"};
 
 static inline og_str config_text_of(const stage *s, int number, char *out, size_t size)
 {
+    char ehr[128];
+    snprintf(ehr, sizeof ehr, "ehr: {url: \"http://127.0.0.1:%d/cards\"}",
+             http_server_port(s->ehr));
     int n = snprintf(out, size,
                      "site: {tenant: t, timezone: Europe/Berlin}\n"
                      "kafka:\n"
@@ -150,15 +158,18 @@ static inline og_str config_text_of(const stage *s, int number, char *out, size_
                      "  sources: [fhir.patient, fhir.bundle]\n"
                      "  properties: {}\n"
                      "  consumer_properties: {fetch.wait.max.ms: 20, session.timeout.ms: 6000}\n"
-                     "store: {dir: %s/store%s, map_size_mb: 128, sync_interval_ms: 50}\n"
+                     "store: {dir: %s/store%s, map_size_mb: %d, sync_interval_ms: 50}\n"
                      "content: {dir: %s}\n"
                      "http: {listen: \"127.0.0.1:0\", port_file: %s/port%s}\n"
                      "log: {level: %s, format: json}\n"
                      "delivery: {backoff_min_ms: 20, backoff_max_ms: 100}\n"
-                     "endpoints: {ehr: {url: \"http://127.0.0.1:%d/cards\"}}\n",
+                     "limits: {%s}\n"
+                     "endpoints: {%s}\n",
                      s->kafka.bootstrap, PARTITIONS, s->dir, store_suffix[number],
-                     OG_SOURCE_DIR "/rules/content", s->dir, store_suffix[number],
-                     getenv("OG_TEST_LOG") != NULL ? "debug" : "warn", http_server_port(s->ehr));
+                     s->map_mb > 0 ? s->map_mb : 128,
+                     s->content_dir != NULL ? s->content_dir : OG_SOURCE_DIR "/rules/content",
+                     s->dir, store_suffix[number], getenv("OG_TEST_LOG") != NULL ? "debug" : "warn",
+                     s->limits != NULL ? s->limits : "", s->endpoints != NULL ? s->endpoints : ehr);
     assert_true(n > 0 && (size_t)n < size);
     return (og_str){out, (size_t)n};
 }
@@ -527,6 +538,9 @@ static inline int spawn_member(const stage *s, int number)
     int pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* it does not outlive a test that fails */
+        if (s->before_exec != NULL)
+            s->before_exec();
         execl(OG_BINARY_DIR "/daemon/osteoguard", "osteoguard", "serve", "-c", path, (char *)NULL);
         _exit(127);
     }

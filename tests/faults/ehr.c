@@ -1,0 +1,283 @@
+/* What an EHR can do to those who deliver to it. */
+#include "invariants.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+
+#include "rough_ehr.h"
+
+#define HOUR_MS       3600000
+#define RETRY_AFTER_S 2
+#define TIMEOUT_MS    700
+
+static const rough_step take_all = {.act = ROUGH_TAKE};
+
+static void take_for_stage(void *ctx, const char *key, og_str body)
+{
+    take_post(ctx, key, body);
+}
+
+/* The stage's only EHR is this one. */
+static rough_ehr *rough_for(stage *s, const char *host, int max_in_flight)
+{
+    static char endpoints[256];
+    rough_ehr *e = rough_new(&s->loop, take_for_stage, s);
+    snprintf(endpoints, sizeof endpoints,
+             "ehr: {url: \"http://%s:%d/cards\", timeout_ms: %d, max_in_flight: %d}", host,
+             rough_port(e), TIMEOUT_MS, max_in_flight);
+    s->endpoints = endpoints;
+    rough_play(e, NULL, 0, take_all);
+    return e;
+}
+
+static size_t requests_of(const rough_ehr *e)
+{
+    size_t n;
+    (void)rough_requests(e, &n);
+    return n;
+}
+
+static rough_ehr *seen;
+static size_t wanted_requests;
+
+static bool were_asked(stage *s)
+{
+    (void)s;
+    return requests_of(seen) >= wanted_requests;
+}
+
+static void wait_for_requests(stage *s, rough_ehr *e, size_t n)
+{
+    seen = e;
+    wanted_requests = n;
+    wait_until(s, "requests", were_asked);
+}
+
+/* ---- one failure after the other ---- */
+
+#define STATUS(n)                                                                                  \
+    {                                                                                              \
+        .act = ROUGH_ANSWER, .status = (n)                                                         \
+    }
+
+/* Each once; what is taken all the same comes again with its old key. */
+static const rough_step every_way[] = {
+    STATUS(500),
+    STATUS(502),
+    STATUS(503),
+    STATUS(504),
+    STATUS(408),
+    STATUS(425),
+    STATUS(401),
+    STATUS(404),
+    {.act = ROUGH_CLOSE},
+    {.act = ROUGH_HALF},
+    {.act = ROUGH_TAKE_CLOSE},
+    {.act = ROUGH_TAKE_HALF},
+    {.act = ROUGH_HANG},
+    {.act = ROUGH_ANSWER, .status = 429, .header = "Retry-After: nonsense"},
+    {.act = ROUGH_ANSWER, .status = 429, .header = "Retry-After: 2"},
+};
+#define WAYS (sizeof every_way / sizeof every_way[0])
+
+void ehr_fails_in_every_way(void)
+{
+    size_t n;
+    stage *s = stage_new();
+    rough_ehr *e = rough_for(s, "127.0.0.1", 1); /* one at a time: each failure is seen alone */
+    rough_play(e, every_way, WAYS, take_all);
+    start_and_wait(s);
+    (void)send_stream(s, 0, SIZE_MAX);
+    wait_for_requests(s, e, WAYS + 1);
+    const rough_request *r = rough_requests(e, &n);
+    int64_t waited_ms = r[WAYS].at_ms - r[WAYS - 1].at_ms;
+    check(waited_ms >= RETRY_AFTER_S * 1000, "Retry-After: %d is waited for (%lld ms)",
+          RETRY_AFTER_S, (long long)waited_ms);
+    judge(s, NULL);
+    check(s->repeats == 2, "what had been taken came again, nothing else (%zu times)", s->repeats);
+    check(metric_value(METRIC_OUTBOX_PARKED) == 0, "nothing is given up");
+    note("%zu ways to fail", WAYS);
+    stop(s);
+    rough_free(e, s);
+    stage_free(s);
+}
+
+/* ---- a card that is refused for good ---- */
+
+static bool is_parked(stage *s)
+{
+    uint64_t parked = 0;
+    for (int i = 0; i < PARTITIONS; i++)
+        parked += s->at[0].serve->partitions[i].parked;
+    return parked > 0 && is_quiet(s);
+}
+
+/* One patient's card is refused; the others', and the patient's other ones, get theirs. When
+ * somebody has mended the cause, the next start delivers it. */
+void ehr_refuses_a_card(void)
+{
+    static const int refusals[] = {400, 413, 422};
+    stage *s = stage_new();
+    rough_ehr *e = rough_for(s, "127.0.0.1", 8);
+    for (size_t i = 0; i < 3; i++) {
+        rough_step refuse = {
+            .act = ROUGH_ANSWER, .status = refusals[i], .only = "\"patientId\":\"sample-07\""};
+        rough_play(e, NULL, 0, refuse);
+        start_and_wait(s);
+        if (i == 0)
+            (void)send_stream(s, 0, SIZE_MAX);
+        wait_until(s, "a card given up", is_parked);
+        check(count_posts(s, "\"patientId\":\"sample-07\"") == 0, "nothing of the refused came");
+        check(s->post_count > 10, "the others came: %zu", s->post_count);
+        stop(s);
+    }
+    rough_play(e, NULL, 0, take_all);
+    judge(s, NULL);
+    check(count_posts(s, "\"patientId\":\"sample-07\"") > 0, "mended, it came");
+    check(s->repeats == 0, "nothing came twice");
+    stop(s);
+    rough_free(e, s);
+    stage_free(s);
+}
+
+/* ---- away for an hour ---- */
+
+static struct {
+    post at[512];
+    size_t count;
+} late;
+
+static void take_late(void *ctx, const char *key, og_str body)
+{
+    (void)ctx;
+    assert_true(late.count < 512);
+    late.at[late.count++] = (post){strdup(key), strndup(body.p, body.n)};
+}
+
+static bool others_have_all(stage *s)
+{
+    return s->post_count > 10 && is_gathered(s) && is_applied(s) && is_reviewed(s) &&
+           outbox_pending(s->at[0].serve->outbox, 0) == 0;
+}
+
+static bool late_one_has_all(stage *s)
+{
+    return late.count > 0 && at_rest(s);
+}
+
+/* One EHR is away while the other works; the first gets in the end what is still so, once, and
+ * nothing of what came and went meanwhile. */
+void ehr_is_away_for_an_hour(void)
+{
+    static char endpoints[256];
+    stage *s = stage_new();
+    rough_ehr *e = rough_new(&s->loop, take_late, NULL);
+    rough_step away = {.act = ROUGH_ANSWER, .status = 503}; /* its gateway says so */
+    snprintf(endpoints, sizeof endpoints,
+             "ehr: {url: \"http://127.0.0.1:%d/cards\"}, "
+             "away: {url: \"http://127.0.0.1:%d/cards\", timeout_ms: %d}",
+             http_server_port(s->ehr), rough_port(e), TIMEOUT_MS);
+    s->endpoints = endpoints;
+    rough_play(e, NULL, 0, away);
+    start_and_wait(s);
+    for (size_t line = 0; line < 80; line += 20) {
+        (void)send_stream(s, line, line + 20);
+        wait_until(s, "the other EHR has everything", others_have_all);
+    }
+    s->now_ms += HOUR_MS;
+    wait_until(s, "the other EHR has everything", others_have_all);
+    check(has_d3_by_clock(s), "also what came by the clock");
+    size_t asked = requests_of(e);
+    check(late.count == 0, "who is away has nothing");
+    stop(s); /* what waits is in the store */
+    start_and_wait(s);
+    rough_play(e, NULL, 0, take_all);
+    wait_until(s, "who was away has everything", late_one_has_all);
+    ledger l = {"away", late.at, late.count};
+    judge_cards(s, &l, 1);
+    judge_ledger(&l);
+    size_t cards = 0;
+    for (size_t i = 0; i < late.count; i++)
+        cards += strncmp(late.at[i].body, "{\"cards\":[{", 11) == 0;
+    check(cards == late.count, "nothing is withdrawn that was never told (%zu of %zu)", cards,
+          late.count);
+    check(late.count < s->post_count, "what came and went meanwhile is not told");
+    judge(s, NULL);
+    note("%zu attempts while away, then %zu cards; the other had %zu posts", asked, late.count,
+         s->post_count);
+    for (size_t i = 0; i < late.count; i++) {
+        free(late.at[i].key);
+        free(late.at[i].body);
+    }
+    stop(s);
+    rough_free(e, s);
+    stage_free(s);
+}
+
+/* ---- its name is gone ---- */
+
+#define NAME "ehr.hospital.test"
+
+static bool name_is_gone;
+static int asked_for_name;
+
+/* In place of the C library's, for the whole program: this name is what the scenario says, all
+ * others are numbers. */
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **ret)
+{
+    struct sockaddr_in *to;
+    if (node != NULL && strcmp(node, NAME) == 0) {
+        __atomic_add_fetch(&asked_for_name, 1, __ATOMIC_RELAXED);
+        if (__atomic_load_n(&name_is_gone, __ATOMIC_RELAXED))
+            return EAI_AGAIN;
+        node = "127.0.0.1";
+    }
+    struct addrinfo *a = calloc(1, sizeof *a + sizeof *to);
+    if (a == NULL)
+        return EAI_MEMORY;
+    to = (struct sockaddr_in *)(a + 1);
+    to->sin_family = AF_INET;
+    to->sin_port = htons((uint16_t)(service != NULL ? atoi(service) : 0));
+    if (inet_pton(AF_INET, node != NULL ? node : "127.0.0.1", &to->sin_addr) != 1) {
+        free(a);
+        return EAI_NONAME;
+    }
+    *a = (struct addrinfo){
+        .ai_family = AF_INET,
+        .ai_socktype = hints != NULL && hints->ai_socktype != 0 ? hints->ai_socktype : SOCK_STREAM,
+        .ai_protocol = hints != NULL ? hints->ai_protocol : 0,
+        .ai_addrlen = sizeof *to,
+        .ai_addr = (struct sockaddr *)to};
+    *ret = a;
+    return 0;
+}
+
+void freeaddrinfo(struct addrinfo *a)
+{
+    free(a);
+}
+
+static bool name_was_asked(stage *s)
+{
+    (void)s;
+    return __atomic_load_n(&asked_for_name, __ATOMIC_RELAXED) >= 5;
+}
+
+void ehr_has_no_name(void)
+{
+    stage *s = stage_new();
+    rough_ehr *e = rough_for(s, NAME, 8);
+    name_is_gone = true;
+    start_and_wait(s);
+    (void)send_stream(s, 0, SIZE_MAX);
+    wait_until(s, "the name asked for again and again", name_was_asked);
+    check(requests_of(e) == 0 && s->post_count == 0, "nothing went anywhere");
+    __atomic_store_n(&name_is_gone, false, __ATOMIC_RELAXED);
+    judge(s, NULL);
+    check(s->repeats == 0, "nothing came twice");
+    note("asked %d times", asked_for_name);
+    stop(s);
+    rough_free(e, s);
+    stage_free(s);
+}

@@ -1,0 +1,85 @@
+/* The fault table (STREAM 3.9 and 6): what goes wrong on purpose, and what must hold all the same.
+ *
+ * Each scenario is a function that runs in a process of its own, with its own embedded broker, EHR
+ * and stores; main.c runs several at a time and prints the table. A scenario plays its fault, says
+ * with check() what only it can know, and ends with judge() (invariants.h), which looks at all that
+ * is left behind: topics, stores, and what the EHR got. */
+#ifndef OG_TESTS_FAULTS_H
+#define OG_TESTS_FAULTS_H
+
+#include "serve_stage.h"
+
+#define AFTER_MIDNIGHT (BEFORE_MIDNIGHT + 21000)
+
+/* ---- what a scenario says ---- */
+
+/* Counted; printed when it does not hold. */
+void check(bool good, const char *fmt, ...) OG_PRINTF(2, 3);
+/* Figures that the table shows behind the result; the last note wins. */
+void note(const char *fmt, ...) OG_PRINTF(1, 2);
+/* Ends the process: here this fault cannot be played. */
+void cannot_play(const char *why) __attribute__((noreturn));
+/* The long version was asked for. */
+bool is_long(void);
+
+/* ---- a daemon as a process ---- */
+
+typedef struct life {
+    int pid, number;
+    bool gone;
+    int status; /* of waitpid */
+} life;
+
+/* At most one at a time is waited for with wait_gone. */
+life life_begin(stage *s, int number);
+/* Runs the loop until the process has ended, or is killed after most_ms (0: at once). true: it
+ * ended by itself. */
+bool life_end(stage *s, life *l, int64_t most_ms);
+/* Ends it as an operator would, and checks that it ends well. */
+void life_stop(stage *s, life *l);
+/* A value of its /metrics, all series together; -1: it does not answer. */
+double life_metric(const stage *s, int number, const char *name);
+/* Runs the loop until the condition holds, as wait_until, or the process is gone: then fails. */
+void life_wait(stage *s, life *l, const char *what, condition *fn);
+/* It is ready, and nothing waits in it. */
+bool life_is_quiet(stage *s);
+/* Runs the loop for a while: for what has no sign by which its end could be seen. */
+void let_pass(stage *s, int64_t ms);
+
+/* ---- places ---- */
+
+/* Path of something in the stage's folder; the buffer is the caller's. */
+const char *stage_path(const stage *s, const char *name, char out[160]);
+void remove_stores(const stage *s);
+
+/* ---- the scenarios ---- */
+
+void crash_early(void);
+void crash_middle(void);
+void crash_without_disk(void);
+void crash_at_random(void);
+
+void ehr_fails_in_every_way(void);
+void ehr_refuses_a_card(void);
+void ehr_is_away_for_an_hour(void);
+void ehr_has_no_name(void);
+
+void input_is_poisoned(void);
+void input_comes_twice_and_reordered(void);
+void content_storm(void);
+void clock_goes_forward_and_back(void);
+
+void store_is_damaged(void);
+void store_is_damaged_under_it(void);
+void disk_is_full(void);
+void store_has_no_room(void);
+void store_is_read_only(void);
+void descriptors_run_out(void);
+
+void broker_is_away(void);
+void broker_answers_with_errors(void);
+void stopped_under_load(void);
+void frozen_and_replaced(void);
+void members_come_and_go(void);
+
+#endif
