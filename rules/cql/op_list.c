@@ -198,8 +198,26 @@ static cql_tri member_equal(cql_op_context *c, cql_value a, cql_value b)
     return cql_equal(c, a, b);
 }
 
+/* Texts among texts, as most are that rules look for in a list; false when there are others. */
+static bool has_text(const cql_list *list, og_str text, cql_tri *ret)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->items[i].kind != CQL_STRING)
+            return false;
+        if (og_str_eq(cql_str(list->items[i]), text)) {
+            *ret = CQL_TRUE;
+            return true;
+        }
+    }
+    *ret = CQL_FALSE;
+    return true;
+}
+
 cql_tri cql__list_has(cql_op_context *c, const cql_list *list, cql_value v)
 {
+    cql_tri found;
+    if (v.kind == CQL_STRING && has_text(list, cql_str(v), &found))
+        return found;
     cql_tri any = CQL_FALSE;
     for (size_t i = 0; i < list->count && any != CQL_TRUE; i++)
         any = cql__or(any, member_equal(c, list->items[i], v));

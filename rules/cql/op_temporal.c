@@ -398,6 +398,8 @@ cql_value cql_difference(cql_op_context *c, cql_value a, cql_value b, og_precisi
     int p = weeks ? OG_DAY : (int)precision;
     if (!between_arguments(c, a, b, p, &none))
         return none;
+    if (p <= OG_DAY && a.temporal.precision >= p && b.temporal.precision >= p) /* nothing is open */
+        return small_integer(difference(a.temporal, b.temporal, p, weeks));
     return between(c, a, b, p, weeks, difference, p >= OG_HOUR);
 }
 
@@ -560,8 +562,11 @@ cql_value cql_op_TimezoneOffsetFrom(cql_op_context *c, const cql_value *args, si
     (void)count;
     if (args[0].kind != CQL_DATETIME)
         return CQL_NULL_VALUE;
+    int minutes = offset_of(c, &args[0].temporal);
+    if (minutes % 60 == 0)
+        return cql_decimal(og_decimal_of(minutes / 60), 1);
     og_decimal hours = 0;
-    og_decimal_div(og_decimal_of(offset_of(c, &args[0].temporal)), og_decimal_of(60), &hours);
+    og_decimal_div(og_decimal_of(minutes), og_decimal_of(60), &hours);
     int places = cql__places(hours);
     return cql_decimal(hours, places > 0 ? places : 1);
 }
