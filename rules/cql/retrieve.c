@@ -21,6 +21,7 @@ typedef struct wanted {
     const fhir_code_key *keys; /* of the items, and of the codes in concepts; strings have none */
     size_t key_count;
     const cql__codings *codings; /* what there is to match, or NULL: look at the elements */
+    const bool *hits;            /* which of its keys are wanted */
     cql_value range;             /* of a date filter */
 } wanted;
 
@@ -195,7 +196,7 @@ static bool filter_accepts(cql_run *run, const cql__filter *f, const wanted *w, 
 {
     if (f->kind == CQL__FILTER_CODE && w->codings != NULL) {
         for (uint32_t i = w->codings->first[k]; i < w->codings->first[k + 1]; i++)
-            if (key_wanted(w, &w->codings->keys[i]))
+            if (w->hits[w->codings->of[i]])
                 return true;
         return false;
     }
@@ -296,25 +297,73 @@ static bool declares(cql_run *run, const fhir_resource *r, og_str profile)
 /* ---- what there is to match ---- */
 
 typedef struct key_list {
-    fhir_code_key *keys;
+    uint32_t *of; /* numbers of keys, one for each coding */
     size_t count, cap;
+    fhir_code_key *keys; /* each once */
+    uint32_t key_count, key_cap;
+    uint32_t *slots; /* number + 1 by hash; twice key_cap of them */
     bool bare;
 } key_list;
 
+static void put_key(key_list *l, uint32_t number)
+{
+    uint32_t mask = l->key_cap * 2 - 1, i = l->keys[number].hash & mask;
+    while (l->slots[i] != 0)
+        i = (i + 1) & mask;
+    l->slots[i] = number + 1;
+}
+
+static bool more_keys(cql_run *run, key_list *l)
+{
+    uint32_t cap = l->key_cap != 0 ? l->key_cap * 2 : 32;
+    fhir_code_key *keys =
+        og_arena_grow(run->arena, l->keys, l->key_cap * sizeof *keys, cap * sizeof *keys);
+    uint32_t *slots = og_arena_zalloc(run->arena, (size_t)cap * 2, sizeof *slots);
+    if (keys == NULL || slots == NULL) {
+        (void)cql__no_memory(run);
+        return false;
+    }
+    l->keys = keys;
+    l->slots = slots;
+    l->key_cap = cap;
+    for (uint32_t i = 0; i < l->key_count; i++)
+        put_key(l, i);
+    return true;
+}
+
+/* The number of a key, which is new or not; false when memory is out. */
+static bool number_of_key(cql_run *run, key_list *l, const fhir_code_key *key, uint32_t *ret)
+{
+    uint32_t mask = l->key_cap * 2 - 1;
+    for (uint32_t i = key->hash & mask; l->key_cap != 0 && l->slots[i] != 0; i = (i + 1) & mask)
+        if (fhir_code_key_equal(&l->keys[l->slots[i] - 1], key)) {
+            *ret = l->slots[i] - 1;
+            return true;
+        }
+    if (l->key_count == l->key_cap && !more_keys(run, l))
+        return false;
+    *ret = l->key_count;
+    l->keys[l->key_count] = *key;
+    put_key(l, l->key_count++);
+    return true;
+}
+
 static void add_key(cql_run *run, key_list *l, fhir_elem coding)
 {
+    fhir_code_key key;
+    if (!coding_key(run, coding, &key))
+        return;
     if (l->count == l->cap) {
-        size_t cap = l->cap != 0 ? l->cap * 2 : 64;
-        fhir_code_key *keys =
-            og_arena_grow(run->arena, l->keys, l->cap * sizeof *keys, cap * sizeof *keys);
-        if (keys == NULL) {
+        size_t cap = l->cap != 0 ? l->cap * 2 : 256;
+        uint32_t *of = og_arena_grow(run->arena, l->of, l->cap * sizeof *of, cap * sizeof *of);
+        if (of == NULL) {
             (void)cql__no_memory(run);
             return;
         }
-        l->keys = keys;
+        l->of = of;
         l->cap = cap;
     }
-    if (coding_key(run, coding, &l->keys[l->count]))
+    if (number_of_key(run, l, &key, &l->of[l->count]))
         l->count++;
 }
 
@@ -366,7 +415,9 @@ static const cql__codings *codings_of(cql_run *run, const cql__kin *kin, const c
         add_keys_at(run, &l, root_of(run, kin->at[k]), f->path, f->path_count);
     }
     c->first[kin->count] = (uint32_t)l.count;
+    c->of = l.of;
     c->keys = l.keys;
+    c->key_count = l.key_count;
     c->bare = l.bare;
     c->found = !cql__failed(run);
     return c->found && !c->bare ? c : NULL;
@@ -397,11 +448,32 @@ static void look(cql_run *run, search *s, uint32_t i, uint32_t k)
     (void)cql__items_add(run, &s->out, root);
 }
 
+/* Asks for every key whether it is wanted; false when none is. */
+static bool find_hits(cql_run *run, wanted *w)
+{
+    bool any = false, *hits = og_arena_alloc(run->arena, w->codings->key_count);
+    if (hits == NULL) {
+        (void)cql__no_memory(run);
+        return false;
+    }
+    for (uint32_t i = 0; i < w->codings->key_count; i++) {
+        hits[i] = key_wanted(w, &w->codings->keys[i]);
+        any |= hits[i];
+    }
+    w->hits = hits;
+    return any;
+}
+
 static void look_among(cql_run *run, search *s, const cql__kin *kin)
 {
-    for (uint32_t f = 0; f < s->q->filter_count; f++)
-        if (s->q->filters[f].kind == CQL__FILTER_CODE)
-            s->wants[f].codings = codings_of(run, kin, &s->q->filters[f]);
+    for (uint32_t f = 0; f < s->q->filter_count; f++) {
+        wanted *w = &s->wants[f];
+        if (s->q->filters[f].kind != CQL__FILTER_CODE)
+            continue;
+        w->codings = codings_of(run, kin, &s->q->filters[f]);
+        if (w->codings != NULL && !find_hits(run, w) && f == 0)
+            return; /* what the first filter keeps out no other one sees */
+    }
     for (uint32_t k = 0; k < kin->count && !cql__failed(run); k++)
         look(run, s, kin->at[k], k);
 }

@@ -28,12 +28,14 @@ typedef struct cql__cell { /* what is remembered of a definition */
     cql__state state;
 } cql__cell;
 
-/* The codings of every resource of a type at one path; those of resource number k of the type are
- * keys[first[k]] to before keys[first[k + 1]]. */
+/* The codings of every resource of a type at one path: each different key once, for a value set is
+ * asked about keys, not about resources. Resource number k of the type has the keys with the
+ * numbers of[first[k]] to before of[first[k + 1]]. */
 typedef struct cql__codings {
     bool found, bare; /* bare: something there has no system of its own; look at the elements */
-    uint32_t *first;
-    fhir_code_key *keys;
+    uint32_t *first, *of;
+    const fhir_code_key *keys;
+    uint32_t key_count;
 } cql__codings;
 
 typedef struct cql__kin { /* the resources of one type */
