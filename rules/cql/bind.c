@@ -897,13 +897,17 @@ static bool type_length(binder *b, cql__node *n)
     return true;
 }
 
-/* The two operators that rules use most have kinds of their own. */
+/* The operators that rules use most have kinds of their own. */
 static bool name_operator(cql__node *n)
 {
     if (n->op == cql_op_Not && n->argc == 1)
         n->kind = CQL__NOT;
     else if (n->op == cql_op_IsNull && n->argc == 1)
         n->kind = CQL__IS_NULL;
+    else if ((n->op == cql_op_Today || n->op == cql_op_Now) && n->argc == 0) {
+        n->flag = n->op == cql_op_Now;
+        n->kind = CQL__CLOCK;
+    }
     return true;
 }
 

@@ -153,6 +153,19 @@ void cql__property_to(cql_run *run, const cql_value *of, const cql__step *steps,
     *ret = *at;
 }
 
+/* What one name means in a tuple, which most paths ask. */
+static inline bool plain_property(cql_run *run, const cql_value *of, const cql__node *n,
+                                  cql_value *ret)
+{
+    if (of->kind != CQL_TUPLE || n->path.all_count != 1 || n->path.all->index >= 0)
+        return false;
+    const cql_source *from = of->from;
+    *ret = tuple_property(of->tuple, n->path.all->name);
+    if (from != NULL && ret->from == NULL)
+        cql__rest_on(run, ret, of, 1);
+    return true;
+}
+
 static void eval_property(cql_run *run, const cql__node *n, cql_value *ret)
 {
     cql_value v;
@@ -166,7 +179,8 @@ static void eval_property(cql_run *run, const cql__node *n, cql_value *ret)
         cql__eval_to(run, n->path.base, &v);
         of = &v;
     }
-    cql__property_to(run, of, n->path.all, n->path.all_count, ret);
+    if (!plain_property(run, of, n, ret))
+        cql__property_to(run, of, n->path.all, n->path.all_count, ret);
 }
 
 static void eval_each(cql_run *run, const cql__node *n, cql_value *ret)
@@ -223,7 +237,13 @@ static void eval_wide_op(cql_run *run, const cql__node *n, cql_value *ret)
 
 static void eval_any_op(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    if (n->argc <= FEW_ARGS)
+    cql_value args[2];
+    if (n->argc == 2 || n->argc == 1) { /* most */
+        cql__eval_to(run, n->args[0], &args[0]);
+        if (n->argc == 2)
+            cql__eval_to(run, n->args[1], &args[1]);
+        call_op(run, n, args, ret);
+    } else if (n->argc <= FEW_ARGS)
         eval_op(run, n, ret);
     else
         eval_wide_op(run, n, ret);
@@ -589,8 +609,18 @@ static void eval_slot(cql_run *run, const cql__node *n, cql_value *ret)
     *ret = run->frame[n->slot];
 }
 
+static void eval_clock(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    *ret = n->flag ? run->now : run->today;
+}
+
 static void eval_define_ref(cql_run *run, const cql__node *n, cql_value *ret)
 {
+    const cql__cell *cell = &run->cells[n->ref.define->index];
+    if (cell->state == CQL__DONE && !n->flag) {
+        *ret = cell->value;
+        return;
+    }
     const cql_value *v = cql__eval_define(run, n->ref.define);
     *ret = v != NULL ? *v : CQL_NULL_VALUE;
     /* Outside of the patient's context what is a patient's becomes a list, of one here. */
@@ -668,19 +698,24 @@ static void eval_remembered(cql_run *run, const cql__node *n, cql_value *ret)
     }
 }
 
+static uint32_t slots_of_call(const cql__node *n)
+{
+    uint32_t slots = n->argc;
+    for (uint32_t i = 0; i < n->call->count; i++)
+        if (n->call->targets[i]->slots > slots)
+            slots = n->call->targets[i]->slots;
+    return slots;
+}
+
 static void eval_call(cql_run *run, const cql__node *n, cql_value *ret)
 {
     if (n->call->count == 1 && n->call->targets[0]->memo != 0) {
         eval_remembered(run, n, ret);
         return;
     }
-    uint32_t slots = n->argc;
-    for (uint32_t i = 0; i < n->call->count; i++)
-        if (n->call->targets[i]->slots > slots)
-            slots = n->call->targets[i]->slots;
     cql__mark mark;
     cql_value v = CQL_NULL_VALUE;
-    cql_value *frame = cql__push(run, slots, &mark);
+    cql_value *frame = cql__push(run, slots_of_call(n), &mark);
     if (frame == NULL) {
         *ret = v;
         return;
@@ -854,6 +889,7 @@ static const cql__evaluator evaluators[] = {
     [CQL__COALESCE] = eval_coalesce,
     [CQL__NOT] = eval_not,
     [CQL__IS_NULL] = eval_is_null,
+    [CQL__CLOCK] = eval_clock,
     [CQL__IF] = eval_if,
     [CQL__CASE] = eval_case,
     [CQL__IS] = eval_is,
@@ -885,39 +921,40 @@ static const cql__evaluator evaluators[] = {
     [CQL__SUBSUMES] = eval_subsumes,
 };
 
-/* False, with the error told, when the evaluation has gone on for too long or too deep. */
-static inline bool enter(cql_run *run)
+/* The run has failed, or fails now: it has gone on for too long or too deep. */
+static __attribute__((noinline)) void refuse(cql_run *run, cql_value *ret)
 {
-    if (cql__failed(run))
-        return false;
-    if (run->steps >= run->max_steps) {
+    if (!cql__failed(run) && run->steps >= run->max_steps)
         (void)cql__fail(run, OG_LIMIT, "more than %llu steps", (unsigned long long)run->max_steps);
-        return false;
-    }
-    if (run->depth >= run->max_depth) {
+    else if (!cql__failed(run))
         (void)cql__fail(run, OG_LIMIT, "nested deeper than %u", run->max_depth);
-        return false;
+    *ret = CQL_NULL_VALUE;
+}
+
+/* After a node that failed, or while somebody wants to see each value. */
+static __attribute__((noinline)) void conclude(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    if (!cql__failed(run)) {
+        cql__trace_value(run, n, *ret);
+        return;
     }
-    run->steps++;
-    run->depth++;
-    return true;
+    if (n->place.line != 0) /* the innermost place is told first, and stays */
+        og_error_at(&run->err, n->place.line, n->place.column);
+    *ret = CQL_NULL_VALUE;
 }
 
 /* Values are built where the caller wants them: copying them once more made a third of the time of
  * an evaluation. */
 void cql__eval_node(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    if (!enter(run)) {
-        *ret = CQL_NULL_VALUE;
+    if (cql__failed(run) || run->steps >= run->max_steps || run->depth >= run->max_depth) {
+        refuse(run, ret);
         return;
     }
+    run->steps++;
+    run->depth++;
     evaluators[n->kind](run, n, ret);
     run->depth--;
-    if (cql__failed(run)) {
-        if (n->place.line != 0) /* the innermost place is told first, and stays */
-            og_error_at(&run->err, n->place.line, n->place.column);
-        *ret = CQL_NULL_VALUE;
-    } else if (run->trace != NULL) {
-        cql__trace_value(run, n, *ret);
-    }
+    if (cql__failed(run) || run->trace != NULL)
+        conclude(run, n, ret);
 }

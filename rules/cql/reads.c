@@ -314,7 +314,8 @@ static types walk(reader *r, activation *a, const cql__node *n)
     if (n == NULL)
         return 0;
     switch ((cql__kind)n->kind) {
-    case CQL__CONSTANT: return 0;
+    case CQL__CONSTANT:
+    case CQL__CLOCK: return 0;
     case CQL__SLOT: return a->slots[n->slot];
     case CQL__PROPERTY:
         read_path(r, n->argc != 0 ? walk(r, a, n->args[0]) : a->slots[n->slot], n->path.steps,

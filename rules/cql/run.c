@@ -423,6 +423,8 @@ cql_run *cql_run_begin(og_arena *a, const cql_set *set, const cql_request *reque
         .match_limit = lim->match_limit != 0 ? lim->match_limit : DEFAULT_MATCH_LIMIT,
         .user = run,
     };
+    run->today = cql_op_Today(&run->c, NULL, 0);
+    run->now = cql_op_Now(&run->c, NULL, 0);
     return prepare_memory(run) ? run : NULL;
 }
 

@@ -77,6 +77,7 @@ struct cql_run {
     uint32_t *ranks;          /* of each resource among those of its type */
     const cql_value ***memos; /* by number of the function, then by rank; see cql__memo */
     cql__codings *codings;    /* by number of the set */
+    cql_value today, now;
     cql_value *frame;
     cql__chunk *stack;
     const cql_define *current; /* whose body is being evaluated */

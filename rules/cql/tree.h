@@ -63,6 +63,7 @@ typedef enum cql__kind {
     CQL__COALESCE,
     CQL__NOT,
     CQL__IS_NULL,
+    CQL__CLOCK,     /* Today(), or with flag Now(): the same all through a run */
     CQL__IF,        /* condition, then, else */
     CQL__CASE,      /* when, then, ..., else; flag: args[0] is the comparand */
     CQL__IS,        /* type */
