@@ -17,7 +17,7 @@ typedef struct kv kv;
 typedef struct kv_txn kv_txn;
 
 #define KV_MAX_KEY    511
-#define KV_MAX_TABLES 12
+#define KV_MAX_TABLES 16
 
 typedef struct kv_options {
     const char *dir;           /* made when missing */

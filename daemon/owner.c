@@ -534,6 +534,24 @@ static void count_event(const pipeline_event *e)
         metric_observe_us(METRIC_ACTION_TIME, e->action_us);
 }
 
+/* Links that go in a circle, or too far, are for people to mend. */
+static void count_merges(const merge_counts *c)
+{
+    if (c->merged > 0)
+        metric_add_label(METRIC_MERGES, "merged", NULL, c->merged);
+    if (c->separated > 0)
+        metric_add_label(METRIC_MERGES, "separated", NULL, c->separated);
+    if (c->circles > 0)
+        metric_add_label(METRIC_MERGES, "circle", NULL, c->circles);
+    metric_add(METRIC_COPIES, c->copies);
+    metric_add(METRIC_COPIES_STOPPED, c->too_far);
+    if (c->circles > 0)
+        log_warn("links between merged patients go in a circle: the one with the first id stays");
+    if (c->too_far > 0)
+        log_warn("resources of merged patients are not passed on: more than %d patients in a row",
+                 MERGE_MAX_WAY);
+}
+
 static void count(const owner *o, const part *p, const pipeline_batch *b)
 {
     const pipeline_counts *c = &b->counts;
@@ -553,6 +571,7 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_DEFERRED, c->deferred);
     metric_add(METRIC_PLACED, c->placed);
     metric_add(METRIC_UNPLACED, c->unplaced);
+    count_merges(&c->merges);
     for (size_t i = 0; i < b->event_count; i++)
         count_event(&b->events[i]);
     for (uint64_t i = 0; i < c->evaluations; i++)

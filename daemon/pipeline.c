@@ -89,7 +89,7 @@ static og_status bad_record(run *r, const pipeline_message *m, const og_error *w
 
 static og_status note_located(run *r, const record *rec, og_error *err)
 {
-    if (r->located == NULL || rec->patient.n == 0)
+    if (r->located == NULL || rec->patient.n == 0 || rec->via.n > 0)
         return OG_OK;
     og_str type_id =
         og_arena_printf(r->b->results, "%.*s/%.*s", OG_STR_ARG(rec->type), OG_STR_ARG(rec->id));
@@ -174,6 +174,8 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
         return note_change(r, &rec, m->offset, err);
     if (rec.patient.n == 0)
         return OG_OK;
+    TRY(merge_apply(r->txn, r->b->results, r->b->scratch, &rec, m->offset, &r->b->counts.merges,
+                    err));
     return touch_patient(r, rec.patient, rec.timestamp_ms, false, err);
 }
 

@@ -10,6 +10,7 @@
 #include "daemon/delivery.h"
 #include "daemon/feedback.h"
 #include "daemon/locator.h"
+#include "daemon/merge.h"
 #include "daemon/said.h"
 #include "daemon/store.h"
 
@@ -83,6 +84,7 @@ typedef struct pipeline_sent {
 typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
         resolved, answered, reviews, taken_over, deferred, placed, unplaced, shared_changed;
+    merge_counts merges;
 } pipeline_counts;
 
 typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole evaluation */

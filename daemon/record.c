@@ -15,6 +15,7 @@
 
 int record_order_cmp_version(const record_order *a, const record_order *b)
 {
+    CMP(a->round, b->round);
     CMP(a->epoch, b->epoch);
     CMP(a->time_us, b->time_us);
     return 0;
@@ -22,6 +23,7 @@ int record_order_cmp_version(const record_order *a, const record_order *b)
 
 int record_order_cmp(const record_order *a, const record_order *b)
 {
+    CMP(a->round, b->round);
     CMP(a->epoch, b->epoch);
     CMP(a->time_us, b->time_us);
     CMP(a->topic, b->topic);
@@ -71,13 +73,26 @@ void record_write_route(og_buf *out, og_str tenant, og_str patient)
     og_buf_adds(out, patient);
 }
 
+void record_via_text(og_str via, char out[RECORD_VIA_TEXT])
+{
+    uint64_t hash = og_str_hash(via);
+    out[0] = RECORD_VIA;
+    for (int i = 0; i < RECORD_VIA_TEXT - 1; i++)
+        out[i + 1] = "0123456789abcdef"[hash >> (60 - 4 * i) & 15];
+}
+
 void record_write_key(og_buf *out, const record *r)
 {
+    char via[RECORD_VIA_TEXT];
     record_write_route(out, r->tenant, r->patient);
     og_buf_addc(out, '|');
     og_buf_adds(out, r->type);
     og_buf_addc(out, '/');
     og_buf_adds(out, r->id);
+    if (r->via.n > 0) {
+        record_via_text(r->via, via);
+        og_buf_adds(out, (og_str){via, sizeof via});
+    }
 }
 
 static void write_head(og_buf *out, const record *r)
@@ -87,10 +102,15 @@ static void write_head(og_buf *out, const record *r)
     og_buf_add_json(out, r->topic);
     og_buf_addf(out,
                 ",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestamp\":%" PRId64
-                ",\"order\":%" PRIu32 ",\"entry\":%" PRIu32 ",\"of\":%" PRIu32 "%s%s}\n",
+                ",\"order\":%" PRIu32 ",\"entry\":%" PRIu32 ",\"of\":%" PRIu32,
                 r->order.partition, r->order.offset, r->timestamp_ms, r->order.entry, r->entry,
-                r->of, r->deleted ? ",\"deleted\":true" : "",
-                r->untimed ? ",\"untimed\":true" : "");
+                r->of);
+    if (r->via.n > 0) {
+        og_buf_addf(out, ",\"round\":%" PRId64 ",\"via\":", r->order.round);
+        og_buf_add_json(out, r->via);
+    }
+    og_buf_addz(out, r->deleted ? ",\"deleted\":true" : "");
+    og_buf_addz(out, r->untimed ? ",\"untimed\":true}\n" : "}\n");
 }
 
 void record_write_value(og_buf *out, const record *r)
@@ -125,8 +145,8 @@ static bool read_type_id(og_str text, record *ret)
 }
 
 /* tenant|patient|Type/id; the patient may hold '|' itself (system|value), tenant and Type/id
- * cannot. */
-static bool read_key(og_str key, record *ret)
+ * cannot. *ret_via: what stands behind that, for a copy. */
+static bool read_key(og_str key, record *ret, og_str *ret_via)
 {
     ptrdiff_t first = og_str_find(key, '|'), last = -1;
     for (size_t i = key.n; i > 0 && last < 0; i--)
@@ -134,9 +154,12 @@ static bool read_key(og_str key, record *ret)
             last = (ptrdiff_t)i - 1;
     if (first < 0 || last <= first)
         return false;
+    og_str what = og_str_from(key, (size_t)last + 1);
+    ptrdiff_t via = og_str_find(what, RECORD_VIA);
+    *ret_via = via < 0 ? (og_str){NULL, 0} : og_str_from(what, (size_t)via);
     ret->tenant = (og_str){key.p, (size_t)first};
     ret->patient = (og_str){key.p + first + 1, (size_t)(last - first - 1)};
-    return read_type_id(og_str_from(key, (size_t)last + 1), ret) &&
+    return read_type_id((og_str){what.p, what.n - ret_via->n}, ret) &&
            (ret->patient.n == 0 || record_patient_valid(ret->patient));
 }
 
@@ -169,6 +192,9 @@ static og_status read_head(og_arena *a, og_str value, record *ret, og_str *ret_r
     if (r.timestamp_ms < 0 || r.timestamp_ms > LATEST_MS)
         r.timestamp_ms = -1; /* only a note for people and metrics, but they calculate with it */
     r.topic = fhir_string(a, fhir_get(head, "topic"));
+    r.via = fhir_string(a, fhir_get(head, "via"));
+    if (r.via.n > 0 && !fhir_int(fhir_get(head, "round"), 0, INT64_MAX, &r.order.round))
+        return og_fail(err, OG_INVALID, "a copy has no round");
     r.order.epoch = (uint32_t)epoch;
     r.order.partition = (int32_t)partition;
     r.order.entry = (uint32_t)order;
@@ -185,11 +211,16 @@ static og_status read_head(og_arena *a, og_str value, record *ret, og_str *ret_r
 og_status record_read(og_arena *a, og_str key, og_str value, record *ret, og_error *err)
 {
     record r = {0};
-    if (!read_key(key, &r))
+    char way[RECORD_VIA_TEXT];
+    og_str via;
+    if (!read_key(key, &r, &via))
         return og_fail(err, OG_SYNTAX, "the key is not tenant|patient|Type/id");
     og_status status = read_head(a, value, &r, &r.body, err);
     if (status != OG_OK)
         return status;
+    record_via_text(r.via, way);
+    if (r.via.n > 0 ? !og_str_eq(via, (og_str){way, sizeof way}) : via.n > 0)
+        return og_fail(err, OG_INVALID, "the key does not belong to the way of the copy");
     if (r.deleted != (r.body.n == 0))
         return og_fail(err, OG_INVALID, "a record has a resource, or is marked as deleted");
     *ret = r;

@@ -12,6 +12,11 @@
  * With `"deleted":true` nothing follows the line: a soft tombstone that has a version like any
  * other. `"untimed":true`: the delete did not say when it was; its time is that of its arrival.
  *
+ * What a merged patient has is also its survivor's (merge.h). Key of such a copy:
+ * `tenant|survivor|Type/id`, a unit separator (0x1f) and 16 hex digits that stand for the way it
+ * came; its line says the way, `"via":"first\nsecond"`, and `"round"`, which orders the copies that
+ * came on one way.
+ *
  * A place says whose a resource is. Key: `place|Type/id`, which is also what routes it: whatever
  * names a resource without its patient meets all that is known of it in one partition. Value: the
  * same line, and behind it the id of the patient; a delete may have none. */
@@ -26,6 +31,7 @@
 
 /* Which of two versions of a resource is the newer one (STREAM 3.2). */
 typedef struct record_order {
+    int64_t round;   /* of a copy; 0 for all others */
     uint32_t epoch;  /* site.source_epoch */
     int64_t time_us; /* meta.lastUpdated, or the broker's timestamp when there is none */
     uint32_t topic; /* CRC-32C of the source topic's name: any fixed order between topics will do */
@@ -36,7 +42,7 @@ typedef struct record_order {
 
 /* <0, 0, >0. */
 int record_order_cmp(const record_order *a, const record_order *b);
-/* Compares what the sender said (epoch and time) and leaves out where it was read. */
+/* Compares what the sender said (round, epoch and time) and leaves out where it was read. */
 int record_order_cmp_version(const record_order *a, const record_order *b);
 /* Did a arrive before b? Offsets tell within a partition, the brokers' timestamps (-1: unknown)
  * between them. */
@@ -45,6 +51,8 @@ bool record_came_before(const record_order *a, int64_t a_ms, const record_order 
 typedef struct record {
     og_str tenant, patient; /* patient is empty on the shared topic */
     og_str type, id;
+    og_str
+        via; /* of a copy: the merged patients that it came from and through, between them '\n' */
     record_order order;
     og_str topic;         /* source topic */
     int64_t timestamp_ms; /* of the source message; -1 unknown */
@@ -75,6 +83,12 @@ OG_MUSTCHECK og_status record_read_place(og_arena *a, og_str key, og_str value, 
 /* Between the records stand the heartbeats of the instances (serve_beat.c): they are no records. */
 #define RECORD_BEAT "beat|"
 bool record_is_beat(og_str key);
+
+/* The end of the key of a copy: RECORD_VIA_TEXT bytes with the separator. Copies have it in stores,
+ * too. */
+#define RECORD_VIA      '\x1f'
+#define RECORD_VIA_TEXT 17
+void record_via_text(og_str via, char out[RECORD_VIA_TEXT]);
 
 /* True when a patient's id can be part of keys: 1 to RECORD_MAX_PATIENT bytes without control
  * characters. */

@@ -151,6 +151,8 @@ static og_status fill_one(void *ctx, og_str patient, og_str type_id, const recor
                           bool deleted, og_error *err)
 {
     const fill *f = ctx;
+    if (og_str_find(type_id, RECORD_VIA) >= 0)
+        return OG_OK; /* a copy */
     locator_entry e = {.type_id = type_id,
                        .patient = patient,
                        .order = *order,

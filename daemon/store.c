@@ -14,8 +14,8 @@
 #define MAX_SHARED      256 /* shared resources in one patient's view */
 
 static const char *const table_names[STORE_TABLES] = {
-    "resource", "alert",    "delivery", "due",   "review", "reference",
-    "dirty",    "sequence", "outgoing", "place", "errand", "meta"};
+    "resource", "alert",    "delivery", "due",   "review", "reference", "dirty",
+    "sequence", "outgoing", "place",    "merge", "errand", "meta"};
 
 bool store_path(const char *root, int64_t partitions, const char *name, char *out, size_t size)
 {
@@ -78,6 +78,17 @@ static void key_resource(key *k, og_str patient, og_str type, og_str id)
     key_add(k, type);
     key_add(k, OG_STR("/"));
     key_add(k, id);
+}
+
+/* A copy has its way behind the Type/id. */
+static void key_record(key *k, const record *r)
+{
+    char via[RECORD_VIA_TEXT];
+    key_resource(k, r->patient, r->type, r->id);
+    if (r->via.n == 0)
+        return;
+    record_via_text(r->via, via);
+    key_add(k, (og_str){via, sizeof via});
 }
 
 static void key_prefix(key *k, og_str patient)
@@ -145,27 +156,29 @@ static og_status get_int(store_txn *t, int table, og_str k, int64_t *ret, og_err
 /* ---- resources ---- */
 
 /* The head of a resource row, as it lies in the store (this machine's byte order: the store never
- * travels). The name of the source topic follows, then the image. */
+ * travels). The name of the source topic follows, the way of a copy, then the image. */
 typedef struct head {
     uint8_t form, deleted;
-    uint16_t topic_n;
-    uint32_t epoch;
-    int64_t time_us;
-    uint32_t topic;
+    uint16_t topic_n, via_n, unused;
+    uint32_t epoch, topic;
+    int64_t round, time_us;
     int32_t partition;
+    uint32_t order;
     int64_t offset;
-    uint32_t order, entry, of, unused;
+    uint32_t entry, of;
     int64_t timestamp_ms;
     uint64_t hash;
 } head;
-#define HEAD_FORM 2
+#define HEAD_FORM 3
 
 static head head_of(const record *r)
 {
     head h = {.form = HEAD_FORM,
               .deleted = r->deleted,
               .topic_n = (uint16_t)(r->topic.n < UINT16_MAX ? r->topic.n : UINT16_MAX),
+              .via_n = (uint16_t)r->via.n,
               .epoch = r->order.epoch,
+              .round = r->order.round,
               .time_us = r->order.time_us,
               .topic = r->order.topic,
               .partition = r->order.partition,
@@ -180,25 +193,28 @@ static head head_of(const record *r)
 
 static record_order order_of(const head *h)
 {
-    return (record_order){h->epoch, h->time_us, h->topic, h->partition, h->offset, h->order};
+    return (record_order){h->round,     h->epoch,  h->time_us, h->topic,
+                          h->partition, h->offset, h->order};
 }
 
-static bool read_row(og_str value, head *ret, og_str *ret_topic, og_str *ret_image)
+static bool read_row(og_str value, head *ret, og_str *ret_topic, og_str *ret_via, og_str *ret_image)
 {
     if (value.n < sizeof *ret)
         return false;
     memcpy(ret, value.p, sizeof *ret);
-    if (ret->form != HEAD_FORM || value.n < sizeof *ret + ret->topic_n)
+    size_t names = (size_t)ret->topic_n + ret->via_n;
+    if (ret->form != HEAD_FORM || value.n < sizeof *ret + names)
         return false;
     *ret_topic = (og_str){value.p + sizeof *ret, ret->topic_n};
-    *ret_image = og_str_from(value, sizeof *ret + ret->topic_n);
+    *ret_via = (og_str){value.p + sizeof *ret + ret->topic_n, ret->via_n};
+    *ret_image = og_str_from(value, sizeof *ret + names);
     return true;
 }
 
 static bool read_head(og_str value, head *ret, og_str *ret_image)
 {
-    og_str topic;
-    return read_row(value, ret, &topic, ret_image);
+    og_str topic, via;
+    return read_row(value, ret, &topic, &via, ret_image);
 }
 
 bool store_is_shared_type(og_str type)
@@ -238,6 +254,18 @@ typedef struct reference_row {
     bool remove;
 } reference_row;
 
+/* The key must hold two Type/id: a copy is named there by a number of its own. */
+static void name_copy(const record *r, char via[RECORD_VIA_TEXT], reference_row *row)
+{
+    key k;
+    if (r->via.n == 0)
+        return;
+    key_record(&k, r);
+    record_via_text(key_str(&k), via);
+    row->type = OG_STR("via");
+    row->id = (og_str){via, RECORD_VIA_TEXT};
+}
+
 static og_status change_reference_row(void *ctx, og_str type_id, og_error *err)
 {
     const reference_row *row = ctx;
@@ -258,8 +286,10 @@ static og_status change_references(store_txn *t, og_arena *a, const record *r, o
                                    const fhir_doc *doc, og_error *err)
 {
     reference_row row = {t, r->patient, r->type, r->id, true};
+    char via[RECORD_VIA_TEXT];
     fhir_doc old;
     og_status status = OG_OK;
+    name_copy(r, via, &row);
     if (old_image.n > 0) {
         status = fhir_image_read(a, old_image, &old, err);
         if (status == OG_OK)
@@ -275,13 +305,15 @@ static og_status put_resource(store_txn *t, og_arena *a, og_str k, const record 
                               const fhir_doc *doc, og_error *err)
 {
     head h = head_of(r);
-    size_t image = doc != NULL ? fhir_image_size(doc) : 0, at = sizeof h + h.topic_n;
+    size_t image = doc != NULL ? fhir_image_size(doc) : 0, at = sizeof h + h.topic_n + h.via_n;
     char *value = og_arena_alloc(a, at + image);
     if (value == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a resource");
     memcpy(value, &h, sizeof h);
     if (h.topic_n > 0)
         memcpy(value + sizeof h, r->topic.p, h.topic_n);
+    if (h.via_n > 0)
+        memcpy(value + sizeof h + h.topic_n, r->via.p, h.via_n);
     if (doc != NULL)
         fhir_image_write(doc, value + at);
     return kv_put(t, STORE_RESOURCE, k, (og_str){value, at + image}, err);
@@ -304,7 +336,7 @@ og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fh
     head old;
     og_str value, old_image = {NULL, 0};
     store_applied applied = STORE_APPLIED;
-    key_resource(&k, r->patient, r->type, r->id);
+    key_record(&k, r);
     og_status status = kv_get(t, STORE_RESOURCE, key_str(&k), &value, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
@@ -353,23 +385,30 @@ static og_status collect_row(void *ctx, og_str k, og_str value, og_error *err)
     return ++c->count < c->max ? OG_OK : OG_AGAIN;
 }
 
+static og_str until_via(og_str type_id)
+{
+    ptrdiff_t via = og_str_find(type_id, RECORD_VIA);
+    return via < 0 ? type_id : (og_str){type_id.p, (size_t)via};
+}
+
 static og_status read_record(store_txn *t, og_arena *a, og_str row, record *ret, og_error *err)
 {
-    og_str value, topic, image, patient = until_zero(row);
+    og_str value, topic, way, image, patient = until_zero(row);
     head h;
     fhir_doc doc;
     og_status status = kv_get(t, STORE_RESOURCE, row, &value, err);
     if (status != OG_OK)
         return status;
-    if (!read_row(value, &h, &topic, &image))
+    if (!read_row(value, &h, &topic, &way, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
-    og_str type_id = og_str_from(row, patient.n + 1);
+    og_str type_id = until_via(og_str_from(row, patient.n + 1));
     ptrdiff_t slash = og_str_find(type_id, '/');
     if (slash < 0)
         return og_fail(err, OG_CORRUPT, "a stored resource has no Type/id");
     *ret = (record){.patient = patient,
                     .type = {type_id.p, (size_t)slash},
                     .id = og_str_from(type_id, (size_t)slash + 1),
+                    .via = og_arena_str(a, way),
                     .order = order_of(&h),
                     .topic = og_arena_str(a, topic),
                     .timestamp_ms = h.timestamp_ms,
@@ -414,6 +453,52 @@ og_status store_sent(store_txn *t, og_str row, int64_t mark, og_error *err)
     return status == OG_OK && now == mark ? kv_delete(t, STORE_OUTGOING, row, err) : status;
 }
 
+typedef struct row_names {
+    og_arena *a;
+    og_str *at;
+    size_t count, cap;
+} row_names;
+
+static og_status add_row_name(void *ctx, og_str k, og_str value, og_error *err)
+{
+    row_names *l = ctx;
+    (void)value;
+    if (l->count == l->cap) {
+        size_t cap = l->cap == 0 ? 64 : l->cap * 2;
+        l->at = og_arena_grow(l->a, l->at, l->cap * sizeof *l->at, cap * sizeof *l->at);
+        if (l->at == NULL)
+            return og_fail(err, OG_NOMEM, "no memory for a patient's rows");
+        l->cap = cap;
+    }
+    og_str copy = og_arena_str(l->a, k);
+    if (copy.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a patient's rows");
+    l->at[l->count++] = copy;
+    return OG_OK;
+}
+
+og_status store_each_record(store_txn *t, og_arena *a, og_arena *scratch, og_str tenant,
+                            og_str patient, og_str type, store_record_fn *fn, void *ctx,
+                            og_error *err)
+{
+    row_names l = {.a = a};
+    key k;
+    key_prefix(&k, patient);
+    key_add(&k, type);
+    og_status status = kv_scan(t, STORE_RESOURCE, key_str(&k), key_str(&k), add_row_name, &l, err);
+    for (size_t i = 0; status == OG_OK && i < l.count; i++) {
+        record r;
+        og_arena_reset(scratch);
+        status = read_record(t, scratch, l.at[i], &r, err);
+        if (status != OG_OK)
+            break;
+        r.tenant = tenant;
+        status = og_arena_failed(scratch) ? og_fail(err, OG_NOMEM, "no memory for a record")
+                                          : fn(ctx, &r, err);
+    }
+    return status;
+}
+
 og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_error *err)
 {
     return kv_count(t, STORE_OUTGOING, ret, err);
@@ -427,6 +512,8 @@ typedef struct view {
     size_t count, cap;
     size_t shared_first; /* at[shared_first..count) are shared resources */
     store_txn *shared;
+    og_str last; /* Type/id of at[count - 1], while the patient's rows are visited */
+    record_order last_order;
 } view;
 
 static og_status view_add(view *v, og_str image, og_error *err)
@@ -449,14 +536,34 @@ static og_status view_add(view *v, og_str image, og_error *err)
     return status;
 }
 
+/* Of a merged patient the survivor sees the resources, neither the Patient nor what merging needs.
+ */
+static bool is_copied_type(og_str type_id)
+{
+    ptrdiff_t slash = og_str_find(type_id, '/');
+    og_str type = {type_id.p, slash < 0 ? 0 : (size_t)slash};
+    return !og_str_is(type, "Patient") && fhir_type_is_concrete_resource(fhir_type_of(type));
+}
+
 static og_status view_visit(void *ctx, og_str k, og_str value, og_error *err)
 {
+    view *v = ctx;
     head h;
-    og_str image;
-    (void)k;
+    og_str image, name = og_str_from(k, until_zero(k).n + 1), type_id = until_via(name);
     if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
-    return h.deleted ? OG_OK : view_add(ctx, image, err);
+    if (h.deleted || (name.n > type_id.n && !is_copied_type(type_id)))
+        return OG_OK;
+    record_order order = order_of(&h);
+    order.round = 0;
+    if (v->last.n > 0 && og_str_eq(v->last, type_id)) { /* it stands directly before its copies */
+        if (record_order_cmp(&order, &v->last_order) <= 0)
+            return OG_OK;
+        v->count--;
+    }
+    v->last = type_id;
+    v->last_order = order;
+    return view_add(v, image, err);
 }
 
 static bool view_has_shared(const view *v, og_str type_id)
@@ -494,7 +601,9 @@ og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patien
     view v = {.a = a, .shared = shared};
     key k;
     key_prefix(&k, patient);
-    og_status status = kv_scan(t, STORE_RESOURCE, key_str(&k), key_str(&k), view_visit, &v, err);
+    og_status status = store_is_merged(t, patient, err);
+    if (status == OG_NOTFOUND)
+        status = kv_scan(t, STORE_RESOURCE, key_str(&k), key_str(&k), view_visit, &v, err);
     v.shared_first = v.count;
     size_t first = 0;
     for (int hop = 0; status == OG_OK && shared != NULL && hop < MAX_SHARED_HOPS; hop++) {
@@ -524,6 +633,40 @@ og_status store_resource(store_txn *t, og_arena *a, og_str patient, og_str type,
     if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
     return h.deleted ? OG_NOTFOUND : fhir_image_read(a, image, ret, err);
+}
+
+/* ---- merged patients ---- */
+
+og_status store_merge(store_txn *t, og_arena *a, og_str patient, store_merged *ret, og_error *err)
+{
+    og_str value;
+    og_status status = kv_get(t, STORE_MERGE, patient, &value, err);
+    if (status != OG_OK)
+        return status;
+    if (value.n < 2)
+        return og_fail(err, OG_CORRUPT, "a stored merge names no patient");
+    og_str survivor = og_arena_str(a, og_str_from(value, 1));
+    if (survivor.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the id of a patient");
+    *ret = (store_merged){.into = survivor, .stays = value.p[0] == '='};
+    return OG_OK;
+}
+
+og_status store_set_merge(store_txn *t, og_str patient, const store_merged *m, og_error *err)
+{
+    key k = {.n = 0};
+    if (m->into.n == 0)
+        return kv_delete(t, STORE_MERGE, patient, err);
+    key_add(&k, m->stays ? OG_STR("=") : OG_STR(">"));
+    key_add(&k, m->into);
+    return kv_put(t, STORE_MERGE, patient, key_str(&k), err);
+}
+
+og_status store_is_merged(store_txn *t, og_str patient, og_error *err)
+{
+    og_str value;
+    og_status status = patient.n > 0 ? kv_get(t, STORE_MERGE, patient, &value, err) : OG_NOTFOUND;
+    return status == OG_OK && value.n > 0 && value.p[0] == '=' ? OG_NOTFOUND : status;
 }
 
 /* ---- lists of patients ---- */

@@ -4,7 +4,8 @@
  *
  * One kv per partition. Rows (\0 is a zero byte, which no id of a patient holds):
  *
- *   resource   patient \0 Type/id                 head (order, deleted, hash, source), image
+ *   resource   patient \0 Type/id                 head (order, deleted, hash, source), image;
+ *                                                a copy (merge.h): Type/id and its way (record.h)
  *   alert      patient \0 alert id                plan_alert_write
  *   delivery   endpoint \0 patient \0 alert id    delivery.h
  *   due        due (8 bytes, big-endian) patient  - (timer index, for the sweep)
@@ -15,6 +16,7 @@
  *   sequence   endpoint \0 patient                number (text) of the last delivery
  *   outgoing   patient \0 Type/id                 mark (text): to be written to the topic again
  *   place      place|Type/id                      place.h
+ *   merge      patient; patient \0 other          merge.h
  *   errand     number                             errand.h
  *   meta       name                               text
  *
@@ -42,6 +44,7 @@ typedef enum store_table {
     STORE_SEQUENCE,
     STORE_OUTGOING,
     STORE_PLACE,
+    STORE_MERGE,
     STORE_ERRAND,
     STORE_META,
     STORE_TABLES
@@ -106,7 +109,8 @@ OG_MUSTCHECK og_status store_sent(store_txn *t, og_str row, int64_t mark, og_err
 OG_MUSTCHECK og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_error *err);
 
 /* All that is known of a patient and not deleted, in order of Type/id, then the shared resources
- * that it refers to, also indirectly (shared may be NULL). Documents live in a; their text is
+ * that it refers to, also indirectly (shared may be NULL). Nothing of a patient who was merged into
+ * another; of a resource that came in copies, too, the newest. Documents live in a; their text is
  * borrowed from the transactions until they end or a resource is written. */
 OG_MUSTCHECK og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
                                   const fhir_resource **ret, size_t *ret_count, og_error *err);
@@ -142,9 +146,31 @@ typedef og_status store_visit(void *ctx, og_str patient, og_str type_id, const r
                               bool deleted, og_error *err);
 OG_MUSTCHECK og_status store_each_resource(store_txn *t, store_visit *fn, void *ctx, og_error *err);
 
+/* Visits a patient's rows whose Type/id begins with type as records, deleted ones and copies too;
+ * fn may write to the store. Keys live in a; scratch is reset before each visit and holds the
+ * record. */
+typedef og_status store_record_fn(void *ctx, const record *r, og_error *err);
+OG_MUSTCHECK og_status store_each_record(store_txn *t, og_arena *a, og_arena *scratch,
+                                         og_str tenant, og_str patient, og_str type,
+                                         store_record_fn *fn, void *ctx, og_error *err);
+
 /* True for a type that belongs to no patient compartment but that a patient's resources may refer
  * to. */
 bool store_is_shared_type(og_str type);
+
+/* ---- merged patients: merge.h says what it means ---- */
+
+typedef struct store_merged {
+    og_str into; /* the survivor; empty: it is not merged */
+    bool stays;  /* it survives itself, because the links go in a circle */
+} store_merged;
+/* Lives in a. OG_NOTFOUND: the patient is not merged. */
+OG_MUSTCHECK og_status store_merge(store_txn *t, og_arena *a, og_str patient, store_merged *ret,
+                                   og_error *err);
+OG_MUSTCHECK og_status store_set_merge(store_txn *t, og_str patient, const store_merged *m,
+                                       og_error *err);
+/* OG_OK: what it had is another's now. OG_NOTFOUND: it is nobody's but its own. */
+OG_MUSTCHECK og_status store_is_merged(store_txn *t, og_str patient, og_error *err);
 
 /* ---- alerts ---- */
 

@@ -27,6 +27,7 @@ typedef struct world_message {
     char *key, *value;
     size_t key_n, value_n;
     int32_t partition;
+    int64_t offset; /* counted over all partitions */
     bool has_value;
     char *headers; /* "name=value\n" lines */
 } world_message;
@@ -34,6 +35,7 @@ typedef struct world_message {
 typedef struct world_list {
     world_message *at;
     size_t count, cap;
+    int64_t next; /* offset */
 } world_list;
 
 typedef struct world_post {
@@ -121,6 +123,7 @@ static inline void world_push(world_list *l, const kafka_record *r)
                                         .key_n = r->key.n,
                                         .value_n = r->value.n,
                                         .partition = r->partition,
+                                        .offset = l->next++,
                                         .has_value = r->value.p != NULL,
                                         .headers = world_copy(og_buf_str(&headers))};
     og_buf_done(&headers);
@@ -485,6 +488,11 @@ static inline void world_take_results(world *w, int p)
     w->next_due_ms[p] = b->next_due_ms;
     c->placed += b->counts.placed;
     c->unplaced += b->counts.unplaced;
+    c->merges.merged += b->counts.merges.merged;
+    c->merges.separated += b->counts.merges.separated;
+    c->merges.circles += b->counts.merges.circles;
+    c->merges.copies += b->counts.merges.copies;
+    c->merges.too_far += b->counts.merges.too_far;
     w->dirty = b->dirty;
     world_take_outgoing(w, p);
     for (size_t i = 0; i < b->delivery_count; i++) {
@@ -530,11 +538,11 @@ static inline void world_run_partition(world *w, int p, const pipeline_message *
         free(patients[i]);
 }
 
-static inline pipeline_message world_as_message(const world_message *m, size_t offset)
+static inline pipeline_message world_as_message(const world_message *m)
 {
     return (pipeline_message){.key = {m->key, m->key_n},
                               .value = {m->has_value ? m->value : NULL, m->value_n},
-                              .offset = (int64_t)offset};
+                              .offset = m->offset};
 }
 
 static inline void world_apply_shared(world *w)
@@ -544,7 +552,7 @@ static inline void world_apply_shared(world *w)
         return;
     pipeline_message *list = calloc(n, sizeof *list);
     for (size_t i = 0; i < n; i++)
-        list[i] = world_as_message(&w->shared.at[w->shared_read + i], w->shared_read + i);
+        list[i] = world_as_message(&w->shared.at[w->shared_read + i]);
     w->batch.shared = w->shared_store;
     w->batch.sent_count = 0;
     w->batch.send = false;
@@ -567,11 +575,11 @@ static inline void world_apply_records(world *w)
         size_t count = 0;
         for (size_t i = w->records_read; i < records; i++)
             if (w->records.at[i].partition == p)
-                list[count++] = world_as_message(&w->records.at[i], i);
+                list[count++] = world_as_message(&w->records.at[i]);
         for (size_t i = w->places_read; i < places; i++)
             if (w->places.at[i].partition == p)
-                list[count++] = world_as_message(&w->places.at[i], i);
-        world_run_partition(w, p, list, count, (int64_t)records);
+                list[count++] = world_as_message(&w->places.at[i]);
+        world_run_partition(w, p, list, count, w->records.next);
     }
     w->records_read = records;
     w->places_read = places;

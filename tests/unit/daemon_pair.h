@@ -1,0 +1,115 @@
+/* Two gatherers that know nothing of each other, the owners of the world, and the loss of all that
+ * they have on disk. */
+#ifndef OG_TESTS_DAEMON_PAIR_H
+#define OG_TESTS_DAEMON_PAIR_H
+
+#include "daemon_world.h"
+
+#define MS(minute) (1767312000000 + (minute)*60000) /* 2026-01-02T00:00Z */
+
+typedef struct pair {
+    world *w;
+    locator *locator; /* of the second */
+    gather *second;
+} pair;
+
+static inline void open_second(pair *p)
+{
+    char path[128];
+    bool is_new;
+    gather_options go = world_gather_options(p->w);
+    snprintf(path, sizeof path, "%s/second", p->w->dir);
+    assert_int_equal(locator_open(path, 64u << 20, NULL, &p->locator, &is_new, NULL), OG_OK);
+    p->second = gather_new(&go, p->w->content, p->locator);
+    assert_non_null(p->second);
+}
+
+static inline void close_second(pair *p)
+{
+    gather_free(p->second);
+    locator_close(p->locator);
+}
+
+static inline pair pair_new(void)
+{
+    pair p = {.w = world_new()};
+    p.w->setup.locator = NULL; /* what owners know does not help gather here */
+    open_second(&p);
+    return p;
+}
+
+static inline void pair_free(pair *p)
+{
+    close_second(p);
+    world_free(p->w);
+}
+
+/* Everything that the instances have on disk is lost; the topic was compacted. */
+static inline void compact(world_list *l)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        bool last = true;
+        for (size_t k = i + 1; k < l->count && last; k++)
+            last = l->at[k].key_n != l->at[i].key_n ||
+                   memcmp(l->at[k].key, l->at[i].key, l->at[i].key_n) != 0;
+        if (last) {
+            l->at[kept++] = l->at[i];
+        } else {
+            free(l->at[i].key);
+            free(l->at[i].value);
+            free(l->at[i].headers);
+        }
+    }
+    l->count = kept;
+}
+
+static inline void lose_disks(pair *p)
+{
+    world *w = p->w;
+    char path[128];
+    close_second(p);
+    snprintf(path, sizeof path, "%s/second", w->dir);
+    assert_int_equal(file_remove_tree(path, NULL), OG_OK);
+    gather_free(w->gather);
+    outbox_free(w->outbox);
+    world_close_stores(w, true);
+    assert_int_equal(file_remove_tree(w->dir, NULL), OG_OK);
+    assert_int_equal(file_make_dirs(w->dir, NULL), OG_OK);
+    world_open_stores(w);
+    world_open_outbox(w);
+    gather_options go = world_gather_options(w);
+    w->gather = gather_new(&go, w->content, w->locator);
+    w->setup.locator = NULL;
+    open_second(p);
+    compact(&w->records);
+    compact(&w->places);
+    w->records_read = w->places_read = 0;
+    for (int i = 0; i < WORLD_PARTITIONS; i++)
+        w->sent_count[i] = 0;
+}
+
+/* ---- chance ---- */
+
+static uint32_t seed;
+
+static inline uint32_t dice(uint32_t n)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (seed >> 8) % n;
+}
+
+/* Of elements of any size. */
+static inline void shuffle(void *list, size_t n, size_t size)
+{
+    char *at = list, swap[256];
+    assert_true(size <= sizeof swap);
+    for (size_t i = n; i > 1; i--) {
+        size_t k = dice((uint32_t)i);
+        memcpy(swap, at + (i - 1) * size, size);
+        memcpy(at + (i - 1) * size, at + k * size, size);
+        memcpy(at + k * size, swap, size);
+    }
+}
+
+#endif
