@@ -38,7 +38,7 @@ typedef struct config_endpoint {
 
 typedef struct config_client { /* who may call the CDS services */
     const char *name;
-    const char *issuer, *jwks_file, *jwks_url, *tenant, *certificate;
+    const char *issuer, *jwks_file, *jwks_url, *jku, *tenant, *certificate;
     config_list audiences, services;
     int64_t calls_per_second;
 } config_client;

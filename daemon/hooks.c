@@ -350,11 +350,20 @@ static og_status as_order(view *v, const fhir_resource *r, fhir_resource *ret)
     return s == OG_OK ? fhir_resource_of(fhir_root(doc), ret, NULL) : s;
 }
 
+/* An order form that is open, and no drug is chosen yet. */
+static bool orders_nothing(const fhir_resource *r)
+{
+    return og_str_is(r->type, "MedicationRequest") &&
+           !fhir_exists(fhir_get(r->root, "medicationCodeableConcept")) &&
+           !fhir_exists(fhir_get(r->root, "medicationReference"));
+}
+
 static bool take_draft(view *v, fhir_elem e)
 {
     fhir_resource r, order;
     v->drafts++;
     if (fhir_resource_of(e, &r, NULL) != OG_OK || fhir_resource_check(&r, NULL) != OG_OK ||
+        orders_nothing(&r) ||
         (v->call->request->kind->selections && og_table_get(&v->selected, key_of(v, &r)) == NULL))
         return true;
     og_status s = as_order(v, &r, &order);

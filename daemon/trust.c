@@ -432,12 +432,13 @@ static client *by_certificate(trust *t, const trust_caller *caller)
     return NULL;
 }
 
-/* A jku that is given must be the one that is configured: a caller does not choose who vouches for
- * it. */
+/* A jku that is given must be one that is configured: a caller does not choose who vouches for it.
+ */
 static bool jku_fits(const question *q)
 {
     og_str jku = jwt_header(q->token, "jku");
-    return jku.n == 0 || og_str_is(jku, q->client->config->jwks_url);
+    return jku.n == 0 || og_str_is(jku, q->client->config->jwks_url) ||
+           og_str_is(jku, q->client->config->jku);
 }
 
 static void judge_token(question *q, og_str compact)

@@ -450,6 +450,23 @@ static void only_what_is_selected_is_judged(void **state)
     world_free(w);
 }
 
+/* Order forms ask before a drug is chosen. */
+static void an_order_without_a_drug_is_none_yet(void **state)
+{
+    world *w = world_at_nine();
+    (void)state;
+    take_case(w, "V2");
+    reply r = ask(w, "order-select",
+                  USER "\"patientId\":\"v2\",\"selections\":[\"MedicationRequest/d1\"]" ORDERS(
+                      "{\"resourceType\":\"MedicationRequest\",\"id\":\"d1\",\"status\":\"draft\","
+                      "\"subject\":{\"reference\":\"Patient/v2\"}}"),
+                  "");
+    assert_int_equal(r.status, 200);
+    assert_int_equal(card_count(&r), 0);
+    json_decref(r.json);
+    world_free(w);
+}
+
 /* An order that our rules do not speak about brings up nothing, whatever alerts are open. */
 static void other_orders_are_left_alone(void **state)
 {
@@ -503,6 +520,7 @@ int main(void)
         cmocka_unit_test(an_unknown_patient_needs_data),
         cmocka_unit_test(a_draft_is_judged_before_it_is_signed),
         cmocka_unit_test(only_what_is_selected_is_judged),
+        cmocka_unit_test(an_order_without_a_drug_is_none_yet),
         cmocka_unit_test(other_orders_are_left_alone),
         cmocka_unit_test(rules_that_failed_are_told_of),
     };

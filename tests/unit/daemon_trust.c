@@ -94,7 +94,8 @@ static void open_trust(stage *s)
              "hooks: {cert_file: %s, key_file: %s, client_ca_file: %s}\n"
              "endpoints: {out: {url: \"http://127.0.0.1:9/\"}}\n"
              "clients:\n"
-             "  file: {issuer: \"https://a\", audiences: [\"https://cds\"], jwks_file: %s}\n"
+             "  file: {issuer: \"https://a\", audiences: [\"https://cds\"], jwks_file: %s,"
+             " jku: \"https://a/keys\"}\n"
              "  net: {issuer: \"https://b\", audiences: [\"https://cds\"], jwks_url: "
              "\"http://127.0.0.1:%d/keys\", services: [x, y], calls_per_second: 1}\n"
              "  card: {certificate: ehr.example.org}\n",
@@ -271,6 +272,10 @@ static void who_vouches_is_not_the_callers_choice(void **state)
     stage *s = *state;
     char jku[128];
     assert_int_equal(ask(s, fresh(s, "https://a", s->k1, ",\"jku\":\"https://evil/keys\"")),
+                     TRUST_REFUSED);
+    assert_int_equal(ask(s, fresh(s, "https://a", s->k1, ",\"jku\":\"https://a/keys\"")),
+                     TRUST_GOOD); /* named, never fetched */
+    assert_int_equal(ask(s, fresh(s, "https://b", s->k1, ",\"jku\":\"https://a/keys\"")),
                      TRUST_REFUSED);
     snprintf(jku, sizeof jku, ",\"jku\":\"http://127.0.0.1:%d/keys\"", http_server_port(s->server));
     assert_int_equal(ask(s, fresh(s, "https://b", s->k1, jku)), TRUST_GOOD);
