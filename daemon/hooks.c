@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "daemon/hook_lenient.h"
 #include "daemon/moment.h"
 #include "daemon/uuid.h"
 #include "fhir/base/table.h"
@@ -260,6 +261,34 @@ static bool is_ours(view *v, const fhir_resource *r)
            og_str_eq(patient, v->call->request->patient_id);
 }
 
+/* The answer rests on less than was sent, and says so. */
+static og_status misread(view *v, const og_error *why, og_status status)
+{
+    hooks_call *c = v->call;
+    if (c->misread++ == 0)
+        memcpy(c->misread_path, why->path, sizeof c->misread_path);
+    v->partial = true;
+    return status;
+}
+
+/* What is known already is taken as it is or not at all. */
+static og_status check_known(view *v, const fhir_resource *r)
+{
+    og_error why;
+    og_error_init(&why);
+    og_status s = fhir_resource_check(r, &why);
+    return s == OG_OK ? OG_OK : misread(v, &why, s);
+}
+
+static og_status check_draft(view *v, fhir_resource *r)
+{
+    unsigned cut = 0;
+    og_error why;
+    og_error_init(&why);
+    og_status s = hook_cut_misread(v->arena, r, &cut, &why);
+    return s == OG_OK && cut == 0 ? OG_OK : misread(v, &why, s);
+}
+
 static bool take_resource(view *v, fhir_elem e)
 {
     fhir_resource r;
@@ -268,9 +297,11 @@ static bool take_resource(view *v, fhir_elem e)
         return true;
     }
     if (fhir_resource_of(e, &r, NULL) != OG_OK || r.id.n == 0 ||
-        !plan_content_wants_type(v->call->content, r.type) ||
-        fhir_resource_check(&r, NULL) != OG_OK || !is_ours(v, &r))
-        return true; /* nothing that a rule could ask for of this patient */
+        !plan_content_wants_type(v->call->content, r.type))
+        return true; /* nothing that a rule could ask for */
+    og_status s = check_known(v, &r);
+    if (s != OG_OK || !is_ours(v, &r))
+        return s != OG_NOMEM;
     v->sent = true;
     return put(v, &r);
 }
@@ -362,10 +393,12 @@ static bool take_draft(view *v, fhir_elem e)
 {
     fhir_resource r, order;
     v->drafts++;
-    if (fhir_resource_of(e, &r, NULL) != OG_OK || fhir_resource_check(&r, NULL) != OG_OK ||
-        orders_nothing(&r) ||
+    if (fhir_resource_of(e, &r, NULL) != OG_OK ||
         (v->call->request->kind->selections && og_table_get(&v->selected, key_of(v, &r)) == NULL))
         return true;
+    og_status read = check_draft(v, &r);
+    if (read != OG_OK || orders_nothing(&r))
+        return read != OG_NOMEM;
     og_status s = as_order(v, &r, &order);
     if (s == OG_NOMEM)
         return false;
@@ -645,7 +678,7 @@ void hooks_answer(hooks_call *c)
 {
     store_txn *t = NULL, *shared = NULL;
     og_error_init(&c->error);
-    c->cards = c->outcome_count = 0;
+    c->cards = c->outcome_count = c->misread = 0;
     c->evaluated = false;
     og_status s = store_begin(c->store, false, &t, &c->error);
     if (s == OG_OK && c->shared != NULL)

@@ -40,7 +40,9 @@ typedef struct hooks_call {
     bool evaluated;               /* the rules ran for this call */
     const plan_outcome *outcomes; /* then: what became of each rule, for the log; lives in arena */
     size_t outcome_count;
-    og_error error; /* status 500: what happened, for the log */
+    size_t misread;         /* resources with elements of the wrong form, which were left out */
+    char misread_path[256]; /* of the first of them */
+    og_error error;         /* status 500: what happened, for the log */
 } hooks_call;
 
 /* Answers a request that hook_request_read accepted. */

@@ -247,6 +247,16 @@ static void audit_call(serve *s, const http_exchange *x, const hook_request *q,
     og_buf_done(&details);
 }
 
+static void log_misread(const hooks_call *call)
+{
+    if (call->misread == 0)
+        return;
+    log_field fields[] = {{"hook", og_str_of(call->request->kind->name)},
+                          {"path", og_str_of(call->misread_path)}};
+    log_line(LOG_LEVEL_WARN, "a call brought an element of another type than FHIR says", fields, 2);
+    metric_add_label(METRIC_HOOK_MISREAD, call->request->kind->name, NULL, call->misread);
+}
+
 static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q)
 {
     int partition = partition_of(s, q->patient_id);
@@ -271,6 +281,7 @@ static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request
     if (call.error.status != OG_OK)
         log_failure(LOG_LEVEL_ERROR, "a call of a CDS service failed", &call.error);
     log_failed_rules(&call);
+    log_misread(&call);
     metric_observe_us(METRIC_HOOK_TIME, clock_monotonic_us() - began);
     metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call.cards);
     audit_call(s, x, q, &call);

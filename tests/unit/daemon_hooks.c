@@ -18,6 +18,7 @@ typedef struct reply {
     json_t *json;
     bool evaluated;
     size_t failed; /* rules */
+    size_t misread;
 } reply;
 
 static int partition_of(og_str patient)
@@ -58,6 +59,7 @@ static reply ask(world *w, const char *hook, const char *context, const char *re
     r.status = call.status;
     r.evaluated = call.evaluated;
     r.failed = 0;
+    r.misread = call.misread;
     for (size_t i = 0; i < call.outcome_count; i++)
         r.failed += call.outcomes[i].kind == PLAN_FAILED;
     r.json = json_loadb(call.answer.p, call.answer.n, JSON_REJECT_DUPLICATES, NULL);
@@ -467,6 +469,45 @@ static void an_order_without_a_drug_is_none_yet(void **state)
     world_free(w);
 }
 
+/* What cannot be read of a draft does not take it out of sight; what turns its meaning does. */
+static void a_draft_that_is_not_quite_fhir_is_judged(void **state)
+{
+    static const struct {
+        const char *more;
+        bool judged;
+    } table[] = {
+        {"\"category\":{\"text\":\"community\"},", true},
+        {"\"note\":\"x\",\"priority\":7,\"_priority\":{\"id\":\"a\"},", true},
+        {"\"substitution\":{\"allowedBoolean\":\"no\"},", true},
+        {"\"doNotPerform\":\"true\",", false},
+        {"\"modifierExtension\":7,", false},
+    };
+    world *w = world_at_nine();
+    (void)state;
+    take_case(w, "V2");
+    world_event(w, "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{"
+                   "\"method\":\"DELETE\",\"url\":\"MedicationRequest/v2-order\"}}]}");
+    world_settle_down(w);
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        char context[2048];
+        snprintf(context, sizeof context,
+                 USER
+                 "\"patientId\":\"v2\",\"draftOrders\":{\"resourceType\":\"Bundle\",\"entry\":[{"
+                 "\"resource\":{%s%s}]}",
+                 table[i].more, DRAFT("", "draft", "M05BA08", "4") + 1);
+        reply r = ask(w, "order-sign", context, "");
+        assert_int_equal(r.status, 200);
+        assert_int_equal(r.misread, 1);
+        json_t *card = card_of(&r, "C1");
+        if ((card != NULL) != table[i].judged)
+            fail_msg("row %zu", i);
+        if (card != NULL)
+            assert_true(json_is_true(json_object_get(freshness_of(card), "partial")));
+        json_decref(r.json);
+    }
+    world_free(w);
+}
+
 /* An order that our rules do not speak about brings up nothing, whatever alerts are open. */
 static void other_orders_are_left_alone(void **state)
 {
@@ -521,6 +562,7 @@ int main(void)
         cmocka_unit_test(a_draft_is_judged_before_it_is_signed),
         cmocka_unit_test(only_what_is_selected_is_judged),
         cmocka_unit_test(an_order_without_a_drug_is_none_yet),
+        cmocka_unit_test(a_draft_that_is_not_quite_fhir_is_judged),
         cmocka_unit_test(other_orders_are_left_alone),
         cmocka_unit_test(rules_that_failed_are_told_of),
     };
