@@ -16,6 +16,7 @@
 
 #include "daemon/envelope.h"
 #include "daemon/file.h"
+#include "daemon/record.h"
 #include "fhir/base/temporal.h"
 
 #define MAX_FILE  ((size_t)1 << 20)
@@ -645,20 +646,54 @@ static void check_clock(reader *r)
         c->clock_speed_per_1000 = (int64_t)(speed * 1000 + 0.5);
 }
 
+static bool is_source(const config *c, const char *topic)
+{
+    for (size_t i = 0; i < c->kafka_sources.count; i++)
+        if (strcmp(c->kafka_sources.at[i], topic) == 0)
+            return true;
+    return false;
+}
+
 static void check_envelopes(reader *r)
 {
     const config *c = r->c;
     for (size_t i = 0; i < c->kafka_envelopes.count; i++) {
         const kafka_property *e = &c->kafka_envelopes.at[i];
         const char *wrong = envelope_check(e->value);
-        bool known = false;
-        for (size_t k = 0; k < c->kafka_sources.count; k++)
-            known |= strcmp(c->kafka_sources.at[k], e->name) == 0;
-        if (!known)
+        if (!is_source(c, e->name))
             problem(r, NULL, "kafka.envelopes: %s is none of kafka.sources", e->name);
         if (wrong != NULL)
             problem(r, NULL, "kafka.envelopes: %s: \"%s\" %s", e->name, e->value, wrong);
     }
+}
+
+static void check_sender(reader *r, const char *option, const char *name)
+{
+    const config_map *senders = &r->c->kafka_senders;
+    bool known = name[0] == '\0';
+    for (size_t i = 0; i < senders->count; i++)
+        known |= strcmp(senders->at[i].value, name) == 0;
+    if (!known)
+        problem(r, NULL, "%s: no topic in kafka.senders has the sender \"%s\"", option, name);
+}
+
+static void check_senders(reader *r)
+{
+    const config *c = r->c;
+    char option[160];
+    for (size_t i = 0; i < c->kafka_senders.count; i++) {
+        const kafka_property *s = &c->kafka_senders.at[i];
+        if (!is_source(c, s->name))
+            problem(r, NULL, "kafka.senders: %s is none of kafka.sources", s->name);
+        if (!record_sender_valid(og_str_of(s->value)))
+            problem(r, NULL, "kafka.senders: %s: \"%s\" must have 1 to %d letters or digits",
+                    s->name, s->value, RECORD_MAX_SENDER);
+    }
+    for (size_t i = 0; i < c->endpoint_count; i++) {
+        snprintf(option, sizeof option, "endpoints.%s.sender", c->endpoints[i].name);
+        check_sender(r, option, c->endpoints[i].sender);
+    }
+    check_sender(r, "hooks.sender", c->hooks_sender);
 }
 
 static void check_names(reader *r)
@@ -772,6 +807,7 @@ static void check_whole(reader *r)
     check_clock(r);
     check_names(r);
     check_envelopes(r);
+    check_senders(r);
     for (size_t i = 0; i < c->endpoint_count; i++)
         check_endpoint(r, &c->endpoints[i]);
     check_hooks(r);

@@ -31,6 +31,7 @@ typedef struct config_map {
 typedef struct config_endpoint {
     const char *name;
     const char *url, *bearer_token_file, *ca_file, *cert_file, *key_file, *fhir_server, *service;
+    const char *sender;
     int64_t format; /* config_format */
     int64_t connect_timeout_ms, timeout_ms, max_in_flight;
     bool worklist;
@@ -54,7 +55,7 @@ typedef struct config {
 
     const char *kafka_bootstrap, *kafka_client_id, *kafka_group_prefix;
     config_list kafka_sources;
-    config_map kafka_envelopes;
+    config_map kafka_envelopes, kafka_senders;
     const char *kafka_records, *kafka_alerts, *kafka_shared, *kafka_dead_letters;
     int64_t kafka_partitions, kafka_replication, kafka_linger_ms;
     bool kafka_create_topics;
@@ -73,7 +74,7 @@ typedef struct config {
     const char *http_listen, *http_port_file;
     const char *http_host; /* of http_listen; "" when there is to be no server */
     int http_port;
-    const char *hooks_listen, *hooks_port_file;
+    const char *hooks_listen, *hooks_port_file, *hooks_sender;
     const char *hooks_host; /* of hooks_listen, likewise */
     int hooks_port;
     const char *hooks_cert_file, *hooks_key_file, *hooks_client_ca_file;

@@ -311,6 +311,13 @@ static void add_retracts(og_buf *b, const delivery *d, const plan_alert *alert)
         og_buf_addc(b, ']');
 }
 
+bool delivery_concerns(const delivery_endpoint *ep, og_str patient)
+{
+    og_str sender = record_sender(patient);
+    return ep->sender == NULL || ep->sender[0] == '\0' ||
+           (sender.n > 0 && og_str_is((og_str){sender.p, sender.n - 1}, ep->sender));
+}
+
 /* DESIGN 6, "Card push": an unchanged CDS Hooks response, and beside it what a pull response takes
  * from its request. OG_LIMIT: larger than a message may be. */
 static og_status webhook_body(og_arena *a, const delivery_endpoint *ep, const delivery *d,
@@ -322,7 +329,9 @@ static og_status webhook_body(og_arena *a, const delivery_endpoint *ep, const de
     if (!d->resolved)
         og_buf_adds(&b, alert->card);
     og_buf_addf(&b, "],\"extension\":{\"org.osteoguard.delivery\":{\"id\":\"%s\"", key);
-    add_member(&b, "patientId", d->patient);
+    og_str sender = record_sender(d->patient);
+    add_member(&b, "patientId", record_plain_id(d->patient));
+    add_member(&b, "sender", (og_str){sender.p, sender.n > 0 ? sender.n - 1 : 0});
     add_member(&b, "fhirServer", og_str_of(ep->fhir_server));
     add_member(&b, "service", og_str_of(ep->service));
     og_buf_addf(&b, ",\"sequence\":%" PRId64 ",\"alertId\":\"%s\",\"revision\":%" PRIu32,

@@ -24,6 +24,7 @@ typedef struct delivery_endpoint {
     bool is_topic;                     /* the alerts topic */
     const char *fhir_server, *service; /* may be "" */
     bool worklist;                     /* takes alerts for a worklist too */
+    const char *sender;                /* takes this sender's patients only; NULL or "": all */
 } delivery_endpoint;
 
 typedef enum delivery_state {
@@ -55,6 +56,9 @@ OG_MUSTCHECK og_status delivery_read(og_arena *a, og_str key, og_str value, deli
                                      og_error *err);
 /* The value alone; endpoint, patient and alert_id of *ret are the caller's. */
 OG_MUSTCHECK og_status delivery_read_value(og_arena *a, og_str value, delivery *ret, og_error *err);
+
+/* Is it told about this patient at all? */
+bool delivery_concerns(const delivery_endpoint *ep, og_str patient);
 
 /* Visits all rows that are to be sent (PENDING and INTENT) or parked. d lives in a until fn
  * returns. */

@@ -428,6 +428,22 @@ static void dead(gather *g, place *at, gather_reason reason, og_status status, c
 
 /* ---- records ---- */
 
+/* The id of a resource or patient as records are keyed: with its sender's name where the topic has
+ * one. An identifier (system|value) is the same from every sender. */
+static og_str of_sender(gather *g, place *at, og_str id)
+{
+    const char *sender = NULL;
+    for (size_t i = 0; i < g->options.sender_count && sender == NULL; i++)
+        if (strcmp(g->options.senders[i].name, at->in->topic) == 0)
+            sender = g->options.senders[i].value;
+    if (sender == NULL || id.n == 0 || og_str_find(id, '|') >= 0)
+        return id;
+    og_str full = og_arena_printf(g->arena, "%s%c%.*s", sender, RECORD_SENDER, OG_STR_ARG(id));
+    if (full.p == NULL)
+        at->in->failed = true;
+    return full.p != NULL ? full : id;
+}
+
 static record_order order_of(const gather *g, const place *at, int64_t time_us)
 {
     const input *in = at->in;
@@ -594,7 +610,7 @@ static void record_resource(gather *g, place *at, const fhir_resource *res, og_s
 static bool was_wanted(gather *g, place *at, const fhir_resource *res)
 {
     locator_entry known;
-    return res->id.n > 0 && locate(g, at, res->type, res->id, &known) == OG_OK;
+    return res->id.n > 0 && locate(g, at, res->type, of_sender(g, at, res->id), &known) == OG_OK;
 }
 
 /* The bytes that are recorded: as they came, or out of their Bundle with its references resolved.
@@ -665,6 +681,7 @@ static void take_resource(gather *g, place *at, const fhir_entry *entry)
             send_dead_letter(g, at, GATHER_NO_PATIENT, &err);
             return;
         }
+        patient = of_sender(g, at, patient);
         if (!record_patient_valid(patient)) {
             dead(g, at, GATHER_NO_PATIENT, OG_INVALID,
                  "the id of the patient is empty, longer than %d bytes, or has control characters",
@@ -672,6 +689,7 @@ static void take_resource(gather *g, place *at, const fhir_entry *entry)
             return;
         }
     }
+    res.id = of_sender(g, at, res.id);
     record_resource(g, at, &res, patient, body);
 }
 
@@ -696,6 +714,7 @@ static void take_delete(gather *g, place *at, og_str type, og_str id)
         return;
     }
     bool own_patient = og_str_is(type, "Patient"), shared = store_is_shared_type(type);
+    id = of_sender(g, at, id);
     og_status status = locate(g, at, type, id, &known);
     if (at->in->failed)
         return;

@@ -65,6 +65,8 @@ typedef struct gather_options {
     size_t max_in_flight;            /* messages not done before the sources are paused */
     const kafka_property *envelopes; /* topic, and the form of its values (envelope.h) */
     size_t envelope_count;
+    const kafka_property *senders; /* topic, and the name of its sender (record.h) */
+    size_t sender_count;
     void *ctx;
     /* The clock: nothing has arrived later than a day from now. NULL: there is none. */
     int64_t (*now_ms)(void *ctx);

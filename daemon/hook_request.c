@@ -221,6 +221,7 @@ static void read_context(reading *r, fhir_elem root, hook_request *q)
     if (q->user_id.n != 0 && user.kind != FHIR_REF_RELATIVE)
         complain(r, "context.userId", "must be Type/id");
     q->patient_id = text_of(r, q->context, "patientId", "context.patientId", true);
+    q->patient = q->patient_id;
     if (q->patient_id.n != 0 && !fhir_id_usable(q->patient_id))
         complain(r, "context.patientId", "must be the id of a Patient");
     q->encounter_id =

@@ -29,6 +29,7 @@ const hook_kind *hook_kind_find(og_str name);
 typedef struct hook_request { /* borrows the body */
     const hook_kind *kind;
     og_str instance, fhir_server, patient_id, encounter_id, user_id;
+    og_str patient;  /* as records are keyed; that of patient_id, or set by who knows its sender */
     bool authorized; /* the FHIR server may be asked with the token in fhirAuthorization */
     fhir_elem authorization, context, prefetch;
     fhir_elem drafts;     /* a Bundle or a resource; absent when there is none */

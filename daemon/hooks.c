@@ -431,7 +431,7 @@ static og_status view_fill(view *v, store_txn *t, store_txn *shared, og_error *e
     size_t count;
     bool good = true;
     og_table_init(&v->places, v->arena);
-    og_status s = store_view(t, shared, v->arena, q->patient_id, &known, &count, err);
+    og_status s = store_view(t, shared, v->arena, q->patient, &known, &count, err);
     for (size_t i = 0; s == OG_OK && i < count; i++)
         good = good && add(v, &known[i]);
     for (fhir_elem e = fhir_first(q->prefetch); s == OG_OK && fhir_exists(e);
@@ -619,7 +619,8 @@ static og_status tell_evaluated(answer *w, store_txn *shared, const plan_alert *
     hooks_call *c = w->call;
     plan_result result;
     plan_patient patient = {.tenant = og_str_of(c->tenant),
-                            .id = c->request->patient_id,
+                            .id = c->request->patient,
+                            .plain_id = c->request->patient_id,
                             .resources = w->view->list,
                             .resource_count = w->view->count,
                             .hook = og_str_of(c->request->kind->name)};
@@ -653,7 +654,7 @@ static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_er
     answer w = {.call = c, .view = &v};
     const plan_alert *alerts;
     size_t count, only;
-    og_status s = store_alerts(t, c->arena, c->request->patient_id, &alerts, &count, err);
+    og_status s = store_alerts(t, c->arena, c->request->patient, &alerts, &count, err);
     (void)plan_content_hook_rules(c->content, og_str_of(c->request->kind->name), &only);
     if (s == OG_OK && count > 0 && only == 0 && brings_nothing(c->request))
         return tell_alerts(&w, alerts, count, err);

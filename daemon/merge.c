@@ -131,16 +131,20 @@ static og_status send_all(merge *m, og_str to, bool rows, bool marks, bool gone,
 
 /* ---- what the links say ---- */
 
-/* The patient that a link names, as records are keyed. */
-static og_str other_of(og_arena *a, fhir_elem link)
+/* The patient that a link names, as records are keyed: another of the same sender. */
+static og_str other_of(const merge *m, fhir_elem link)
 {
+    og_arena *a = m->a;
     fhir_reference ref = fhir_reference_of(a, fhir_get(link, "other"));
+    og_str sender = record_sender(m->patient);
     bool patient = ref.type.n == 0 || og_str_is(ref.type, "Patient");
     og_str id = {NULL, 0};
     switch (ref.kind) {
     case FHIR_REF_RELATIVE:
     case FHIR_REF_ABSOLUTE:
-    case FHIR_REF_BARE: id = ref.id; break;
+    case FHIR_REF_BARE:
+        id = og_arena_printf(a, "%.*s%.*s", OG_STR_ARG(sender), OG_STR_ARG(ref.id));
+        break;
     case FHIR_REF_LOGICAL:
         id = og_arena_printf(a, "%.*s|%.*s", OG_STR_ARG(ref.id_system), OG_STR_ARG(ref.id_value));
         break;
@@ -165,7 +169,7 @@ static og_str replaced_by(const merge *m, fhir_elem own)
     fhir_elem list = fhir_get(own, "link");
     for (fhir_elem l = fhir_first(list); fhir_exists(l); l = fhir_next(list, l)) {
         og_str id =
-            fhir_is(fhir_get(l, "type"), "replaced-by") ? other_of(m->a, l) : (og_str){NULL, 0};
+            fhir_is(fhir_get(l, "type"), "replaced-by") ? other_of(m, l) : (og_str){NULL, 0};
         if (id.n > 0 && !og_str_eq(id, m->patient))
             return id;
     }
@@ -268,7 +272,7 @@ static bool is_replaced(const merge *m, fhir_elem own, og_str other)
 {
     fhir_elem list = fhir_get(own, "link");
     for (fhir_elem l = fhir_first(list); fhir_exists(l); l = fhir_next(list, l))
-        if (fhir_is(fhir_get(l, "type"), "replaces") && og_str_eq(other_of(m->a, l), other))
+        if (fhir_is(fhir_get(l, "type"), "replaces") && og_str_eq(other_of(m, l), other))
             return true;
     return false;
 }
@@ -306,7 +310,7 @@ static og_status claim_all(merge *m, og_error *err)
     for (fhir_elem l = fhir_first(list); status == OG_OK && fhir_exists(l);
          l = fhir_next(list, l)) {
         og_str other =
-            fhir_is(fhir_get(l, "type"), "replaces") ? other_of(m->a, l) : (og_str){NULL, 0};
+            fhir_is(fhir_get(l, "type"), "replaces") ? other_of(m, l) : (og_str){NULL, 0};
         if (other.n > 0 && !og_str_eq(other, m->patient))
             status = claim(m, other, false, err);
     }

@@ -362,6 +362,8 @@ static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_ale
     pipeline_delivery d = {.endpoint = endpoint};
     delivery_wanted wanted = DELIVERY_SEND;
     delivery_state was;
+    if (!delivery_concerns(&r->b->setup->endpoints[endpoint], patient))
+        return OG_OK;
     TRY(delivery_want(r->txn, r->b->results, &r->b->setup->endpoints[endpoint], patient, alert,
                       cause_ms, &wanted, &d.row, &was, err));
     d.dropped = wanted == DELIVERY_DROPPED;
@@ -539,7 +541,9 @@ static og_status evaluation_failed(run *r, og_str patient, const og_error *why, 
 
 static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_error *err)
 {
-    plan_patient who = {.tenant = og_str_of(r->b->setup->tenant), .id = patient};
+    plan_patient who = {.tenant = og_str_of(r->b->setup->tenant),
+                        .id = patient,
+                        .plain_id = record_plain_id(patient)};
     plan_result result;
     og_error why;
     og_error_init(&why);
@@ -583,10 +587,13 @@ static og_str sweep_mark(const run *r)
     og_str mark =
         og_arena_printf(r->b->results, "%s ignored %lld", plan_content_digest(r->b->content),
                         (long long)setup->feedback.ignored_days);
-    for (size_t i = 0; i < setup->endpoint_count && mark.p != NULL; i++)
-        mark =
-            og_arena_printf(r->b->results, "%.*s %s%s", OG_STR_ARG(mark), setup->endpoints[i].name,
-                            setup->endpoints[i].worklist ? "+worklist" : "");
+    for (size_t i = 0; i < setup->endpoint_count && mark.p != NULL; i++) {
+        const delivery_endpoint *ep = &setup->endpoints[i];
+        bool all = ep->sender == NULL || ep->sender[0] == '\0';
+        mark = og_arena_printf(r->b->results, "%.*s %s%s%s%s", OG_STR_ARG(mark), ep->name,
+                               ep->worklist ? "+worklist" : "", all ? "" : " of ",
+                               all ? "" : ep->sender);
+    }
     return mark;
 }
 

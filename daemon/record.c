@@ -66,6 +66,23 @@ bool record_is_place(og_str key)
     return has_prefix(key, OG_STR(RECORD_PLACE));
 }
 
+bool record_sender_valid(og_str name)
+{
+    return name.n <= RECORD_MAX_SENDER && fhir_id_usable(name);
+}
+
+og_str record_sender(og_str id)
+{
+    ptrdiff_t end = og_str_find(id, RECORD_SENDER);
+    og_str name = {id.p, end < 0 ? 0 : (size_t)end};
+    return record_sender_valid(name) ? (og_str){id.p, name.n + 1} : (og_str){NULL, 0};
+}
+
+og_str record_plain_id(og_str id)
+{
+    return og_str_from(id, record_sender(id).n);
+}
+
 void record_write_route(og_buf *out, og_str tenant, og_str patient)
 {
     og_buf_adds(out, tenant);
@@ -141,7 +158,7 @@ static bool read_type_id(og_str text, record *ret)
         return false;
     ret->type = (og_str){text.p, (size_t)slash};
     ret->id = og_str_from(text, (size_t)slash + 1);
-    return ret->type.n <= 64 && fhir_id_usable(ret->id);
+    return ret->type.n <= 64 && fhir_id_usable(record_plain_id(ret->id));
 }
 
 /* tenant|patient|Type/id; the patient may hold '|' itself (system|value), tenant and Type/id

@@ -29,6 +29,17 @@
  * Type/id. */
 #define RECORD_MAX_PATIENT 160
 
+/* Where two senders give the same ids, those of one have its name and this character in front
+ * (kafka.senders): in keys and stores, never in the resources themselves. No id of FHIR has it. */
+#define RECORD_SENDER     '~'
+#define RECORD_MAX_SENDER 8 /* characters of a sender's name */
+/* `lab~` of `lab~5`, also for a patient; empty when there is none. */
+og_str record_sender(og_str id);
+/* `5` of `lab~5`: as the sender writes it. */
+og_str record_plain_id(og_str id);
+/* 1 to RECORD_MAX_SENDER letters, digits, '-', '.'. */
+bool record_sender_valid(og_str name);
+
 /* Which of two versions of a resource is the newer one (STREAM 3.2). */
 typedef struct record_order {
     int64_t round;   /* of a copy; 0 for all others */

@@ -109,7 +109,7 @@ static og_status look(review *r, og_str id, const plan_alert **alerts, size_t *a
 {
     const review_setup *s = r->setup;
     og_arena *a = r->patient;
-    plan_patient who = {.tenant = og_str_of(s->tenant), .id = id};
+    plan_patient who = {.tenant = og_str_of(s->tenant), .id = id, .plain_id = record_plain_id(id)};
     plan_result *result = og_arena_zalloc(a, 1, sizeof *result);
     int64_t review_ms = 0;
     og_status status = result != NULL ? store_view(r->txn, r->shared_txn, a, id, &who.resources,

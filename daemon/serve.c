@@ -323,6 +323,8 @@ static og_status open_gather(serve *s, og_error *err)
     gather_options go = {.tenant = c->tenant,
                          .envelopes = c->kafka_envelopes.at,
                          .envelope_count = c->kafka_envelopes.count,
+                         .senders = c->kafka_senders.at,
+                         .sender_count = c->kafka_senders.count,
                          .source_epoch = (uint32_t)c->source_epoch,
                          .records_topic = c->kafka_records,
                          .shared_topic = c->kafka_shared,

@@ -295,7 +295,8 @@ static og_status open_hook(serve *s, size_t i, og_error *err)
                              .tls = {.ca_file = c->ca_file[0] != '\0' ? c->ca_file : NULL,
                                      .cert_file = c->cert_file[0] != '\0' ? c->cert_file : NULL,
                                      .key_file = c->key_file[0] != '\0' ? c->key_file : NULL}};
-    s->endpoints[i] = (delivery_endpoint){c->name, false, c->fhir_server, c->service, c->worklist};
+    s->endpoints[i] =
+        (delivery_endpoint){c->name, false, c->fhir_server, c->service, c->worklist, c->sender};
     return ehr_webhook_new(s->client, &o, &s->hooks[i], err);
 }
 

@@ -259,7 +259,7 @@ static void log_misread(const hooks_call *call)
 
 static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q)
 {
-    int partition = partition_of(s, q->patient_id);
+    int partition = partition_of(s, q->patient);
     int64_t began = clock_monotonic_us();
     hooks_call call = {.content = s->content,
                        .tenant = s->config->tenant,
@@ -289,6 +289,16 @@ static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request
     serve__answer_json(s, x, call.status, JSON, call.answer);
 }
 
+/* Whose patients the calls mean, where several senders give the same ids. */
+static og_status name_sender(const serve *s, og_arena *a, hook_request *q, og_error *err)
+{
+    const char *sender = s->config->hooks_sender;
+    if (sender[0] == '\0')
+        return OG_OK;
+    q->patient = og_arena_printf(a, "%s%c%.*s", sender, RECORD_SENDER, OG_STR_ARG(q->patient_id));
+    return q->patient.p != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory for the call");
+}
+
 static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *kind)
 {
     hook_request q;
@@ -297,7 +307,8 @@ static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *
     if (!serve__says_json(x))
         serve__refuse_call(s, x, kind->name, 415, "not-supported",
                            "the body must be application/json", "");
-    else if (hook_request_read(a, http_exchange_body(x), kind, &q, &err) == OG_OK)
+    else if (hook_request_read(a, http_exchange_body(x), kind, &q, &err) == OG_OK &&
+             name_sender(s, a, &q, &err) == OG_OK)
         run_call(s, x, a, &q);
     else if (err.status == OG_NOMEM)
         serve__refuse_call(s, x, kind->name, 500, "exception", "the call could not be answered",

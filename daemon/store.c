@@ -224,12 +224,12 @@ bool store_is_shared_type(og_str type)
            fhir_type_patient_paths(number).n == 0;
 }
 
-/* Calls fn with every Type/id of a shared type that doc refers to. Flat over the tape: a member
- * called `reference` is a KEY node and the node behind it. */
+/* Calls fn with every Type/id of a shared type that doc refers to; its sender's ids are meant. Flat
+ * over the tape: a member called `reference` is a KEY node and the node behind it. */
 typedef og_status reference_fn(void *ctx, og_str type_id, og_error *err);
 
-static og_status each_shared_reference(og_arena *a, const fhir_doc *doc, reference_fn *fn,
-                                       void *ctx, og_error *err)
+static og_status each_shared_reference(og_arena *a, const fhir_doc *doc, og_str sender,
+                                       reference_fn *fn, void *ctx, og_error *err)
 {
     for (uint32_t i = 0; i + 1 < doc->count; i++) {
         og_str name = {doc->text + doc->nodes[i].pos, doc->nodes[i].info >> 4};
@@ -239,7 +239,8 @@ static og_status each_shared_reference(og_arena *a, const fhir_doc *doc, referen
         if ((ref.kind != FHIR_REF_RELATIVE && ref.kind != FHIR_REF_ABSOLUTE) ||
             !store_is_shared_type(ref.type))
             continue;
-        og_str type_id = og_arena_printf(a, "%.*s/%.*s", OG_STR_ARG(ref.type), OG_STR_ARG(ref.id));
+        og_str type_id = og_arena_printf(a, "%.*s/%.*s%.*s", OG_STR_ARG(ref.type),
+                                         OG_STR_ARG(sender), OG_STR_ARG(ref.id));
         og_status status =
             type_id.p != NULL ? fn(ctx, type_id, err) : og_fail(err, OG_NOMEM, "no memory");
         if (status != OG_OK)
@@ -293,11 +294,13 @@ static og_status change_references(store_txn *t, og_arena *a, const record *r, o
     if (old_image.n > 0) {
         status = fhir_image_read(a, old_image, &old, err);
         if (status == OG_OK)
-            status = each_shared_reference(a, &old, change_reference_row, &row, err);
+            status = each_shared_reference(a, &old, record_sender(r->id), change_reference_row,
+                                           &row, err);
     }
     row.remove = false;
     if (status == OG_OK && doc != NULL)
-        status = each_shared_reference(a, doc, change_reference_row, &row, err);
+        status =
+            each_shared_reference(a, doc, record_sender(r->id), change_reference_row, &row, err);
     return status;
 }
 
@@ -509,6 +512,7 @@ og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_error *err)
 typedef struct view {
     og_arena *a;
     fhir_resource *at;
+    og_str *senders; /* of each */
     size_t count, cap;
     size_t shared_first; /* at[shared_first..count) are shared resources */
     store_txn *shared;
@@ -516,12 +520,19 @@ typedef struct view {
     record_order last_order;
 } view;
 
-static og_status view_add(view *v, og_str image, og_error *err)
+static og_str behind_slash(og_str type_id)
+{
+    return og_str_from(type_id, (size_t)(og_str_find(type_id, '/') + 1));
+}
+
+static og_status view_add(view *v, og_str type_id, og_str image, og_error *err)
 {
     if (v->count == v->cap) {
         size_t cap = v->cap == 0 ? 64 : v->cap * 2;
         v->at = og_arena_grow(v->a, v->at, v->cap * sizeof *v->at, cap * sizeof *v->at);
-        if (v->at == NULL)
+        v->senders =
+            og_arena_grow(v->a, v->senders, v->cap * sizeof *v->senders, cap * sizeof *v->senders);
+        if (v->at == NULL || v->senders == NULL)
             return og_fail(err, OG_NOMEM, "no memory for the patient's resources");
         v->cap = cap;
     }
@@ -532,7 +543,7 @@ static og_status view_add(view *v, og_str image, og_error *err)
     if (status == OG_OK)
         status = fhir_resource_of(fhir_root(doc), &v->at[v->count], err);
     if (status == OG_OK)
-        v->count++;
+        v->senders[v->count++] = record_sender(behind_slash(type_id));
     return status;
 }
 
@@ -563,15 +574,16 @@ static og_status view_visit(void *ctx, og_str k, og_str value, og_error *err)
     }
     v->last = type_id;
     v->last_order = order;
-    return view_add(v, image, err);
+    return view_add(v, type_id, image, err);
 }
 
 static bool view_has_shared(const view *v, og_str type_id)
 {
     for (size_t i = v->shared_first; i < v->count; i++) {
         const fhir_resource *r = &v->at[i];
-        if (type_id.n == r->type.n + 1 + r->id.n && og_str_starts(type_id, r->type) &&
-            og_str_ends(type_id, r->id))
+        og_str id = behind_slash(type_id), sender = v->senders[i];
+        if (type_id.n == r->type.n + 1 + id.n && og_str_starts(type_id, r->type) &&
+            id.n == sender.n + r->id.n && og_str_starts(id, sender) && og_str_ends(id, r->id))
             return true;
     }
     return false;
@@ -592,7 +604,7 @@ static og_status view_refer(void *ctx, og_str type_id, og_error *err)
         return status == OG_NOTFOUND ? OG_OK : status; /* it may come later, or never */
     if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
-    return h.deleted ? OG_OK : view_add(v, image, err);
+    return h.deleted ? OG_OK : view_add(v, type_id, image, err);
 }
 
 og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
@@ -609,7 +621,8 @@ og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patien
     for (int hop = 0; status == OG_OK && shared != NULL && hop < MAX_SHARED_HOPS; hop++) {
         size_t end = v.count;
         for (; status == OG_OK && first < end; first++)
-            status = each_shared_reference(a, v.at[first].root.doc, view_refer, &v, err);
+            status = each_shared_reference(a, v.at[first].root.doc, v.senders[first], view_refer,
+                                           &v, err);
     }
     if (status == OG_OK && og_arena_failed(a))
         status = og_fail(err, OG_LIMIT, "the patient's resources do not fit the memory limit");

@@ -331,7 +331,9 @@ static og_status add_draft(plan__eval *e, const plan__draft *d, plan__json *acti
     if (s != OG_OK || !offered)
         return s;
     if ((s = plan__expr_text(e->run, &d->dynamic_description, &description, err)) != OG_OK ||
-        (s = plan__draft_build(e->arena, e->run, d, e->patient->id, &resource, err)) != OG_OK)
+        (s = plan__draft_build(e->arena, e->run, d,
+                               e->patient->plain_id.n > 0 ? e->patient->plain_id : e->patient->id,
+                               &resource, err)) != OG_OK)
         return s;
     action = plan__json_object(e->arena);
     plan__json_set_string(e->arena, action, "type", OG_STR("create"));

@@ -73,6 +73,7 @@ void plan_content_each_want(const plan_content *c, plan_want_fn *fn, void *ctx);
 
 typedef struct plan_patient {
     og_str tenant, id;              /* id as used for routing (logical id without "Patient/") */
+    og_str plain_id;                /* as the resources name it; empty: id */
     const fhir_resource *resources; /* see cql_request */
     size_t resource_count;
     og_str hook; /* CDS Hooks: the hook that asks; its own rules run too. Empty: nobody asks */
