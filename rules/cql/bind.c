@@ -799,6 +799,18 @@ static void fold_codes(binder *b, cql__node *n)
     become_constant(n, (cql_value){.kind = CQL_LIST, .list = l});
 }
 
+/* `[Observation: code in { "A", "B" }]` reaches us as ToList of a list: the list alone is meant. */
+static cql__node *codes_meant(cql__node *n)
+{
+    if (n->kind != CQL__OP || n->op != cql_op_ToList || n->argc != 1)
+        return n;
+    const cql__node *inner = n->args[0];
+    bool list = inner->kind == CQL__CONSTANT
+                    ? inner->value.kind == CQL_LIST
+                    : inner->result != NULL && inner->result->kind == CQL__TYPE_LIST;
+    return list ? (cql__node *)inner : n;
+}
+
 /* Filters that look at the same place of the same type share what a run finds there. */
 static bool number_codings(binder *b, const cql__retrieve *q, cql__filter *f)
 {
@@ -828,6 +840,8 @@ static bool bind_retrieve(binder *b, cql__node *n)
         if (!bind_part(b, n, value))
             return false;
         if (q->filters[i].kind == CQL__FILTER_CODE) {
+            value = codes_meant(value);
+            q->filters[i].value = value;
             fold_codes(b, value);
             if (!number_codings(b, q, &q->filters[i]))
                 return fail(b, n, OG_NOMEM, "out of memory");

@@ -212,12 +212,21 @@ static bool filter_accepts(cql_run *run, const cql__filter *f, const wanted *w, 
     return false;
 }
 
-/* The keys of the codes that are wanted. */
+static bool can_be_wanted(cql_value v)
+{
+    return v.kind == CQL_CODE || v.kind == CQL_CONCEPT || v.kind == CQL_STRING || cql_is_null(v);
+}
+
+/* The keys of the codes that are wanted. What is no code must not look like finding nothing. */
 static bool want_keys(cql_run *run, wanted *w)
 {
     size_t max = 0;
     for (size_t i = 0; i < w->count; i++) {
         const cql_value *v = &w->items[i];
+        if (!can_be_wanted(*v)) {
+            (void)cql__fail(run, OG_EVAL, "a retrieve looks for codes, concepts or texts only");
+            return false;
+        }
         max += v->kind == CQL_CONCEPT ? v->concept->count : 1;
     }
     fhir_code_key *keys = og_arena_alloc(run->arena, max * sizeof *keys);
@@ -254,6 +263,9 @@ static bool look_at(cql_run *run, const cql__filter *f, cql_value *value, wanted
                             OG_STR_ARG(value->setref->id));
         return ret->set != NULL;
     }
+    if (value->kind == CQL_LIST && value->list->count == 1 &&
+        value->list->items[0].kind == CQL_LIST)
+        *value = value->list->items[0]; /* ToList of a list whose type was not known */
     ret->items = value->kind == CQL_LIST ? value->list->items : value;
     ret->count = value->kind == CQL_LIST ? value->list->count : 1;
     return want_keys(run, ret);

@@ -51,6 +51,9 @@ static const char *const defines[] = {
     DEFINE("Set", RETRIEVE("Observation", IN_SET)),
     DEFINE("Again", "{'type':'Union','operand':[$R(Set)," RETRIEVE("Observation", IN_SET) "]}"),
     DEFINE("Code", RETRIEVE("Procedure", CODES("{'type':'ToList','operand':" CODE "}"))),
+    DEFINE("Wrapped",
+           RETRIEVE("Goal",
+                    CODES("{'type':'ToList','operand':{'type':'List','element':[" CODE "]}}"))),
     DEFINE("Dynamic", RETRIEVE("Procedure", CODES("{'type':'List','element':[" CHOSEN "]}"))),
     DEFINE("Query", QUERY(RETRIEVE("Encounter", ""), CALL_F, RETRIEVE("Goal", ""))),
     DEFINE("Nothing", "$I(1)"),
@@ -99,12 +102,13 @@ static void requirements_follow_from_the_tree(void **state)
     assert_string_equal(requirements(f, "Set"), "Observation code in urn:v");
     assert_string_equal(requirements(f, "Again"), "Observation code in urn:v");
     assert_string_equal(requirements(f, "Code"), "Procedure code ~ c");
+    assert_string_equal(requirements(f, "Wrapped"), "Goal code ~ c");
     assert_string_equal(requirements(f, "Dynamic"), "Procedure");
     assert_string_equal(requirements(f, "Query"), "Condition, Encounter, Immunization, Goal");
     assert_string_equal(requirements(f, "Nothing"), "");
     assert_string_equal(requirements(f, NULL),
-                        "Condition, Observation code in urn:v, Procedure code ~ c, Procedure, "
-                        "Encounter, Immunization, Goal");
+                        "Condition, Observation code in urn:v, Procedure code ~ c, "
+                        "Goal code ~ c, Procedure, Encounter, Immunization, Goal");
     fixture_free(f);
 }
 
