@@ -56,6 +56,10 @@ static char *group_name(serve *s, const char *suffix)
 
 /* ---- topics ---- */
 
+/* What was acknowledged is on two brokers: with three replicas one may be lost, and still there is
+ * nobody who says that something is written of which the others know nothing. Of no use with less. */
+#define REPLICAS_THAT_WROTE {"min.insync.replicas", "2"}
+
 static kafka_property compact_config[] = {
     {"cleanup.policy", "compact"},
     {"min.compaction.lag.ms", "1209600000"}, /* 14 d: the longest outage of an owner (STREAM 3.1) */
@@ -63,16 +67,20 @@ static kafka_property compact_config[] = {
     {"delete.retention.ms", "1209600000"},
     {"max.message.bytes", "8392704"},
     {"unclean.leader.election.enable", "false"},
+    REPLICAS_THAT_WROTE,
 };
 static kafka_property dead_config[] = {
     {"cleanup.policy", "delete"},
     {"retention.ms", "7776000000"}, /* 90 d */
     {"max.message.bytes", "8392704"},
+    REPLICAS_THAT_WROTE,
 };
 
 static void add_topic(serve *s, const char *name, int32_t partitions, bool exact,
                       const kafka_property *config, size_t config_count)
 {
+    if (config_count > 0 && s->config->kafka_replication < 3)
+        config_count--; /* REPLICAS_THAT_WROTE, the last one */
     s->topic_specs[s->topic_count++] =
         (kafka_topic_spec){.name = name,
                            .partitions = partitions,
