@@ -63,7 +63,7 @@ typedef struct part {
     int64_t next_offset, end_offset, last_offset; /* last_offset: of the newest that waits */
     int64_t next_due_ms, retry_ms, waiting_since_ms;
     uint64_t dirty;
-    bool sweeping, failing;
+    bool sweeping, failing, lost;
     size_t most; /* records of the next batch; halved after a failure for lack of memory */
 } part;
 
@@ -460,6 +460,8 @@ static void begin(owner *o, part *p)
     fill_messages(o, p);
     b->gated = o->options.is_current != NULL && p->number != OWNER_SHARED &&
                (p->waiting > b->message_count || !o->options.is_current(o->options.ctx, p->number));
+    b->refilled = o->options.is_refilled != NULL && p->number != OWNER_SHARED &&
+                  o->options.is_refilled(o->options.ctx, p->number);
     fill_tasks(o, p);
     fill_said(o, p);
     fill_sent(o, p);
@@ -604,6 +606,9 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     p->next_due_ms = b->next_due_ms;
     p->dirty = b->dirty;
     p->sweeping = b->sweeping;
+    p->lost = b->lost;
+    if (b->lost && o->options.on_lost != NULL)
+        o->options.on_lost(o->options.ctx, p->number, b->counts.withheld);
     /* After a batch that only caught up, the first that may evaluate is still to come. */
     if (b->restoring || b->dirty > 0 || b->sweeping)
         p->woken = true;
@@ -676,7 +681,7 @@ void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
     p->claimed = p->settled = false;
     p->assigned = p->restored = p->at_end = p->woken = false;
     p->dirty = 0;
-    p->sweeping = false;
+    p->sweeping = p->lost = false;
     p->next_due_ms = 0;
     set_pause(o, p);
     p->store = s;
@@ -814,6 +819,7 @@ owner_state owner_get(const owner *o, int partition)
                          .dirty = p->dirty,
                          .sweeping = p->sweeping,
                          .failing = p->failing,
+                         .lost = p->lost,
                          .waiting = p->waiting,
                          .tasks = p->tasks};
 }

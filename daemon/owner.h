@@ -43,6 +43,11 @@ typedef struct owner_options {
     /* Whether all that happened is known to have been read up to the newest message given to
      * owner_message. NULL: always. */
     bool (*is_current)(void *ctx, int partition);
+    /* A partition has lost records (pipeline_batch.lost); count: patients of whom that was seen
+     * just now. Comes with every batch until is_refilled says that the sources have been read again
+     * since. May both be NULL. */
+    void (*on_lost)(void *ctx, int partition, uint64_t count);
+    bool (*is_refilled)(void *ctx, int partition);
     /* Too much (or little enough again) waits for this partition. */
     void (*on_pause)(void *ctx, int partition, bool pause);
     /* The store of this partition cannot be trusted any more; nothing of it is touched until
@@ -111,6 +116,7 @@ typedef struct owner_state {
     uint64_t dirty;      /* patients that wait */
     bool sweeping;
     bool failing;   /* its last batch failed; it is repeated */
+    bool lost;      /* has lost records, and they have not been read again */
     size_t waiting; /* messages */
     size_t tasks;
 } owner_state;

@@ -214,7 +214,7 @@ static og_status wake_due(run *r, og_error *err)
 {
     const og_str *patients;
     size_t count;
-    if (r->b->gated)
+    if (r->b->gated || r->b->lost)
         return OG_OK;
     TRY(store_due(r->txn, r->b->results, r->b->now_ms, PIPELINE_MAX_PATIENTS, &patients, &count,
                   err));
@@ -446,9 +446,12 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
 
 static og_status evaluation_failed(run *r, og_str patient, const og_error *why, og_error *err);
 
-/* The freshness gate (STREAM 3.8): "not there" is not said while something may be on its way. */
+/* The freshness gate (STREAM 3.8): "not there" is not said while something may be on its way. And
+ * nothing is withdrawn while what is lost may come back. */
 static bool must_wait(const run *r, const plan_change *change)
 {
+    if (r->b->lost && change->kind == PLAN_RESOLVED)
+        return true;
     return r->b->gated && change->kind == PLAN_OPENED &&
            plan_content_rests_on_absence(r->b->content, change->alert.rule);
 }
@@ -539,6 +542,44 @@ static og_status evaluation_failed(run *r, og_str patient, const og_error *why, 
     return store_set_review(r->txn, patient, r->b->now_ms + 3600000, err);
 }
 
+/* ---- lost records ---- */
+
+/* What is deleted leaves a tombstone. A patient with alerts and without any row was lost: with the
+ * records topic, or by whoever emptied it. */
+static og_status is_lost(run *r, og_str patient, bool *ret, og_error *err)
+{
+    const plan_alert *alerts;
+    size_t count;
+    bool known;
+    *ret = false;
+    TRY(store_knows(r->txn, patient, &known, err));
+    if (known)
+        return OG_OK;
+    og_arena_reset(r->b->scratch);
+    TRY(store_alerts(r->txn, r->b->scratch, patient, &alerts, &count, err));
+    for (size_t i = 0; i < count; i++)
+        *ret |= alerts[i].state == PLAN_ALERT_ACTIVE;
+    return OG_OK;
+}
+
+static og_status note_lost(run *r, og_error *err)
+{
+    r->b->counts.withheld++;
+    r->b->lost = true;
+    return store_set_meta(r->txn, STORE_LOST, OG_STR("1"), err);
+}
+
+/* What was lost before is lost until the sources have been read again. */
+static og_status remember_lost(run *r, og_error *err)
+{
+    og_str mark;
+    og_status status = store_meta(r->txn, STORE_LOST, &mark, err);
+    if (status != OG_OK)
+        return status == OG_NOTFOUND ? OG_OK : status;
+    r->b->lost = !r->b->refilled;
+    return r->b->lost ? OG_OK : kv_delete(r->txn, STORE_META, OG_STR(STORE_LOST), err);
+}
+
 static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_error *err)
 {
     plan_patient who = {.tenant = og_str_of(r->b->setup->tenant),
@@ -555,6 +596,12 @@ static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_e
     if (status == OG_CORRUPT || status == OG_IO) { /* the store, not the patient */
         *err = why;
         return status;
+    }
+    if (status == OG_OK && who.resource_count == 0) {
+        bool lost;
+        TRY(is_lost(r, patient, &lost, err));
+        if (lost)
+            return note_lost(r, err);
     }
     if (status == OG_OK)
         status = plan_content_evaluate(r->b->content, r->patient_arena, &who, r->b->now_ms,
@@ -794,6 +841,7 @@ static og_status send_outgoing(run *r, og_error *err)
 static og_status steps(run *r, og_error *err)
 {
     pipeline_batch *b = r->b;
+    TRY(remember_lost(r, err));
     TRY(take_over_all(r, err));
     TRY(apply_all(r, err));
     if (b->message_count > 0)
@@ -832,6 +880,7 @@ static void reset_results(pipeline_batch *b)
     b->next_due_ms = 0;
     b->dirty = 0;
     b->sweeping = false;
+    b->lost = false;
 }
 
 void pipeline_run(pipeline_batch *b)

@@ -83,7 +83,8 @@ typedef struct pipeline_sent {
 
 typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
-        resolved, answered, reviews, taken_over, deferred, placed, unplaced, shared_changed;
+        resolved, answered, reviews, taken_over, deferred, withheld, placed, unplaced,
+        shared_changed;
     merge_counts merges;
 } pipeline_counts;
 
@@ -123,6 +124,7 @@ typedef struct pipeline_batch {
     int64_t now_ms; /* the daemon's clock: as-of time of all evaluations */
     int offset_min; /* of the site at that time */
     bool gated;     /* it is not known that all data up to now are here */
+    bool refilled;  /* the sources have been read again since `lost` was told */
     bool restoring; /* catching up: note who is to be evaluated, evaluate later */
     /* arenas, reset by pipeline_run; results live in `results` until its next reset */
     og_arena *results, *scratch;
@@ -139,6 +141,9 @@ typedef struct pipeline_batch {
     const pipeline_outgoing *outgoing;
     size_t outgoing_count;
     uint64_t outgoing_left; /* in the store, these included */
+    /* Patients were found who have alerts but no record, not even a deleted one: the records topic
+     * has lost them. Nothing is withdrawn for that, and nothing else until refilled. */
+    bool lost;
     const pipeline_event *events;
     size_t event_count;
     pipeline_failure failures[PIPELINE_MAX_FAILURES];

@@ -143,6 +143,7 @@ static void tick(uv_timer_t *t)
         if (schedule_is_due(s->schedule, (size_t)i, now) && serve__is_current(s, i))
             owner_wake(s->owner, i);
     }
+    serve__tend_lost(s);
 }
 
 static void sync_tick(uv_timer_t *t)
@@ -304,6 +305,8 @@ static og_status open_workers(serve *s, og_error *err)
                         .on_saying = serve__on_saying,
                         .on_outgoing = serve__on_outgoing,
                         .is_current = serve__is_current,
+                        .on_lost = serve__on_lost,
+                        .is_refilled = serve__is_refilled,
                         .on_settled = serve__on_settled,
                         .on_said_pause = serve__on_said_pause,
                         .on_pause = on_pause,

@@ -195,23 +195,77 @@ bool serve__take_beat(serve *s, int partition, const conn_message *m)
     return true;
 }
 
-bool serve__is_current(void *ctx, int partition)
+/* Beats in this partition say that all sources had been read up to a moment behind since_ms. */
+static bool all_read_since(const serve_partition *p, int64_t since_ms)
 {
-    const serve *s = ctx;
-    const serve_partition *p = &s->partitions[partition];
-    int64_t now = clock_wall_ms(), read = 0, of = 1;
-    if (s->config->freshness_ms == 0)
-        return true;
-    if (s->clock_hold_until_ms > clock_monotonic_ms())
-        return false;
+    int64_t read = 0, of = 1;
     for (size_t i = 0; i < SERVE_BEATS; i++) {
         const serve_beat *b = &p->beats[i];
-        if (b->id[0] == '\0' || now - b->at_ms > s->config->freshness_ms)
+        if (b->id[0] == '\0' || b->at_ms <= since_ms)
             continue;
         of = b->of > of ? b->of : of;
         read += b->partitions;
     }
     return read >= of;
+}
+
+bool serve__is_current(void *ctx, int partition)
+{
+    const serve *s = ctx;
+    const serve_partition *p = &s->partitions[partition];
+    if (s->config->freshness_ms == 0)
+        return true;
+    if (s->clock_hold_until_ms > clock_monotonic_ms())
+        return false;
+    if (s->lost_ms != 0 && !all_read_since(p, s->lost_ms))
+        return false;
+    return all_read_since(p, clock_wall_ms() - s->config->freshness_ms - 1);
+}
+
+/* ---- lost records ---- */
+
+bool serve__is_refilled(void *ctx, int partition)
+{
+    const serve *s = ctx;
+    if (s->lost_ms == 0)
+        return false; /* not even begun */
+    return s->config->freshness_ms == 0 || all_read_since(&s->partitions[partition], s->lost_ms);
+}
+
+void serve__on_lost(void *ctx, int partition, uint64_t count)
+{
+    serve *s = ctx;
+    metric_add(METRIC_WITHHELD, count);
+    if (s->lost_ms != 0 || serve__stopping(s))
+        return;
+    log_error(
+        "records are gone from %s[%d] that alerts rest on: nothing is withdrawn for that, and "
+        "the source topics are read again from the beginning; what they do not hold any more "
+        "has to be sent again",
+        s->config->kafka_records, partition);
+    s->lost_ms = clock_wall_ms();
+    s->wants_pending = true; /* an interruption begins the reading anew */
+    serve__restart_sources(s, true);
+}
+
+void serve__tend_lost(serve *s)
+{
+    int lost = 0;
+    if (s->lost_ms == 0)
+        return;
+    for (int i = 0; i < s->count; i++) {
+        if (!owner_get(s->owner, i).lost)
+            continue;
+        lost++;
+        if (serve__is_refilled(s, i))
+            owner_wake(s->owner, i);
+    }
+    if (lost == 0) {
+        s->lost_ms = 0;
+        log_info(
+            "the source topics have been read again: what does not hold any more is withdrawn, but "
+            "for patients of whom there is still no record");
+    }
 }
 
 bool serve__kafka_answers(const serve *s)

@@ -57,8 +57,12 @@ static char *group_name(serve *s, const char *suffix)
 /* ---- topics ---- */
 
 /* What was acknowledged is on two brokers: with three replicas one may be lost, and still there is
- * nobody who says that something is written of which the others know nothing. Of no use with less. */
-#define REPLICAS_THAT_WROTE {"min.insync.replicas", "2"}
+ * nobody who says that something is written of which the others know nothing. Of no use with less.
+ */
+#define REPLICAS_THAT_WROTE                                                                        \
+    {                                                                                              \
+        "min.insync.replicas", "2"                                                                 \
+    }
 
 static kafka_property compact_config[] = {
     {"cleanup.policy", "compact"},

@@ -91,6 +91,7 @@ struct serve {
     int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
     int64_t beat_at_ms;             /* what it said */
     int64_t known_ms;               /* everything is finished that had come by then; real time */
+    int64_t lost_ms;                /* records were found to be lost; 0: none are */
     int64_t mark_ms;           /* when the ends were noted that are to be reached next; 0: none */
     int64_t mark[SERVE_MARKS]; /* these ends */
     size_t mark_count, share;  /* share: partitions of the sources that are ours */
@@ -186,6 +187,10 @@ void serve__tend_beat(serve *s);
 bool serve__take_beat(serve *s, int partition, const conn_message *m);
 /* True when all sources are known to have been read to their ends a moment ago. */
 bool serve__is_current(void *ctx, int partition);
+/* Records are gone that alerts rest on: the sources are read again, once. */
+void serve__on_lost(void *ctx, int partition, uint64_t count);
+bool serve__is_refilled(void *ctx, int partition);
+void serve__tend_lost(serve *s);
 /* The brokers have taken a heartbeat of late. */
 bool serve__kafka_answers(const serve *s);
 /* The real clock moved by wall_ms while passed_ms went by: how long nothing counts as overdue. */

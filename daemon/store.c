@@ -633,6 +633,23 @@ og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patien
     return OG_OK;
 }
 
+static og_status first_row(void *ctx, og_str k, og_str value, og_error *err)
+{
+    (void)k;
+    (void)value;
+    (void)err;
+    *(bool *)ctx = true;
+    return OG_AGAIN; /* one is enough */
+}
+
+og_status store_knows(store_txn *t, og_str patient, bool *ret, og_error *err)
+{
+    key k;
+    key_prefix(&k, patient);
+    *ret = false;
+    return kv_scan(t, STORE_RESOURCE, key_str(&k), key_str(&k), first_row, ret, err);
+}
+
 og_status store_resource(store_txn *t, og_arena *a, og_str patient, og_str type, og_str id,
                          fhir_doc *ret, og_error *err)
 {

@@ -115,6 +115,9 @@ OG_MUSTCHECK og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_erro
 OG_MUSTCHECK og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
                                   const fhir_resource **ret, size_t *ret_count, og_error *err);
 
+/* Whether there is any row of a resource of this patient, a deleted one's too. */
+OG_MUSTCHECK og_status store_knows(store_txn *t, og_str patient, bool *ret, og_error *err);
+
 /* One resource that is not deleted; patient is empty in the shared store. As store_view's.
  * OG_NOTFOUND.
  */
@@ -230,6 +233,7 @@ OG_MUSTCHECK og_status store_raise_sequence(store_txn *t, og_str endpoint, og_st
 #define STORE_NEXT_OFFSET "next_offset" /* of the topic's partition */
 #define STORE_SHARED_SEEN                                                                          \
     "shared_seen" /* next offset of the shared topic: who refers to what came before is marked */
+#define STORE_LOST   "lost"   /* records are gone that alerts rest on */
 #define STORE_DIGEST "digest" /* content and endpoints that all patients have been seen with */
 #define STORE_SWEEP  "sweep"  /* where the evaluation of all patients with new ones stands */
 

@@ -439,6 +439,123 @@ static void stores_come_back_from_the_topics(void **state)
 }
 
 /* Other content: every patient is seen again, once, whatever events come. */
+static size_t count_open(const found *list, size_t n)
+{
+    size_t open = 0;
+    for (size_t i = 0; i < n; i++)
+        open += strcmp(list[i].state, "resolved") != 0;
+    return open;
+}
+
+static size_t count_lost(world *w)
+{
+    size_t lost = 0;
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        store_txn *t;
+        og_str mark;
+        assert_int_equal(store_begin(w->stores[p], false, &t, NULL), OG_OK);
+        lost += store_meta(t, STORE_LOST, &mark, NULL) == OG_OK;
+        store_abort(t);
+    }
+    return lost;
+}
+
+typedef struct keys {
+    og_arena *a;
+    og_str at[2048];
+    size_t count;
+} keys;
+
+static og_status keep_key(void *ctx, og_str key, og_str value, og_error *err)
+{
+    keys *k = ctx;
+    (void)value;
+    (void)err;
+    assert_true(k->count < 2048);
+    k->at[k->count++] = og_arena_str(k->a, key);
+    return OG_OK;
+}
+
+/* As after a records topic that was emptied: what was said is known, of whom is not. Everybody is
+ * evaluated anew. */
+static void lose_records(world *w)
+{
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        static keys k;
+        store_txn *t;
+        k.a = w->arena;
+        k.count = 0;
+        assert_int_equal(store_begin(w->stores[p], true, &t, NULL), OG_OK);
+        assert_int_equal(
+            kv_scan(t, STORE_ALERT, (og_str){NULL, 0}, (og_str){NULL, 0}, keep_key, &k, NULL),
+            OG_OK);
+        for (size_t i = 0; i < k.count; i++)
+            assert_int_equal(store_mark_dirty(t, og_str_of(k.at[i].p), -1, NULL), OG_OK);
+        k.count = 0;
+        assert_int_equal(
+            kv_scan(t, STORE_RESOURCE, (og_str){NULL, 0}, (og_str){NULL, 0}, keep_key, &k, NULL),
+            OG_OK);
+        for (size_t i = 0; i < k.count; i++)
+            assert_int_equal(kv_delete(t, STORE_RESOURCE, k.at[i], NULL), OG_OK);
+        assert_int_equal(store_commit(t, NULL), OG_OK);
+    }
+}
+
+/* The topic that the alerts rest on is gone: that is no reason to withdraw a single one, neither at
+ * once nor while one resource after the other comes back. */
+static void lost_records_withdraw_nothing(void **state)
+{
+    static found list[256];
+    world *w = world_new();
+    (void)state;
+    w->now_ms = MIDNIGHT + 1000;
+    play(w, 0, SIZE_MAX);
+    size_t open = count_open(list, all_alerts(w, list));
+    assert_int_equal(count_lost(w), 0);
+    uint64_t resolved = w->total.resolved;
+    lose_records(w);
+    world_settle_down(w);
+    assert_true(w->total.withheld >= 15);
+    assert_int_equal(w->total.resolved, resolved);
+    assert_int_equal(count_open(list, all_alerts(w, list)), open);
+    assert_int_equal(count_lost(w), WORLD_PARTITIONS);
+    ehr_agrees(w, 0);
+    play(w, 0, SIZE_MAX); /* the sources are read again */
+    assert_int_equal(w->total.resolved, resolved);
+    w->batch.refilled = true;
+    world_settle_down(w);
+    assert_int_equal(count_lost(w), 0);
+    assert_int_equal(count_open(list, all_alerts(w, list)), open);
+    ehr_agrees(w, 0);
+    world_free(w);
+}
+
+/* What is deleted is not lost: its tombstone is there, and the alert goes. */
+static void what_is_deleted_is_not_lost(void **state)
+{
+    static found list[256];
+    world *w = world_new();
+    (void)state;
+    w->now_ms = MIDNIGHT + 1000;
+    play(w, 0, SIZE_MAX);
+    const found *before = lookup(list, all_alerts(w, list), "sample-01", "B1");
+    assert_non_null(before);
+    assert_string_equal(before->state, "open");
+    size_t records = w->records.count;
+    for (size_t i = 0; i < records; i++) {
+        const char *row = strstr(w->records.at[i].key, "|sample-01|");
+        if (row != NULL)
+            world_put(w, "fhir.bundle", og_str_of(row + strlen("|sample-01|")), (og_str){NULL, 0});
+    }
+    world_settle_down(w);
+    const found *after = lookup(list, all_alerts(w, list), "sample-01", "B1");
+    assert_string_equal(after->state, "resolved");
+    assert_int_equal(w->total.withheld, 0);
+    assert_int_equal(count_lost(w), 0);
+    ehr_agrees(w, 0);
+    world_free(w);
+}
+
 static void new_content_sees_every_patient(void **state)
 {
     static found list[256];
@@ -538,6 +655,8 @@ int main(void)
         cmocka_unit_test(a_crash_in_the_middle_changes_nothing),
         cmocka_unit_test(a_crash_between_send_and_answer_repeats_the_key),
         cmocka_unit_test(stores_come_back_from_the_topics),
+        cmocka_unit_test(lost_records_withdraw_nothing),
+        cmocka_unit_test(what_is_deleted_is_not_lost),
         cmocka_unit_test(new_content_sees_every_patient),
         cmocka_unit_test(strange_records_are_passed_over),
         cmocka_unit_test(one_patient_too_large_does_not_stop_the_batch),

@@ -484,6 +484,7 @@ static inline void world_take_results(world *w, int p)
     c->opened += b->counts.opened;
     c->changed += b->counts.changed;
     c->resolved += b->counts.resolved;
+    c->withheld += b->counts.withheld;
     c->reviews += b->counts.reviews;
     w->next_due_ms[p] = b->next_due_ms;
     c->placed += b->counts.placed;
