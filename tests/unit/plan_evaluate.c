@@ -503,7 +503,7 @@ static void memory_may_run_out(void **state)
          &r);
     for (size_t limit = 0; limit < (size_t)1 << 20 && !done; limit += 1024) {
         og_arena *a = og_arena_new(limit);
-        plan_patient p = {OG_STR("site"), OG_STR("p1"), NULL, 0};
+        plan_patient p = {.tenant = OG_STR("site"), .id = OG_STR("p1")};
         plan_result small = {.card_count = 77};
         og_error err;
         og_error_init(&err);

@@ -130,7 +130,8 @@ static inline plan_result fixture_evaluate(fixture *f, bool explain)
 {
     fhir_resource patient =
         fixture_resource(f, "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"gender\":\"female\"}");
-    plan_patient p = {OG_STR("site"), OG_STR("p1"), &patient, 1};
+    plan_patient p = {
+        .tenant = OG_STR("site"), .id = OG_STR("p1"), .resources = &patient, .resource_count = 1};
     fhir_resource *kept = og_arena_alloc(f->arena, sizeof *kept);
     plan_result r;
     og_error err;

@@ -193,7 +193,8 @@ static void rules_see_local_codes(void **state)
             fixture_resource(&f, PANEL(",\"component\":[{\"code\":{\"coding\":[" CODING(
                                      SNOMED, "94222008") "]}}]")),
         };
-        plan_patient p = {OG_STR("site"), OG_STR("p1"), list, 5};
+        plan_patient p = {
+            .tenant = OG_STR("site"), .id = OG_STR("p1"), .resources = list, .resource_count = 5};
         assert_int_equal(
             plan_content_evaluate(f.content, f.arena, &p, AS_OF_MS, 60, PLAN_REASONS, &r, &err),
             OG_OK);
