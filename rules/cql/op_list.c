@@ -31,14 +31,17 @@ static uint32_t hash_number(og_decimal d)
     return mix(mix((uint32_t)d, (uint32_t)(d >> 32)), (uint32_t)(d >> 64));
 }
 
-/* Days and coarser by year only: what equals what there depends on offsets that hours settle. */
+/* Without an hour nothing has to do with offsets: equal values have the same precision then, and
+ * the same year, month and day as far as it goes. */
 static uint32_t hash_temporal(cql_op_context *c, cql_value v)
 {
     og_temporal t = v.temporal;
     if (v.kind == CQL_TIME)
         return (uint32_t)(((t.hour * 60 + t.minute) * 60 + t.second) * 1000 + t.ms);
     if (t.precision < OG_HOUR)
-        return (uint32_t)t.year;
+        return mix(t.precision, (uint32_t)t.year * 512 +
+                                    (t.precision > OG_YEAR ? t.month * 32 : 0) +
+                                    (t.precision > OG_MONTH ? t.day : 0));
     return hash_number(og_temporal_earliest_ms(&t, c->offset_min));
 }
 
