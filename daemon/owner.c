@@ -62,6 +62,7 @@ typedef struct part {
     bool assigned, restored, at_end, paused, woken, damaged;
     int64_t next_offset, end_offset, last_offset; /* last_offset: of the newest that waits */
     int64_t next_due_ms, retry_ms, waiting_since_ms;
+    waiting_rest ceasing; /* patients whose events have not ceased */
     uint64_t dirty;
     bool sweeping, failing, lost;
     size_t most; /* records of the next batch; halved after a failure for lack of memory */
@@ -334,29 +335,36 @@ static bool has_messages(const owner *o, const part *p, int64_t now_ms)
            !p->restored;
 }
 
+/* When patients of it may be evaluated that no message wakes: 0: now; INT64_MAX: never. */
+static int64_t evaluation_at(const owner *o, const part *p)
+{
+    if (o->stopped || !p->assigned || p->number == OWNER_SHARED || !may_evaluate(o, p))
+        return INT64_MAX;
+    return p->woken ? 0 : p->ceasing.ripe_ms;
+}
+
 static bool has_work(const owner *o, const part *p, int64_t now_ms)
 {
     if (p->store == NULL || p->damaged || p->retry_ms > now_ms)
         return false;
-    if (p->first_task != NULL || has_said(o, p) || has_outgoing(o, p) || has_messages(o, p, now_ms))
-        return true;
-    return p->woken && !o->stopped && p->assigned && p->number != OWNER_SHARED &&
-           may_evaluate(o, p);
+    return p->first_task != NULL || has_said(o, p) || has_outgoing(o, p) ||
+           has_messages(o, p, now_ms) || evaluation_at(o, p) <= now_ms;
 }
 
 /* When has_work becomes true for this partition if nothing else happens; 0: it is. */
 static int64_t work_at(const owner *o, const part *p)
 {
+    int64_t at = INT64_MAX;
     if (p->store == NULL || p->damaged)
         return INT64_MAX;
-    if (has_work(o, p, INT64_MAX / 2) && !has_messages(o, p, INT64_MAX / 2))
-        return p->retry_ms;
-    if (!has_messages(o, p, INT64_MAX / 2))
-        return INT64_MAX;
-    bool now = p->first_task != NULL || has_said(o, p) || has_outgoing(o, p) ||
-               p->waiting >= p->most || !p->restored ||
-               (p->woken && p->number != OWNER_SHARED && may_evaluate(o, p));
-    int64_t at = now ? 0 : p->waiting_since_ms + o->options.batch_wait_ms;
+    if (p->first_task != NULL || has_said(o, p) || has_outgoing(o, p))
+        at = 0;
+    else if (has_messages(o, p, INT64_MAX / 2))
+        at = has_messages(o, p, p->waiting_since_ms)
+                 ? 0
+                 : p->waiting_since_ms + o->options.batch_wait_ms;
+    if (evaluation_at(o, p) < at)
+        at = evaluation_at(o, p);
     return at > p->retry_ms ? at : p->retry_ms;
 }
 
@@ -456,6 +464,7 @@ static void begin(owner *o, part *p)
     b->tasks = o->tasks;
     b->now_ms = clock_now(o->options.clock);
     b->offset_min = clock_offset_min(b->now_ms);
+    b->steady_ms = clock_monotonic_ms();
     b->restoring = !may_evaluate(o, p);
     fill_messages(o, p);
     b->gated = o->options.is_current != NULL && p->number != OWNER_SHARED &&
@@ -574,6 +583,7 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_PLACED, c->placed);
     metric_add(METRIC_UNPLACED, c->unplaced);
     count_merges(&c->merges);
+    metric_add(METRIC_JOINED, c->joined);
     for (size_t i = 0; i < b->event_count; i++)
         count_event(&b->events[i]);
     for (uint64_t i = 0; i < c->evaluations; i++)
@@ -605,15 +615,17 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     }
     p->next_due_ms = b->next_due_ms;
     p->dirty = b->dirty;
+    p->ceasing = b->waiting;
     p->sweeping = b->sweeping;
     p->lost = b->lost;
     if (b->lost && o->options.on_lost != NULL)
         o->options.on_lost(o->options.ctx, p->number, b->counts.withheld);
+    uint64_t ready = b->dirty - b->waiting.count;
     /* After a batch that only caught up, the first that may evaluate is still to come. */
-    if (b->restoring || b->dirty > 0 || b->sweeping)
+    if (b->restoring || ready > 0 || b->sweeping)
         p->woken = true;
     bool told = o->options.on_settled == NULL || p->settled;
-    if (!told && !b->restoring && b->dirty == 0 && p->assigned && may_evaluate(o, p)) {
+    if (!told && !b->restoring && ready == 0 && p->assigned && may_evaluate(o, p)) {
         p->settled = true; /* what this batch wants told is in the store with the rest */
         o->options.on_settled(o->options.ctx, p->number);
     }
@@ -681,6 +693,7 @@ void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
     p->claimed = p->settled = false;
     p->assigned = p->restored = p->at_end = p->woken = false;
     p->dirty = 0;
+    p->ceasing = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
     p->sweeping = p->lost = false;
     p->next_due_ms = 0;
     set_pause(o, p);
@@ -817,6 +830,8 @@ owner_state owner_get(const owner *o, int partition)
                          .next_offset = p->next_offset,
                          .next_due_ms = p->next_due_ms,
                          .dirty = p->dirty,
+                         .ceasing = p->ceasing.count,
+                         .ceasing_offset = p->ceasing.offset,
                          .sweeping = p->sweeping,
                          .failing = p->failing,
                          .lost = p->lost,
@@ -861,6 +876,7 @@ owner *owner_new(const owner_options *options, const plan_content *content)
         p->said_end = &p->first_said;
         p->sents = calloc(PIPELINE_MAX_OUTGOING, sizeof *p->sents);
         p->most = options->batch_records;
+        p->ceasing = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
         p->next_offset = -1;
         if (p->sents == NULL) {
             owner_free(o);

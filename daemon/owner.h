@@ -109,11 +109,13 @@ int64_t owner_next_ms(const owner *o);
 
 typedef struct owner_state {
     bool assigned, restored, claimed, settled;
-    bool running;        /* a batch of it is under way, or one of the shared topic */
-    int64_t end_offset;  /* restored when next_offset gets there; INT64_MAX: not known */
-    int64_t next_offset; /* what is in the store */
-    int64_t next_due_ms; /* next review; 0: none */
-    uint64_t dirty;      /* patients that wait */
+    bool running;           /* a batch of it is under way, or one of the shared topic */
+    int64_t end_offset;     /* restored when next_offset gets there; INT64_MAX: not known */
+    int64_t next_offset;    /* what is in the store */
+    int64_t next_due_ms;    /* next review; 0: none */
+    uint64_t dirty;         /* patients that wait for an evaluation */
+    uint64_t ceasing;       /* those among them whose events have not ceased */
+    int64_t ceasing_offset; /* of the earliest event of these; INT64_MAX: there is none */
     bool sweeping;
     bool failing;   /* its last batch failed; it is repeated */
     bool lost;      /* has lost records, and they have not been read again */

@@ -176,6 +176,7 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
         return OG_OK;
     TRY(merge_apply(r->txn, r->b->results, r->b->scratch, &rec, m->offset, &r->b->counts.merges,
                     err));
+    r->b->counts.joined += og_table_get(&r->touched, rec.patient) != NULL;
     return touch_patient(r, rec.patient, rec.timestamp_ms, false, err);
 }
 
@@ -275,12 +276,32 @@ static og_status mark_for_shared(run *r, og_error *err)
     return store_set_meta_int(r->txn, STORE_SHARED_SEEN, next, err);
 }
 
+/* Who was touched by events just now is evaluated when no more of them come. */
+static og_status let_cease(run *r, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    bool joined;
+    if (b->setup->waiting.quiet_ms == 0)
+        return OG_OK;
+    for (uint32_t i = 0; i < r->touched.count; i++) {
+        const touch *t = r->touched.entries[i].value;
+        TRY(waiting_note(r->txn, r->touched.entries[i].key, b->messages[0].offset, t->cause_ms,
+                         b->steady_ms, &joined, err));
+        b->counts.joined += joined;
+    }
+    og_table_init(&r->touched, b->results);
+    return OG_OK;
+}
+
 static og_status wake_dirty(run *r, og_error *err)
 {
-    const og_str *patients;
+    const waiting_patient *patients;
     size_t count;
-    TRY(store_dirty(r->txn, r->b->results, PIPELINE_MAX_PATIENTS, &patients, &count, err));
-    return touch_list(r, patients, count, true, err);
+    TRY(waiting_ripe(r->txn, r->b->results, &r->b->setup->waiting, r->b->steady_ms,
+                     PIPELINE_MAX_PATIENTS, &patients, &count, &r->b->waiting, err));
+    for (size_t i = 0; i < count; i++)
+        TRY(touch_patient(r, patients[i].id, patients[i].cause_ms, true, err));
+    return OG_OK;
 }
 
 /* ---- the alerts topic ---- */
@@ -849,6 +870,7 @@ static og_status steps(run *r, og_error *err)
     if (b->restoring) {
         TRY(mark_touched(r, err));
     } else {
+        TRY(let_cease(r, err));
         TRY(wake_due(r, err));
         TRY(mark_for_shared(r, err));
         TRY(wake_dirty(r, err));
@@ -858,7 +880,10 @@ static og_status steps(run *r, og_error *err)
     TRY(do_tasks(r, err));
     TRY(send_outgoing(r, err));
     TRY(store_next_due(r->txn, &b->next_due_ms, err));
-    return store_dirty_count(r->txn, &b->dirty, err);
+    TRY(store_dirty_count(r->txn, &b->dirty, err));
+    if (b->waiting.count > b->dirty)
+        b->waiting.count = b->dirty; /* a review or new content came to somebody first */
+    return OG_OK;
 }
 
 static void reset_results(pipeline_batch *b)
@@ -879,6 +904,7 @@ static void reset_results(pipeline_batch *b)
     b->delivery_count = b->prepared_count = b->saying_count = b->failure_count = 0;
     b->next_due_ms = 0;
     b->dirty = 0;
+    b->waiting = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
     b->sweeping = false;
     b->lost = false;
 }

@@ -13,6 +13,7 @@
 #include "daemon/merge.h"
 #include "daemon/said.h"
 #include "daemon/store.h"
+#include "daemon/waiting.h"
 
 /* What stays the same from batch to batch. Borrowed by every batch. */
 typedef struct pipeline_setup {
@@ -23,6 +24,7 @@ typedef struct pipeline_setup {
     uint32_t max_depth;      /* of records */
     size_t evaluation_bytes; /* memory that one patient's evaluation may take */
     feedback_policy feedback;
+    waiting_policy waiting;
     int (*offset_at)(int64_t ms); /* of the site: clock_offset_min; NULL: it never changes */
 } pipeline_setup;
 
@@ -83,7 +85,7 @@ typedef struct pipeline_sent {
 
 typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
-        resolved, answered, reviews, taken_over, deferred, withheld, placed, unplaced,
+        resolved, answered, reviews, taken_over, deferred, withheld, joined, placed, unplaced,
         shared_changed;
     merge_counts merges;
 } pipeline_counts;
@@ -120,12 +122,13 @@ typedef struct pipeline_batch {
     size_t task_count;
     const pipeline_sent *sent; /* of the outgoing before */
     size_t sent_count;
-    bool send;      /* outgoing ones are wanted */
-    int64_t now_ms; /* the daemon's clock: as-of time of all evaluations */
-    int offset_min; /* of the site at that time */
-    bool gated;     /* it is not known that all data up to now are here */
-    bool refilled;  /* the sources have been read again since `lost` was told */
-    bool restoring; /* catching up: note who is to be evaluated, evaluate later */
+    bool send;         /* outgoing ones are wanted */
+    int64_t now_ms;    /* the daemon's clock: as-of time of all evaluations */
+    int offset_min;    /* of the site at that time */
+    int64_t steady_ms; /* the machine's steady clock: how long a patient has been quiet */
+    bool gated;        /* it is not known that all data up to now are here */
+    bool refilled;     /* the sources have been read again since `lost` was told */
+    bool restoring;    /* catching up: note who is to be evaluated, evaluate later */
     /* arenas, reset by pipeline_run; results live in `results` until its next reset */
     og_arena *results, *scratch;
     /* out */
@@ -151,6 +154,7 @@ typedef struct pipeline_batch {
     const int64_t *evaluation_us; /* of each evaluation */
     int64_t next_due_ms;          /* the partition's next review; 0: none */
     uint64_t dirty;               /* patients that wait for an evaluation */
+    waiting_rest waiting;         /* those among them whose events have not ceased */
     bool sweeping;                /* new content has not yet seen all patients */
 } pipeline_batch;
 

@@ -290,6 +290,7 @@ static og_status open_workers(serve *s, og_error *err)
     s->setup.max_depth = (uint32_t)c->max_depth;
     s->setup.feedback =
         (feedback_policy){c->override_days, c->override_critical_hours, c->ignored_days};
+    s->setup.waiting = (waiting_policy){c->evaluation_quiet_ms, c->evaluation_wait_ms};
     s->setup.offset_at = clock_offset_min;
     s->setup.evaluation_bytes = (size_t)c->arena_mb << 20;
     owner_options oo = {.loop = s->loop,

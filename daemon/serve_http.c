@@ -93,12 +93,15 @@ static void ready(void *ctx, http_exchange *x)
 
 void serve__set_gauges(serve *s)
 {
-    uint64_t dirty = 0, parked = 0;
+    uint64_t dirty = 0, ceasing = 0, parked = 0;
     for (int i = 0; i < s->count; i++) {
-        dirty += owner_get(s->owner, i).dirty;
+        owner_state state = owner_get(s->owner, i);
+        dirty += state.dirty;
+        ceasing += state.ceasing;
         parked += s->partitions[i].parked;
     }
     metric_set(METRIC_DIRTY, (int64_t)dirty);
+    metric_set(METRIC_CEASING, (int64_t)ceasing);
     metric_set(METRIC_OUTBOX_PARKED, (int64_t)parked);
     metric_set(METRIC_OUTBOX_PENDING, (int64_t)outbox_pending(s->outbox, SIZE_MAX));
     metric_set(METRIC_TIME, clock_now(&s->clock) / 1000);

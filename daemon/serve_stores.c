@@ -314,12 +314,12 @@ static void sync_done(uv_work_t *w, int status)
     serve__commit_records(s);
 }
 
-/* What a group's offset promises: the effects up to there are out. Patients that wait and alerts
- * that are not published yet keep it where it is. */
+/* What a group's offset promises: the effects up to there are out. Patients that are to be
+ * evaluated and alerts that are not published yet keep it where it is. */
 static bool may_commit(const serve *s, int partition)
 {
     owner_state state = owner_get(s->owner, partition);
-    return state.dirty == 0 && !state.sweeping &&
+    return state.dirty == state.ceasing && !state.sweeping &&
            outbox_pending(s->outbox, s->endpoint_count - 1) == 0;
 }
 
@@ -334,7 +334,12 @@ void serve__sync(serve *s)
         p->syncing = p->store; /* one that is opened meanwhile is the loop's alone */
         if (p->store == NULL || p->rebuild || (!shared && !may_commit(s, i)))
             continue;
-        p->syncing_offset = owner_get(s->owner, shared ? OWNER_SHARED : i).next_offset;
+        owner_state state = owner_get(s->owner, shared ? OWNER_SHARED : i);
+        /* Patients that wait until their events cease hold it back by as much. */
+        int64_t finished =
+            state.next_offset < state.ceasing_offset ? state.next_offset : state.ceasing_offset;
+        if (finished > p->syncing_offset)
+            p->syncing_offset = finished;
     }
     s->sync_work.data = s;
     if (uv_queue_work(s->loop, &s->sync_work, sync_work, sync_done) != 0)

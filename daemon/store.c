@@ -916,30 +916,11 @@ og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_
 
 og_status store_mark_dirty(store_txn *t, og_str patient, int64_t offset, og_error *err)
 {
-    int64_t first;
-    og_status status = get_int(t, STORE_DIRTY, patient, &first, err);
+    og_str row;
+    og_status status = kv_get(t, STORE_DIRTY, patient, &row, err);
     if (status == OG_OK)
         return OG_OK; /* the first offset stands */
     return status == OG_NOTFOUND ? put_int(t, STORE_DIRTY, patient, offset, err) : status;
-}
-
-static og_status add_key(void *ctx, og_str k, og_str value, og_error *err)
-{
-    (void)value;
-    return names_add(ctx, k, err);
-}
-
-og_status store_dirty(store_txn *t, og_arena *a, size_t max, const og_str **ret, size_t *ret_count,
-                      og_error *err)
-{
-    names l = {.a = a, .max = max};
-    og_status status =
-        kv_scan(t, STORE_DIRTY, (og_str){NULL, 0}, (og_str){NULL, 0}, add_key, &l, err);
-    if (status != OG_OK)
-        return status;
-    *ret = l.at;
-    *ret_count = l.count;
-    return OG_OK;
 }
 
 og_status store_clear_dirty(store_txn *t, og_str patient, og_error *err)

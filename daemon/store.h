@@ -12,7 +12,7 @@
  *   review     patient                            due (text), to find the old index row
  *   reference  Type/id \0 patient \0 Type/id      - (shared resource: who refers to it; an alert
  *                                                refers to the feedback on its card)
- *   dirty      patient                            offset (text): to be evaluated
+ *   dirty      patient                            offset (text), or waiting.h: to be evaluated
  *   sequence   endpoint \0 patient                number (text) of the last delivery
  *   outgoing   patient \0 Type/id                 mark (text): to be written to the topic again
  *   place      place|Type/id                      place.h
@@ -193,11 +193,9 @@ void store_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_T
 
 /* ---- who is to be evaluated, and when ---- */
 
+/* To be evaluated at once, unless it waits already (waiting.h); until store_clear_dirty. */
 OG_MUSTCHECK og_status store_mark_dirty(store_txn *t, og_str patient, int64_t offset,
                                         og_error *err);
-/* Up to max dirty patients, in byte order. They stay dirty until store_clear_dirty. */
-OG_MUSTCHECK og_status store_dirty(store_txn *t, og_arena *a, size_t max, const og_str **ret,
-                                   size_t *ret_count, og_error *err);
 OG_MUSTCHECK og_status store_clear_dirty(store_txn *t, og_str patient, og_error *err);
 OG_MUSTCHECK og_status store_dirty_count(store_txn *t, uint64_t *ret, og_error *err);
 

@@ -207,6 +207,43 @@ static void nothing_wakes_for_what_cannot_run(void **state)
     scene_free(s);
 }
 
+/* A patient whose events have not ceased lets the loop sleep, wakes it when it is time, and holds
+ * back what the group commits. */
+static void who_waits_is_woken_in_time(void **state)
+{
+    enum { QUIET = 600000 };
+    scene *s = scene_new();
+    (void)state;
+    s->w->setup.waiting = (waiting_policy){QUIET, 2 * QUIET};
+    world_event(s->w, REQUEST("r1", "p"));
+    const world_message *m = s->w->records.at;
+    int p = m[0].partition;
+    restore_shared(s);
+    owner_assign(s->owner, p, 0);
+    owner_end(s->owner, p);
+    work_off(s);
+    int64_t evaluated = metric_value(METRIC_EVALUATIONS), began = steady();
+    feed(s, p, &m[0], 7);
+    work_off(s);
+    owner_state now = owner_get(s->owner, p);
+    assert_int_equal(metric_value(METRIC_EVALUATIONS), evaluated);
+    assert_int_equal(now.next_offset, 8);
+    assert_int_equal(now.dirty, 1);
+    assert_int_equal(now.ceasing, 1);
+    assert_int_equal(now.ceasing_offset, 7);
+    int64_t at = owner_next_ms(s->owner);
+    assert_true(at >= began + QUIET && at <= steady() + QUIET);
+    assert_false(owner_idle(s->owner)); /* it will run, some time */
+    s->w->setup.waiting.quiet_ms = 0;   /* the time is over */
+    owner_wake(s->owner, p);
+    work_off(s);
+    assert_int_equal(metric_value(METRIC_EVALUATIONS), evaluated + 1);
+    assert_int_equal(owner_get(s->owner, p).dirty, 0);
+    assert_true(owner_get(s->owner, p).ceasing_offset == INT64_MAX);
+    assert_true(owner_next_ms(s->owner) == INT64_MAX);
+    scene_free(s);
+}
+
 #define ALERT "0c5a1f0e-7d3c-5b1e-8f57-2d1c5a0b9e11"
 
 /* The reader of the alerts topic is past it and does not come back. */
@@ -298,6 +335,7 @@ int main(void)
         cmocka_unit_test(a_new_store_takes_nothing_from_the_middle),
         cmocka_unit_test(restoring_ends_under_steady_load),
         cmocka_unit_test(nothing_wakes_for_what_cannot_run),
+        cmocka_unit_test(who_waits_is_woken_in_time),
         cmocka_unit_test(what_others_said_outlives_a_rebalance),
         cmocka_unit_test(a_damaged_partition_is_not_the_shared_store),
     };

@@ -443,8 +443,10 @@ static void reviews_come_in_order_and_once(void **state)
 
 static void the_dirty_wait_until_they_are_cleared(void **state)
 {
+    const waiting_policy none = {0};
     shelf s;
-    const og_str *list;
+    const waiting_patient *list;
+    waiting_rest rest;
     size_t n;
     uint64_t count;
     (void)state;
@@ -455,9 +457,9 @@ static void the_dirty_wait_until_they_are_cleared(void **state)
         assert_int_equal(store_mark_dirty(s.t, og_str_of(name), 10 + i, NULL), OG_OK);
         assert_int_equal(store_mark_dirty(s.t, og_str_of(name), 99, NULL), OG_OK);
     }
-    assert_int_equal(store_dirty(s.t, s.a, 3, &list, &n, NULL), OG_OK);
+    assert_int_equal(waiting_ripe(s.t, s.a, &none, 0, 3, &list, &n, &rest, NULL), OG_OK);
     assert_int_equal(n, 3);
-    assert_true(og_str_is(list[0], "p0"));
+    assert_true(og_str_is(list[0].id, "p0"));
     assert_int_equal(store_clear_dirty(s.t, OG_STR("p0"), NULL), OG_OK);
     assert_int_equal(store_clear_dirty(s.t, OG_STR("nobody"), NULL), OG_OK);
     assert_int_equal(store_dirty_count(s.t, &count, NULL), OG_OK);

@@ -486,6 +486,7 @@ static inline void world_take_results(world *w, int p)
     c->resolved += b->counts.resolved;
     c->withheld += b->counts.withheld;
     c->reviews += b->counts.reviews;
+    c->joined += b->counts.joined;
     w->next_due_ms[p] = b->next_due_ms;
     c->placed += b->counts.placed;
     c->unplaced += b->counts.unplaced;
