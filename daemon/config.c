@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#include "connectors/http_client.h"
 #include "daemon/envelope.h"
 #include "daemon/file.h"
 #include "daemon/record.h"
@@ -52,12 +53,16 @@ typedef struct option {
 #define AT(field)    offsetof(config, field)
 #define AT_EP(field) offsetof(config_endpoint, field)
 #define AT_CL(field) offsetof(config_client, field)
+#define AT_FS(field) offsetof(config_fhir_server, field)
 static const family endpoints_family = {
     "endpoints",   "an endpoint",     "ehr", "", sizeof(config_endpoint),
     AT(endpoints), AT(endpoint_count)};
 static const family clients_family = {
     "clients", "a client", "ehr", "# ", sizeof(config_client), AT(clients), AT(client_count)};
-static const family *const families[] = {&endpoints_family, &clients_family};
+static const family fhir_servers_family = {
+    "fhir_servers",   "a FHIR server",      "ehr_fhir", "# ", sizeof(config_fhir_server),
+    AT(fhir_servers), AT(fhir_server_count)};
+static const family *const families[] = {&endpoints_family, &clients_family, &fhir_servers_family};
 #define FAMILIES (sizeof families / sizeof families[0])
 static const option options[] = {
 #define OPTION_TEXT(s, k, f, d, h)        {s, k, NULL, OPTION_IS_TEXT, AT(f), d, 0, 0, NULL, h},
@@ -80,6 +85,10 @@ static const option options[] = {
     {NULL, k, &clients_family, OPTION_IS_INT, AT_CL(f), d, lo, hi, NULL, h},
 #define CLIENT_LIST(k, f, d, h)                                                                    \
     {NULL, k, &clients_family, OPTION_IS_LIST, AT_CL(f), d, 0, 0, NULL, h},
+#define FHIR_TEXT(k, f, d, h)                                                                      \
+    {NULL, k, &fhir_servers_family, OPTION_IS_TEXT, AT_FS(f), d, 0, 0, NULL, h},
+#define FHIR_INT(k, f, d, lo, hi, h)                                                               \
+    {NULL, k, &fhir_servers_family, OPTION_IS_INT, AT_FS(f), d, lo, hi, NULL, h},
 #include "daemon/config.def"
 };
 #define OPTIONS (sizeof options / sizeof options[0])
@@ -738,6 +747,45 @@ static void check_endpoint(reader *r, const config_endpoint *ep)
         check_readable(r, name, files[i]);
 }
 
+/* Tokens go there: over TLS, or inside this machine. */
+static bool is_safe_url(const char *url)
+{
+    return strncmp(url, "https://", 8) == 0 || strncmp(url, "http://127.0.0.1:", 17) == 0 ||
+           strncmp(url, "http://127.0.0.1/", 17) == 0;
+}
+
+static void check_fhir_server(reader *r, size_t i)
+{
+    const config_fhir_server *f = &r->c->fhir_servers[i];
+    char name[64];
+    if (!is_safe_url(f->url))
+        problem(r, NULL, "fhir_servers.%s.url: \"%s\" is not an https URL", f->name, f->url);
+    if (f->token_url[0] != '\0' && !is_safe_url(f->token_url))
+        problem(r, NULL, "fhir_servers.%s.token_url: \"%s\" is not an https URL", f->name,
+                f->token_url);
+    if ((f->client_id[0] == '\0') != (f->private_jwk_file[0] == '\0'))
+        problem(r, NULL, "fhir_servers.%s: client_id and private_jwk_file belong together",
+                f->name);
+    if (f->key_file[0] != '\0' && f->cert_file[0] == '\0')
+        problem(r, NULL, "fhir_servers.%s: key_file without cert_file", f->name);
+    snprintf(name, sizeof name, "fhir_servers.%s", f->name);
+    const char *const files[] = {f->private_jwk_file, f->ca_file, f->cert_file, f->key_file};
+    for (size_t k = 0; k < sizeof files / sizeof files[0]; k++)
+        check_readable(r, name, files[k]);
+    for (size_t k = 0; k < i; k++)
+        if (http_url_same(f->url, r->c->fhir_servers[k].url))
+            problem(r, NULL, "fhir_servers.%s: fhir_servers.%s has the same url", f->name,
+                    r->c->fhir_servers[k].name);
+}
+
+static bool names_fhir_server(const config *c, const char *name)
+{
+    for (size_t i = 0; i < c->fhir_server_count; i++)
+        if (strcmp(c->fhir_servers[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 static void check_client(reader *r, size_t i)
 {
     const config_client *cl = &r->c->clients[i];
@@ -754,9 +802,11 @@ static void check_client(reader *r, size_t i)
     for (size_t k = 0; k < cl->audiences.count; k++)
         if (cl->audiences.at[k][strspn(cl->audiences.at[k], "/")] == '\0')
             problem(r, NULL, "clients.%s: an audience is empty", cl->name);
-    if (cl->jwks_url[0] != '\0' && strncmp(cl->jwks_url, "https://", 8) != 0 &&
-        strncmp(cl->jwks_url, "http://127.0.0.1:", 17) != 0 &&
-        strncmp(cl->jwks_url, "http://127.0.0.1/", 17) != 0)
+    for (size_t k = 0; k < cl->fhir_servers.count; k++)
+        if (!names_fhir_server(r->c, cl->fhir_servers.at[k]))
+            problem(r, NULL, "clients.%s: there is no %s among the fhir_servers", cl->name,
+                    cl->fhir_servers.at[k]);
+    if (cl->jwks_url[0] != '\0' && !is_safe_url(cl->jwks_url))
         problem(r, NULL, "clients.%s.jwks_url: \"%s\" is not an https URL", cl->name, cl->jwks_url);
     if (cl->certificate[0] != '\0' && r->c->hooks_client_ca_file[0] == '\0')
         problem(r, NULL, "clients.%s: a certificate needs hooks.client_ca_file", cl->name);
@@ -811,6 +861,8 @@ static void check_whole(reader *r)
     for (size_t i = 0; i < c->endpoint_count; i++)
         check_endpoint(r, &c->endpoints[i]);
     check_hooks(r);
+    for (size_t i = 0; i < c->fhir_server_count; i++)
+        check_fhir_server(r, i);
     if (c->backoff_max_ms < c->backoff_min_ms)
         problem(r, NULL, "delivery.backoff_max_ms is smaller than delivery.backoff_min_ms");
     if (c->max_record_bytes > c->max_message_bytes)

@@ -40,9 +40,16 @@ typedef struct config_endpoint {
 typedef struct config_client { /* who may call the CDS services */
     const char *name;
     const char *issuer, *jwks_file, *jwks_url, *jku, *tenant, *certificate;
-    config_list audiences, services;
+    config_list audiences, services, fhir_servers;
     int64_t calls_per_second;
 } config_client;
+
+typedef struct config_fhir_server { /* what may be asked, and how */
+    const char *name;
+    const char *url, *client_id, *private_jwk_file, *token_url, *scope;
+    const char *ca_file, *cert_file, *key_file;
+    int64_t connect_timeout_ms, timeout_ms, max_bytes;
+} config_fhir_server;
 
 /* Texts are never NULL; one that is not set is "". */
 typedef struct config {
@@ -80,7 +87,7 @@ typedef struct config {
     const char *hooks_cert_file, *hooks_key_file, *hooks_client_ca_file;
     config_list hooks_cors_origins;
     int64_t hooks_clock_skew_s, hooks_token_life_s;
-    int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections;
+    int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections, hooks_fetch_budget_ms;
 
     const char *audit_file;
     int64_t audit_rotate_mb, audit_sync; /* config_audit_sync */
@@ -100,6 +107,8 @@ typedef struct config {
     size_t endpoint_count;
     config_client *clients; /* likewise */
     size_t client_count;
+    config_fhir_server *fhir_servers; /* likewise */
+    size_t fhir_server_count;
 } config;
 
 /* Reads a configuration from text (origin names it in messages) and environment (NAME=value

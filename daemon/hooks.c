@@ -5,13 +5,12 @@
 
 #include "daemon/hook_lenient.h"
 #include "daemon/moment.h"
+#include "daemon/prefetch.h"
 #include "daemon/uuid.h"
 #include "fhir/base/table.h"
 #include "fhir/bundle.h"
 
-#define MAX_ANSWER    ((size_t)16 << 20)
-#define MAX_TEMPLATES 64
-#define MAX_CODES     200 /* in one template: an address may not become too long */
+#define MAX_ANSWER ((size_t)16 << 20)
 
 /* ---- discovery ---- */
 
@@ -25,118 +24,18 @@ const hook_kind *hooks_service(const plan_content *c, og_str id)
                                                                                         : NULL;
 }
 
-/* The search parameter that finds what a rule's filter on this element finds (R4 search
- * parameters). */
-static const char *search_parameter(og_str path)
+static void add_template(void *ctx, const char *name, og_str query)
 {
-    static const struct {
-        const char *path, *parameter;
-    } table[] = {
-        {"code", "code"},           {"medication", "code"},   {"component.code", "component-code"},
-        {"value", "value-concept"}, {"category", "category"}, {"vaccineCode", "vaccine-code"}};
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (og_str_is(path, table[i].path))
-            return table[i].parameter;
-    return NULL;
-}
-
-static void add_encoded(og_buf *b, og_str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-            (c != '\0' && strchr("-._~:/", c) != NULL))
-            og_buf_addc(b, (char)c);
-        else
-            og_buf_addf(b, "%%%02X", c);
-    }
-}
-
-typedef struct templates {
-    og_buf *out;
-    struct {
-        char name[96];
-    } names[MAX_TEMPLATES];
-    size_t count;
-    bool whole_only; /* this round: types that are read whole */
-    og_table whole;  /* their names */
-    og_arena *arena;
-} templates;
-
-/* condition, observation, observationComponentCode: the type, and the parameter unless it is the
- * code. */
-static void name_template(char *out, size_t size, og_str type, const char *parameter)
-{
-    size_t n = (size_t)snprintf(out, size, "%c%.*s", type.p[0] | 0x20, (int)type.n - 1, type.p + 1);
-    bool upper = true;
-    if (parameter == NULL || strcmp(parameter, "code") == 0)
-        return;
-    for (const char *p = parameter; *p != '\0' && n + 1 < size; p++) {
-        if (*p != '-')
-            out[n++] = upper ? (char)(*p & ~0x20) : *p;
-        upper = *p == '-';
-    }
-    out[n] = '\0';
-}
-
-static void add_template(templates *t, og_str type, const char *parameter,
-                         const fhir_valueset *codes)
-{
-    og_str system, code, display;
-    char name[96];
-    name_template(name, sizeof name, type, parameter);
-    for (size_t i = 0; i < t->count; i++)
-        if (strcmp(t->names[i].name, name) == 0)
-            return;
-    if (t->count == MAX_TEMPLATES)
-        return;
-    memcpy(t->names[t->count++].name, name, sizeof name);
-    og_buf_addf(t->out, ",\"%s\":\"%.*s?patient={{context.patientId}}", name, OG_STR_ARG(type));
-    for (size_t i = 0; codes != NULL && i < fhir_valueset_count(codes); i++) {
-        fhir_valueset_code(codes, i, &system, &code, &display);
-        if (i == 0)
-            og_buf_addf(t->out, "&%s=", parameter);
-        else
-            og_buf_addc(t->out, ',');
-        add_encoded(t->out, system);
-        og_buf_addc(t->out, '|');
-        add_encoded(t->out, code);
-    }
-    og_buf_addc(t->out, '"');
-}
-
-static void on_want(void *ctx, og_str type, og_str path, const fhir_valueset *codes)
-{
-    templates *t = ctx;
-    const char *parameter = codes != NULL ? search_parameter(path) : NULL;
-    bool whole = parameter == NULL || fhir_valueset_count(codes) > MAX_CODES;
-    if (og_str_is(type, "Patient") || !fhir_in_patient_compartment(type))
-        return; /* there already, or not to be found by patient */
-    if (t->whole_only) {
-        if (whole && og_table_get(&t->whole, type) == NULL) {
-            (void)og_table_put(&t->whole, type, t);
-            add_template(t, type, NULL, NULL);
-        }
-        return;
-    }
-    if (whole || og_table_get(&t->whole, type) != NULL)
-        return;
-    add_template(t, type, parameter, codes);
+    og_buf *out = ctx;
+    og_buf_addf(out, "%s\"%s\":\"%.*s\"", out->p[out->n - 1] == '{' ? "" : ",", name,
+                OG_STR_ARG(query));
 }
 
 static void add_prefetch(const plan_content *c, og_buf *out)
 {
-    templates t = {.out = out, .arena = og_arena_new((size_t)1 << 20)};
-    og_buf_addz(out, ",\"prefetch\":{\"patient\":\"Patient/{{context.patientId}}\"");
-    if (t.arena != NULL) {
-        og_table_init(&t.whole, t.arena);
-        t.whole_only = true;
-        plan_content_each_want(c, on_want, &t);
-        t.whole_only = false;
-        plan_content_each_want(c, on_want, &t);
-    }
+    og_buf_addz(out, ",\"prefetch\":{");
+    prefetch_each(c, add_template, out);
     og_buf_addc(out, '}');
-    og_arena_free(t.arena);
 }
 
 void hooks_discovery(const plan_content *c, og_buf *out)
@@ -198,7 +97,9 @@ typedef struct view {
     size_t count, cap;
     og_table places;   /* Type/id → place in list, from 1 */
     bool sent;         /* the request brought something that rules read */
-    bool partial;      /* a page of more, or an OperationOutcome in place of data */
+    bool partial;      /* a page of more, or an OperationOutcome in place of data, or not fetched */
+    bool known;        /* the store has something of the patient */
+    bool fetched;      /* something that rules read came from the FHIR server */
     bool relevant;     /* a draft that rules read */
     og_table selected; /* Type/id of what the user has chosen */
     unsigned drafts;
@@ -306,15 +207,6 @@ static bool take_resource(view *v, fhir_elem e)
     return put(v, &r);
 }
 
-static bool has_next_page(fhir_elem bundle)
-{
-    fhir_elem links = fhir_get(bundle, "link");
-    for (fhir_elem l = fhir_each_first(links); fhir_exists(l); l = fhir_each_next(links, l))
-        if (fhir_is(fhir_get(l, "relation"), "next"))
-            return true;
-    return false;
-}
-
 static bool take_prefetch(view *v, fhir_elem value)
 {
     if (fhir_kind_of(value) != FHIR_OBJECT)
@@ -322,11 +214,34 @@ static bool take_prefetch(view *v, fhir_elem value)
     if (!fhir_is(fhir_get(value, "resourceType"), "Bundle"))
         return take_resource(v, value);
     fhir_elem entries = fhir_get(value, "entry");
-    v->partial |= has_next_page(value);
+    v->partial |= fhir_exists(prefetch_next_page(value));
     for (fhir_elem e = fhir_each_first(entries); fhir_exists(e); e = fhir_each_next(entries, e))
         if (!take_resource(v, fhir_get(e, "resource")))
             return false;
     return true;
+}
+
+/* What came from the FHIR server counts as what was sent along does. What was sent in part is whole
+ * when the rest could be fetched. */
+static og_status take_fetched(view *v, og_error *err)
+{
+    const hooks_call *c = v->call;
+    bool sent = v->sent, good = true;
+    v->sent = false;
+    for (size_t i = 0; i < c->fetched_count && good; i++) {
+        fhir_doc *doc = og_arena_zalloc(v->arena, 1, sizeof *doc);
+        if (doc == NULL)
+            return og_fail(err, OG_NOMEM, "no memory for a call");
+        og_status s = fhir_decode(v->arena, c->fetched[i], NULL, doc, NULL);
+        if (s == OG_NOMEM)
+            return og_fail(err, OG_NOMEM, "no memory for a call");
+        good = s != OG_OK || take_prefetch(v, fhir_root(doc));
+    }
+    v->fetched = v->sent;
+    v->sent = sent;
+    if (c->tried)
+        v->partial = !c->complete || c->misread > 0;
+    return good ? OG_OK : og_fail(err, OG_NOMEM, "no memory for a call");
 }
 
 /* ---- drafts ---- */
@@ -434,9 +349,12 @@ static og_status view_fill(view *v, store_txn *t, store_txn *shared, og_error *e
     og_status s = store_view(t, shared, v->arena, q->patient, &known, &count, err);
     for (size_t i = 0; s == OG_OK && i < count; i++)
         good = good && add(v, &known[i]);
+    v->known = s == OG_OK && count > 0;
     for (fhir_elem e = fhir_first(q->prefetch); s == OG_OK && fhir_exists(e);
          e = fhir_next(q->prefetch, e))
         good = good && take_prefetch(v, e);
+    if (s == OG_OK && good)
+        s = take_fetched(v, err);
     if (s == OG_OK)
         good = good && take_drafts(v);
     return s == OG_OK && !good ? og_fail(err, OG_NOMEM, "no memory for a call") : s;
@@ -480,9 +398,12 @@ static og_str freshness(const answer *w, char when[48])
     const char *sent = !w->view->sent ? ""
                        : german       ? ", ergänzt um die Daten dieser Anfrage"
                                       : ", with what this request brought along";
+    const char *fetched = !w->view->fetched ? ""
+                          : german          ? ", ergänzt um Daten vom FHIR-Server"
+                                            : ", with data fetched from the FHIR server";
     const char *part = !w->view->partial ? "" : german ? " (unvollständig)" : " (incomplete)";
-    return og_arena_printf(c->arena, "%s%s%s%s%s", n > 0 ? known : unknown, n > 0 ? " " : "", when,
-                           sent, part);
+    return og_arena_printf(c->arena, "%s%s%s%s%s%s", n > 0 ? known : unknown, n > 0 ? " " : "",
+                           when, sent, fetched, part);
 }
 
 static void add_freshness(const answer *w, og_buf *out, const char *when)
@@ -490,7 +411,8 @@ static void add_freshness(const answer *w, og_buf *out, const char *when)
     og_buf_addz(out, "\"org.osteoguard.freshness\":{");
     if (when[0] != '\0')
         og_buf_addf(out, "\"knownUntil\":\"%s\",", when);
-    og_buf_addf(out, "\"request\":%s,\"partial\":%s}", w->view->sent ? "true" : "false",
+    og_buf_addf(out, "\"request\":%s,\"fetched\":%s,\"partial\":%s}",
+                w->view->sent ? "true" : "false", w->view->fetched ? "true" : "false",
                 w->view->partial ? "true" : "false");
 }
 
@@ -548,7 +470,15 @@ static og_status write_answer(answer *w, og_error *err)
         og_buf_addz(&b, i > 0 ? "," : "");
         s = write_card(w, &w->list[i], &b, err);
     }
-    og_buf_addz(&b, "]}");
+    og_buf_addc(&b, ']');
+    if (w->view->partial) { /* said also where no card could say it */
+        char when[48];
+        (void)freshness(w, when);
+        og_buf_addz(&b, ",\"extension\":{");
+        add_freshness(w, &b, when);
+        og_buf_addc(&b, '}');
+    }
+    og_buf_addc(&b, '}');
     if (s == OG_OK && og_buf_failed(&b))
         s = og_fail(err, OG_NOMEM, "no memory for the answer");
     if (s == OG_OK) {
@@ -613,6 +543,13 @@ static og_status tell_card(answer *w, store_txn *shared, const plan_card *card,
     return s == OG_NOTFOUND ? OG_OK : s;
 }
 
+/* What is missing may be among what could not be had of a patient whom the store does not know. */
+static bool is_premature(const answer *w, og_str rule)
+{
+    return w->view->partial && !w->view->known &&
+           plan_content_rests_on_absence(w->call->content, rule);
+}
+
 static og_status tell_evaluated(answer *w, store_txn *shared, const plan_alert *alerts,
                                 size_t count, og_error *err)
 {
@@ -635,13 +572,23 @@ static og_status tell_evaluated(answer *w, store_txn *shared, const plan_alert *
     if (w->list == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the answer");
     for (size_t i = 0; i < result.card_count && s == OG_OK; i++)
-        if (plan_content_on_hook(c->content, result.cards[i].rule, patient.hook))
+        if (plan_content_on_hook(c->content, result.cards[i].rule, patient.hook) &&
+            !is_premature(w, result.cards[i].rule))
             s = tell_card(w, shared, &result.cards[i],
                           stored_alert(alerts, count, result.cards[i].alert_id), err);
     return s;
 }
 
 /* ---- the call ---- */
+
+/* Of a patient whom nobody knows here, not more than who he is. */
+static bool has_data(const view *v)
+{
+    for (size_t i = 0; i < v->count; i++)
+        if (!og_str_is(v->list[i].type, "Patient"))
+            return true;
+    return v->count > 0 && (v->known || !v->partial);
+}
 
 static bool brings_nothing(const hook_request *q)
 {
@@ -656,7 +603,7 @@ static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_er
     size_t count, only;
     og_status s = store_alerts(t, c->arena, c->request->patient, &alerts, &count, err);
     (void)plan_content_hook_rules(c->content, og_str_of(c->request->kind->name), &only);
-    if (s == OG_OK && count > 0 && only == 0 && brings_nothing(c->request))
+    if (s == OG_OK && count > 0 && only == 0 && !c->tried && brings_nothing(c->request))
         return tell_alerts(&w, alerts, count, err);
     if (s == OG_OK)
         s = view_fill(&v, t, shared, err);
@@ -664,12 +611,14 @@ static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_er
         return s;
     if (c->request->kind->drafts != HOOK_NO_DRAFTS && !v.relevant)
         return write_answer(&w, err); /* nothing that our rules speak about is being done */
-    if (v.count == 0) {
+    if (!has_data(&v)) {
         refuse(c, 412, "not-found",
-               "nothing is known of this patient, and no prefetch data were sent along");
+               c->tried ? "nothing is known of this patient, no prefetch data were sent along, and "
+                          "the FHIR server did not give them in time"
+                        : "nothing is known of this patient, and no prefetch data were sent along");
         return OG_OK;
     }
-    if (!v.sent && !v.relevant && only == 0)
+    if (!v.sent && !v.fetched && !v.relevant && only == 0)
         return tell_alerts(&w, alerts, count, err);
     s = tell_evaluated(&w, shared, alerts, count, err);
     return s == OG_OK ? write_answer(&w, err) : s;
@@ -690,4 +639,31 @@ void hooks_answer(hooks_call *c)
     store_abort(t);
     if (s != OG_OK)
         refuse(c, 500, "exception", "the call could not be answered");
+}
+
+/* ---- what is to be fetched ---- */
+
+/* Drafts that no rule speaks about need no data: nothing is answered to them. */
+static bool is_relevant(hooks_call *c)
+{
+    view v = {.call = c, .arena = c->arena};
+    if (c->request->kind->drafts == HOOK_NO_DRAFTS)
+        return true;
+    og_table_init(&v.places, v.arena);
+    return take_drafts(&v) && v.relevant;
+}
+
+og_status hooks_lacks(hooks_call *c, const prefetch_need **ret, size_t *ret_count, og_error *err)
+{
+    store_txn *t = NULL;
+    bool known = false;
+    *ret_count = 0;
+    if (!is_relevant(c))
+        return OG_OK;
+    og_status s = store_begin(c->store, false, &t, err);
+    if (s == OG_OK)
+        s = store_knows(t, c->request->patient, &known, err);
+    store_abort(t);
+    return s == OG_OK ? prefetch_lacks(c->content, c->arena, c->request, known, ret, ret_count, err)
+                      : s;
 }

@@ -11,7 +11,7 @@
 #define OG_DAEMON_HOOKS_H
 
 #include "daemon/feedback.h"
-#include "daemon/hook_request.h"
+#include "daemon/prefetch.h"
 #include "daemon/store.h"
 
 #define HOOKS_SERVICE_PREFIX "osteoguard-" /* a service's id: this and the hook's name */
@@ -31,8 +31,11 @@ typedef struct hooks_call {
     const feedback_policy *feedback;
     int64_t now_ms;
     int offset_min;
-    int64_t known_ms; /* until when the store has what the sources say; -1: not known */
-    og_arena *arena;  /* the answer lives here */
+    int64_t known_ms;      /* until when the store has what the sources say; -1: not known */
+    og_arena *arena;       /* the answer lives here */
+    const og_str *fetched; /* bodies from the EHR's FHIR server: resources and pages */
+    size_t fetched_count;
+    bool tried, complete; /* hooks_lacks has named something; all of it came */
     /* out */
     int status;    /* HTTP */
     og_str answer; /* JSON; an OperationOutcome unless status is 200 */
@@ -44,6 +47,12 @@ typedef struct hooks_call {
     char misread_path[256]; /* of the first of them */
     og_error error;         /* status 500: what happened, for the log */
 } hooks_call;
+
+/* What the call needs and neither it nor the store has (prefetch.h); nothing when no rule speaks
+ * about its drafts. content, store, request and arena of the call are used; *ret lives in the
+ * arena. */
+OG_MUSTCHECK og_status hooks_lacks(hooks_call *c, const prefetch_need **ret, size_t *ret_count,
+                                   og_error *err);
 
 /* Answers a request that hook_request_read accepted. */
 void hooks_answer(hooks_call *c);

@@ -585,6 +585,12 @@ static void close_everything(serve *s)
     close_source(s, &s->shared);
     close_source(s, &s->said);
     serve__close_hooks(s);
+    serve__close_fetches(s);
+    if (s->fhir != NULL) { /* before the client that it uses */
+        s->open_things++;
+        fhir_servers_close(s->fhir, closed, s);
+        s->fhir = NULL;
+    }
     if (s->trust != NULL) { /* before the client that fetches its keys */
         s->open_things++;
         trust_close(s->trust, closed, s);

@@ -1,7 +1,8 @@
 /* CDS services on a listener of their own: discovery, calls, and what a browser asks first (CORS).
  *
  * A call is answered within its turn of the loop: most come out of the store in some 50 us, and one
- * evaluation is bounded by the limits of the rules. */
+ * evaluation is bounded by the limits of the rules. One that lacks data may wait for a FHIR server
+ * first (serve_fetch.c). */
 #include <stdlib.h>
 
 #include "daemon/file.h"
@@ -257,7 +258,8 @@ static void log_misread(const hooks_call *call)
     metric_add_label(METRIC_HOOK_MISREAD, call->request->kind->name, NULL, call->misread);
 }
 
-static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q)
+void serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q,
+                        const serve_fetched *fetched)
 {
     int partition = partition_of(s, q->patient);
     int64_t began = clock_monotonic_us();
@@ -274,6 +276,14 @@ static void run_call(serve *s, http_exchange *x, og_arena *a, const hook_request
         serve__refuse_call(s, x, q->kind->name, 503, "transient",
                            "the records of this patient are not at hand yet", "");
         return;
+    }
+    if (fetched == NULL && serve__fetch(s, x, &call))
+        return;
+    if (fetched != NULL) {
+        call.fetched = fetched->bodies;
+        call.fetched_count = fetched->count;
+        call.tried = true;
+        call.complete = fetched->complete;
     }
     call.offset_min = clock_offset_min(call.now_ms);
     call.known_ms = known_until(s, partition, call.now_ms);
@@ -309,7 +319,7 @@ static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *
                            "the body must be application/json", "");
     else if (hook_request_read(a, http_exchange_body(x), kind, &q, &err) == OG_OK &&
              name_sender(s, a, &q, &err) == OG_OK)
-        run_call(s, x, a, &q);
+        serve__answer_call(s, x, a, &q, NULL);
     else if (err.status == OG_NOMEM)
         serve__refuse_call(s, x, kind->name, 500, "exception", "the call could not be answered",
                            "");

@@ -1,7 +1,8 @@
 /* What the files of `serve` share. serve.c starts, turns and stops; serve_kafka.c wires sources,
  * sink and topics; serve_said.c claims partitions and reads what was said of them; serve_stores.c
  * opens, checks and rebuilds; serve_deliver.c sends what the outbox wants sent; serve_http.c
- * answers. */
+ * answers; serve_fetch.c
+ * fetches what a call lacks. */
 #ifndef OG_DAEMON_SERVE_PRIVATE_H
 #define OG_DAEMON_SERVE_PRIVATE_H
 
@@ -10,7 +11,9 @@
 #include "connectors/http_server.h"
 #include "connectors/kafka.h"
 #include "daemon/audit.h"
+#include "daemon/fhir_servers.h"
 #include "daemon/gather.h"
+#include "daemon/hooks.h"
 #include "daemon/outbox.h"
 #include "daemon/owner.h"
 #include "daemon/schedule.h"
@@ -108,6 +111,9 @@ struct serve {
     unsigned progress_ticks;
     bool restoring_told;
     http_client *client;
+    fhir_servers *fhir;
+    struct serve_fetch *fetches; /* calls that wait for data; serve_fetch.c */
+    size_t fetch_count;
     struct serve_sending *sendings; /* under way; serve_deliver.c */
     bool hooks_closed;
     bool posted; /* something was posted in this turn of the loop */
@@ -271,6 +277,25 @@ og_status serve__open_audit(serve *s, og_error *err);
 void serve__audit(serve *s, const http_exchange *x, audit_event *e);
 /* Once a second: what was written goes to the disk. */
 void serve__tend_audit(serve *s);
+
+/* What came from a FHIR server for a call. Borrowed. */
+typedef struct serve_fetched {
+    const og_str *bodies;
+    size_t count;
+    bool complete; /* nothing is missing */
+} serve_fetched;
+/* Answers a call whose caller is s->caller; fetched NULL: now, or after having fetched what it
+ * lacks. a holds the request and is the caller's. */
+void serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q,
+                        const serve_fetched *fetched);
+
+/* serve_fetch.c */
+OG_MUSTCHECK og_status serve__open_fhir(serve *s, og_error *err);
+/* True: the call lacks data, which are being fetched; it will be answered when they are there or
+ * its time is over. */
+bool serve__fetch(serve *s, http_exchange *x, hooks_call *call);
+/* Refuses the calls that wait. */
+void serve__close_fetches(serve *s);
 
 /* serve_feedback.c */
 /* A call of a service's feedback address by one who may call the service. */

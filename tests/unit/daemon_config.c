@@ -162,6 +162,16 @@ static const bad bads[] = {
      "clients.c: an audience is empty"},
     {"clients: {c: {issuer: i, audiences: [a], jwks_url: \"http://127.0.0.1.example.org/k\"}}\n",
      "clients.c.jwks_url: \"http://127.0.0.1.example.org/k\" is not an https URL"},
+    {"clients: {c: {issuer: i, audiences: [a], jwks_file: /dev/null, fhir_servers: [f]}}\n",
+     "clients.c: there is no f among the fhir_servers"},
+    {"fhir_servers: {f: {url: \"http://ehr/fhir\"}}\n",
+     "fhir_servers.f.url: \"http://ehr/fhir\" is not an https URL"},
+    {"fhir_servers: {f: {url: \"https://ehr/fhir\", client_id: x}}\n",
+     "fhir_servers.f: client_id and private_jwk_file belong together"},
+    {"fhir_servers: {f: {url: \"https://e/f\", token_url: \"http://e/t\"}}\n",
+     "fhir_servers.f.token_url: \"http://e/t\" is not an https URL"},
+    {"fhir_servers: {f: {url: \"https://e/f\"}, g: {url: \"https://E:443/f/\"}}\n",
+     "fhir_servers.g: fhir_servers.f has the same url"},
     {"site: {tenant: \"a|b\"}\n", "site.tenant"},
     {"kafka: {sources: []}\n", "kafka.sources: at least one topic is needed"},
     {"kafka: {envelopes: {none: payload}}\n", "kafka.envelopes: none is none of kafka.sources"},
@@ -308,8 +318,9 @@ static void the_reference_file_is_complete(void **state)
         snprintf(name, sizeof name, "%s.%s", o.section, o.key);
         for (size_t k = 0; k < sizeof others / sizeof others[0]; k++)
             other |= strcmp(name, others[k]) == 0;
-        /* The clients are an example that is commented out: there is none by default. */
-        const char *mark = strcmp(o.section, "clients") == 0 ? "# " : "";
+        /* These are examples that are commented out: there is none by default. */
+        bool example = strcmp(o.section, "clients") == 0 || strcmp(o.section, "fhir_servers") == 0;
+        const char *mark = example ? "# " : "";
         snprintf(line, sizeof line, "\n%s%s%s: ", mark, o.of_each ? "    " : "  ", o.key);
         char head[100]; /* keys can be the same in two sections */
         snprintf(head, sizeof head, "\n%s%s:\n", mark, o.section);

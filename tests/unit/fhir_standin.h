@@ -33,6 +33,9 @@ typedef struct standin {
     /* resources */
     standin_page pages[STANDIN_PAGES];
     size_t page_count;
+    json_t *records;   /* a Bundle: what is read and searched by patient beside the pages */
+    size_t per_page;   /* of a search in it; 0: all */
+    const char *slow;  /* this type is not answered */
     const int *script; /* statuses that are answered before anything else */
     size_t script_count, script_at;
     const char *retry_after;
@@ -176,6 +179,74 @@ static inline bool standin_lets_in(const standin *s, const char *bearer)
     return !s->closed_to_all && (strcmp(bearer, good) == 0 || strcmp(bearer, "Bearer own") == 0);
 }
 
+static inline bool standin_is_of(json_t *r, const char *patient)
+{
+    static const char *const names[] = {"subject", "patient"};
+    char want[200];
+    snprintf(want, sizeof want, "Patient/%s", patient);
+    for (size_t i = 0; i < 2; i++) {
+        const char *ref =
+            json_string_value(json_object_get(json_object_get(r, names[i]), "reference"));
+        if (ref != NULL && strcmp(ref, want) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A read (Type/id) or a search (Type, by patient, from entry `from` on) in the records. Caller
+ * frees. */
+static inline char *standin_records(const standin *s, const char *path, const char *patient,
+                                    size_t from)
+{
+    json_t *entries = json_array(), *entry;
+    size_t i, n = 0;
+    char *text = NULL, key[200], next[200];
+    json_array_foreach(json_object_get(s->records, "entry"), i, entry)
+    {
+        json_t *r = json_object_get(entry, "resource");
+        const char *type = json_string_value(json_object_get(r, "resourceType"));
+        snprintf(key, sizeof key, "%s/%s", type, json_string_value(json_object_get(r, "id")));
+        if (strcmp(key, path) == 0)
+            text = json_dumps(r, JSON_COMPACT);
+        if (strcmp(type, path) == 0 && standin_is_of(r, patient) && n++ >= from &&
+            (s->per_page == 0 || n <= from + s->per_page))
+            json_array_append_new(entries, json_pack("{s:O}", "resource", r));
+    }
+    json_t *bundle =
+        json_pack("{s:s,s:s,s:O}", "resourceType", "Bundle", "type", "searchset", "entry", entries);
+    snprintf(next, sizeof next, "http://127.0.0.1:%d/fhir/%s?patient=%s&from=%zu", standin_port(s),
+             path, patient, from + s->per_page);
+    if (s->per_page != 0 && n > from + s->per_page)
+        json_object_set_new(bundle, "link",
+                            json_pack("[{s:s,s:s}]", "relation", "next", "url", next));
+    if (text == NULL && strchr(path, '/') == NULL)
+        text = json_dumps(bundle, JSON_COMPACT);
+    json_decref(bundle);
+    json_decref(entries);
+    return text;
+}
+
+/* What the records say; false: nothing. */
+static inline bool standin_answer_records(standin *s, http_exchange *x, char *path)
+{
+    char patient[100] = "", from[16] = "";
+    og_str q = http_exchange_query(x, "patient"), at = http_exchange_query(x, "from");
+    char *search = strstr(path, "/_search");
+    if (search != NULL)
+        *search = '\0';
+    snprintf(patient, sizeof patient, "%.*s", OG_STR_ARG(q));
+    snprintf(from, sizeof from, "%.*s", OG_STR_ARG(at));
+    if (search != NULL)
+        (void)standin_form(s->form, "patient", patient, sizeof patient);
+    char *text = s->records != NULL
+                     ? standin_records(s, path, patient, (size_t)strtoul(from, NULL, 10))
+                     : NULL;
+    if (text != NULL)
+        http_exchange_answer(x, 200, "application/fhir+json", og_str_of(text));
+    free(text);
+    return text != NULL;
+}
+
 static inline void standin_resource(void *ctx, http_exchange *x)
 {
     standin *s = ctx;
@@ -200,7 +271,8 @@ static inline void standin_resource(void *ctx, http_exchange *x)
         http_exchange_answer(x, status, NULL, OG_STR(""));
         return;
     }
-    if (strncmp(path, "Slow", 4) == 0) {
+    if (strncmp(path, "Slow", 4) == 0 ||
+        (s->slow != NULL && strncmp(path, s->slow, strlen(s->slow)) == 0)) {
         assert_true(s->held_count < 64);
         s->held[s->held_count++] = x;
         return;
@@ -213,6 +285,8 @@ static inline void standin_resource(void *ctx, http_exchange *x)
         http_exchange_answer(x, p->status, "application/fhir+json", og_str_of(p->body));
         return;
     }
+    if (standin_answer_records(s, x, path))
+        return;
     http_exchange_answer(x, 404, "application/fhir+json",
                          OG_STR("{\"resourceType\":\"OperationOutcome\",\"issue\":[{\"severity\":"
                                 "\"error\",\"code\":\"not-found\",\"diagnostics\":\"secret\"}]}"));
@@ -231,8 +305,10 @@ static inline standin *standin_new(uv_loop_t *loop, const char *recipe, int64_t 
         {"GET", "/fhir/.well-known/smart-configuration", standin_configuration, s, 0},
         {"POST", "/token", standin_token, s, 0},
         {"GET", "/fhir/*", standin_resource, s, 0},
-        {"POST", "/fhir/*", standin_resource, s, 0}};
-    http_server_options o = {.routes = routes, .route_count = 4, .deadline_ms = 60000};
+        {"POST", "/fhir/*", standin_resource, s, 0},
+        {"GET", "/open/*", standin_resource, s, 0}, /* the same, under another base */
+        {"POST", "/open/*", standin_resource, s, 0}};
+    http_server_options o = {.routes = routes, .route_count = 6, .deadline_ms = 60000};
     s->now_ms = now_ms;
     s->expires_in = 300;
     s->key = key_new(recipe, "k1");
@@ -263,6 +339,7 @@ static inline void standin_free(standin *s, uv_loop_t *loop)
     for (size_t i = 0; i < s->page_count; i++)
         free(s->pages[i].body);
     json_decref(s->key);
+    json_decref(s->records);
     jwks_free(s->keys);
     free(s);
 }

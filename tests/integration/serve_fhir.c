@@ -1,0 +1,445 @@
+/* The daemon and an EHR's FHIR server: calls of CDS services that lack data. */
+#include "../unit/fhir_standin.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "connectors/http_client.h"
+#include "daemon/clock.h"
+#include "daemon/file.h"
+#include "daemon/metrics.h"
+#include "daemon/serve_private.h"
+#include "mock_kafka.h"
+
+#define NOW_MS      1772352000000 /* 2026-03-01T09:00:00+01:00 */
+#define UUID        "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
+#define PATIENCE_MS 60000
+#define OWN         "Bearer own"
+
+typedef struct stage {
+    mock_kafka kafka;
+    uv_loop_t loop;
+    uv_timer_t beat;
+    char dir[64], key_path[96];
+    config *config;
+    serve *serve;
+    standin *ehr;
+    http_client *client;
+    bool stopped, client_closed, answered;
+    int status; /* of the last answer */
+    char body[262144];
+    og_buf log;
+} stage;
+
+static int64_t daemon_time(void *ctx)
+{
+    (void)ctx;
+    return NOW_MS;
+}
+
+static void on_beat(uv_timer_t *t)
+{
+    (void)t; /* so that the condition is looked at */
+}
+
+typedef bool condition(stage *s);
+
+static void wait_until(stage *s, const char *what, condition *fn)
+{
+    int64_t begin = clock_monotonic_us() / 1000;
+    while (!fn(s)) {
+        if (clock_monotonic_us() / 1000 - begin > PATIENCE_MS)
+            fail_msg("waited too long: %s", what);
+        uv_run(&s->loop, UV_RUN_ONCE);
+    }
+}
+
+static bool is_ready(stage *s)
+{
+    return serve_ready(s->serve);
+}
+
+static bool is_answered(stage *s)
+{
+    return s->answered;
+}
+
+static bool is_stopped(stage *s)
+{
+    return s->stopped;
+}
+
+static bool is_client_closed(stage *s)
+{
+    return s->client_closed;
+}
+
+static void keep_log(void *ctx, og_str line)
+{
+    og_buf_adds(&((stage *)ctx)->log, line);
+    if (getenv("OG_TEST_LOG") != NULL)
+        fprintf(stderr, "%.*s", OG_STR_ARG(line));
+}
+
+static void print_problem(void *ctx, const og_error *err)
+{
+    (void)ctx;
+    print_error("%s:%u: %s\n", err->origin, err->line, err->text);
+}
+
+static void on_stopped(void *ctx, int status)
+{
+    stage *s = ctx;
+    s->stopped = true;
+    assert_int_equal(status, 0);
+}
+
+static void on_client_closed(void *ctx)
+{
+    ((stage *)ctx)->client_closed = true;
+}
+
+/* ---- asking ---- */
+
+static void on_answer(void *ctx, const http_response *r)
+{
+    stage *s = ctx;
+    s->answered = true;
+    s->status = r->status;
+    snprintf(s->body, sizeof s->body, "%.*s", OG_STR_ARG(r->body));
+}
+
+/* rest: further members of the request. */
+static void begin_ask(stage *s, const char *rest)
+{
+    char url[256], body[8192];
+    og_error err;
+    og_error_init(&err);
+    conn_header headers[] = {{"Content-Type", OG_STR("application/json")}};
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/cds-services/osteoguard-patient-view",
+             serve_hooks_port(s->serve));
+    snprintf(body, sizeof body,
+             "{\"hook\":\"patient-view\",\"hookInstance\":\"" UUID
+             "\",\"context\":{\"userId\":\"Practitioner/1\",\"patientId\":\"v5\"}%s}",
+             rest);
+    http_request q = {.method = "POST",
+                      .url = url,
+                      .headers = headers,
+                      .header_count = 1,
+                      .body = og_str_of(body)};
+    s->answered = false;
+    assert_int_equal(http_client_send(s->client, &q, on_answer, s, NULL, &err), OG_OK);
+}
+
+static int ask(stage *s, const char *rest)
+{
+    begin_ask(s, rest);
+    wait_until(s, "answer", is_answered);
+    return s->status;
+}
+
+/* With the server under this base, and a token of the call's own when it lives (seconds). */
+static int ask_with(stage *s, const char *base, int expires, const char *rest)
+{
+    char all[4096], token[512] = "";
+    if (expires >= 0)
+        snprintf(token, sizeof token,
+                 ",\"fhirAuthorization\":{\"access_token\":\"own\",\"token_type\":\"Bearer\","
+                 "\"expires_in\":%d,\"scope\":\"patient/*.rs\",\"subject\":\"us\",\"patient\":"
+                 "\"v5\"}",
+                 expires);
+    snprintf(all, sizeof all, ",\"fhirServer\":\"http://127.0.0.1:%d/%s\"%s%s",
+             standin_port(s->ehr), base, token, rest);
+    return ask(s, all);
+}
+
+static void says(const stage *s, const char *part)
+{
+    if (strstr(s->body, part) == NULL)
+        fail_msg("\"%s\" is not in\n%s", part, s->body);
+}
+
+static bool metric_says(const char *line)
+{
+    og_buf page;
+    og_buf_init(&page, 1 << 20);
+    metrics_write(&page);
+    og_buf_addc(&page, '\0');
+    bool found = strstr(page.p, line) != NULL;
+    og_buf_done(&page);
+    return found;
+}
+
+/* ---- the daemon ---- */
+
+static json_t *records_of(const char *id)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/rules/content/cases/%s.json", OG_SOURCE_DIR, id);
+    json_t *root = json_load_file(path, 0, NULL);
+    assert_non_null(root);
+    json_t *bundle = json_incref(json_object_get(root, "bundle"));
+    json_decref(root);
+    return bundle;
+}
+
+static void start(stage *s, const char *more)
+{
+    char text[4096];
+    og_error err;
+    og_clock clock = {.fixed = daemon_time};
+    og_report report = {.fn = print_problem};
+    serve_options options = {.clock = &clock, .seed = 7, .on_stopped = on_stopped, .ctx = s};
+    og_error_init(&err);
+    metrics_reset();
+    log_sink(keep_log, s);
+    snprintf(text, sizeof text,
+             "site: {tenant: t, timezone: Europe/Berlin}\n"
+             "kafka:\n"
+             "  bootstrap: %s\n"
+             "  partitions: 3\n"
+             "  sources: [fhir.bundle]\n"
+             "  consumer_properties: {fetch.wait.max.ms: 20, session.timeout.ms: 6000}\n"
+             "store: {dir: %s/store, map_size_mb: 64}\n"
+             "content: {dir: %s}\n"
+             "http: {listen: \"\"}\n"
+             "hooks: {listen: \"127.0.0.1:0\", fetch_budget_ms: 20000}\n"
+             "delivery: {backoff_min_ms: 20, backoff_max_ms: 100}\n"
+             "fhir_servers:\n"
+             "  ours: {url: \"http://127.0.0.1:%d/fhir\", client_id: " STANDIN_CLIENT
+             ", private_jwk_file: %s%s}\n"
+             "  theirs: {url: \"http://127.0.0.1:%d/open\"}\n"
+             "endpoints: {ehr: {url: \"http://127.0.0.1:9/\"}}\n",
+             s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content", standin_port(s->ehr),
+             s->key_path, more, standin_port(s->ehr));
+    assert_int_equal(config_parse(og_str_of(text), "test.yaml", NULL, &s->config, &report, NULL),
+                     OG_OK);
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON, false); /* as in production */
+    if (serve_new(&s->loop, s->config, &options, &s->serve, &report, &err) != OG_OK)
+        fail_msg("%s", err.text);
+    wait_until(s, "ready", is_ready);
+}
+
+static stage *stage_new(const char *more)
+{
+    stage *s = calloc(1, sizeof *s);
+    og_error err;
+    http_client_options client = {0};
+    og_error_init(&err);
+    assert_non_null(s);
+    strcpy(s->dir, "/tmp/og-fhir-XXXXXX");
+    assert_non_null(mkdtemp(s->dir));
+    snprintf(s->key_path, sizeof s->key_path, "%s/key.jwk", s->dir);
+    signal(SIGPIPE, SIG_IGN);
+    og_buf_init(&s->log, 16 << 20);
+    uv_loop_init(&s->loop);
+    uv_timer_init(&s->loop, &s->beat);
+    uv_timer_start(&s->beat, on_beat, 5, 5);
+    mock_kafka_start(&s->kafka);
+    mock_kafka_topic(&s->kafka, "osteoguard.records", 3);
+    mock_kafka_topic(&s->kafka, "osteoguard.alerts", 3);
+    mock_kafka_topic(&s->kafka, "osteoguard.shared", 1);
+    mock_kafka_topic(&s->kafka, "osteoguard.dead-letters", 1);
+    mock_kafka_topic(&s->kafka, "fhir.bundle", 1);
+    assert_int_equal(http_client_new(&s->loop, &client, &s->client, &err), OG_OK);
+    s->ehr = standin_new(&s->loop, "{\"alg\":\"ES384\"}", clock_wall_ms());
+    s->ehr->records = records_of("V5");
+    standin_write_key(s->ehr, s->key_path);
+    start(s, more);
+    return s;
+}
+
+/* Whatever a test did: no token and nothing that names the patient is in the log. */
+static void stage_free(stage *s)
+{
+    serve_stop(s->serve, 0);
+    wait_until(s, "stopped", is_stopped);
+    config_free(s->config);
+    standin_free(s->ehr, &s->loop);
+    http_client_close(s->client, on_client_closed, s);
+    wait_until(s, "client closed", is_client_closed);
+    uv_close((uv_handle_t *)&s->beat, NULL);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&s->loop), 0);
+    mock_kafka_stop(&s->kafka);
+    og_buf_addc(&s->log, '\0');
+    static const char *const secrets[] = {"Bearer", "token-", "\"own\"", "v5", "patient=", "eyJ"};
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
+        if (strstr(s->log.p, secrets[i]) != NULL)
+            fail_msg("\"%s\" is in the log:\n%s", secrets[i], s->log.p);
+    og_buf_done(&s->log);
+    assert_int_equal(file_remove_tree(s->dir, NULL), OG_OK);
+    free(s);
+}
+
+/* ---- tests ---- */
+
+static void what_is_lacking_is_fetched(void **state)
+{
+    stage *s = stage_new("");
+    (void)state;
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 200);
+    says(s, "\"code\":\"D3\"");
+    says(s, "\"fetched\":true,\"partial\":false");
+    says(s, ", with data fetched from the FHIR server");
+    assert_string_equal(s->ehr->last_bearer, OWN);
+    assert_int_equal(s->ehr->tokens_given, 0);
+    assert_true(metric_says("osteoguard_cds_fetches_total{result=\"complete\"} 1\n"));
+    assert_true(metric_says("osteoguard_fhir_reads_total{server=\"ours\",result=\"done\"}"));
+    /* Nothing of it is kept: the next call without data knows nothing. */
+    s->ehr->records = (json_decref(s->ehr->records), json_object());
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 412);
+    stage_free(s);
+}
+
+static void without_a_token_of_its_own_ours_is_used(void **state)
+{
+    stage *s = stage_new("");
+    (void)state;
+    s->ehr->per_page = 1; /* and many pages are followed */
+    assert_int_equal(ask_with(s, "fhir", -1, ""), 200);
+    says(s, "\"code\":\"D3\"");
+    assert_string_equal(s->ehr->last_bearer, "Bearer token-1");
+    assert_string_equal(s->ehr->scope, "system/*.rs");
+    assert_int_equal(s->ehr->tokens_given, 1);
+    assert_int_equal(ask_with(s, "fhir", 0, ""), 200); /* its own has expired */
+    assert_string_equal(s->ehr->last_bearer, "Bearer token-1");
+    assert_int_equal(ask(s, ""), 200); /* no server named: the one that is ours */
+    s->ehr->good_token = 99;           /* revoked: a new one, once for all reads */
+    assert_int_equal(ask(s, ""), 200);
+    assert_string_equal(s->ehr->last_bearer, "Bearer token-2");
+    assert_int_equal(s->ehr->tokens_given, 2);
+    assert_true(metric_says("osteoguard_fhir_tokens_total{server=\"ours\",result=\"good\"} 2\n"));
+    stage_free(s);
+}
+
+static void no_server_but_the_configured_is_asked(void **state)
+{
+    stage *s = stage_new("");
+    (void)state;
+    assert_int_equal(ask_with(s, "other", 300, ""), 412);
+    assert_int_equal(ask(s, ",\"fhirServer\":\"http://169.254.169.254/latest\""), 412);
+    assert_int_equal(s->ehr->asked, 0);
+    assert_int_equal(s->ehr->tokens_given, 0);
+    assert_true(metric_says("osteoguard_cds_fetches_total{result=\"foreign-server\"} 2\n"));
+    assert_non_null(strstr(og_buf_str(&s->log).p, "not configured for its client"));
+    /* One without tokens of ours, and none of the call's that is good. */
+    assert_int_equal(ask_with(s, "open", 0, ""), 412);
+    assert_int_equal(s->ehr->asked, 0);
+    assert_true(metric_says("osteoguard_cds_fetches_total{result=\"no-token\"} 1\n"));
+    assert_int_equal(ask_with(s, "open", 300, ""), 200);
+    stage_free(s);
+}
+
+static void what_was_sent_in_part_is_completed(void **state)
+{
+    char rest[2048];
+    stage *s = stage_new("");
+    (void)state;
+    snprintf(rest, sizeof rest,
+             ",\"prefetch\":{\"patient\":{\"resourceType\":\"Patient\",\"id\":\"v5\",\"birthDate\":"
+             "\"1950-01-01\"},\"condition\":{\"resourceType\":\"Bundle\",\"type\":\"searchset\","
+             "\"link\":[{\"relation\":\"next\",\"url\":\"http://127.0.0.1:%d/fhir/"
+             "Condition?patient=v5\"}]}}",
+             standin_port(s->ehr));
+    assert_int_equal(ask_with(s, "fhir", 300, rest), 200);
+    says(s, "\"code\":\"D3\"");
+    says(s, "\"request\":true,\"fetched\":true,\"partial\":false");
+    /* A page that leads elsewhere is not asked for, with any token. */
+    assert_int_equal(
+        ask_with(s, "fhir", 300,
+                 ",\"prefetch\":{\"condition\":{\"resourceType\":\"Bundle\",\"type\":\"searchset\","
+                 "\"link\":[{\"relation\":\"next\",\"url\":\"https://evil.example/p2\"}]}}"),
+        200);
+    says(s, "\"partial\":true");
+    assert_true(metric_says("result=\"foreign-link\"} 1\n"));
+    stage_free(s);
+}
+
+/* An answer comes when the time is over, from what there is. */
+static void a_slow_server_does_not_hold_the_call(void **state)
+{
+    stage *s = stage_new("");
+    (void)state;
+    s->config->hooks_fetch_budget_ms = 200;
+    s->ehr->slow = "Condition";
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 200);
+    says(s, "\"extension\":{\"org.osteoguard.freshness\":{");
+    says(s, "\"partial\":true");
+    assert_true(metric_says("osteoguard_cds_fetches_total{result=\"partial\"} 1\n"));
+    assert_true(metric_says("result=\"late\"} 1\n"));
+    s->ehr->slow = ""; /* everything */
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 412);
+    says(s, "did not give them in time");
+    stage_free(s);
+}
+
+static void what_the_server_does_wrong_is_counted(void **state)
+{
+    static const int busy[] = {429, 503};
+    stage *s = stage_new(", max_bytes: 20000");
+    og_buf huge;
+    (void)state;
+    s->ehr->script = busy;
+    s->ehr->script_count = 2;
+    s->ehr->retry_after = "0";
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 200); /* in passing: repeated */
+    says(s, "\"partial\":false");
+    standin_put(s->ehr, "Condition", 200, "{\"resourceType\":");
+    standin_put(s->ehr, "Procedure", 403, "");
+    og_buf_init(&huge, 1 << 20);
+    og_buf_addz(&huge, "{\"resourceType\":\"Bundle\",\"id\":\"");
+    for (int i = 0; i < 3000; i++)
+        og_buf_addz(&huge, "0123456789");
+    og_buf_addz(&huge, "\"}");
+    standin_put(s->ehr, "MedicationAdministration", 200, og_buf_str(&huge).p);
+    standin_put(s->ehr, "MedicationAdministration/_search", 200, og_buf_str(&huge).p);
+    og_buf_done(&huge);
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 200);
+    says(s, "\"partial\":true");
+    assert_true(metric_says("server=\"ours\",result=\"malformed\"}"));
+    assert_true(metric_says("server=\"ours\",result=\"refused\"}"));
+    assert_true(metric_says("server=\"ours\",result=\"too-large\"}"));
+    assert_non_null(strstr(og_buf_str(&s->log).p, "a read from a FHIR server failed"));
+    s->ehr->token_status = 401; /* nobody gets in */
+    assert_int_equal(ask_with(s, "fhir", -1, ""), 412);
+    assert_true(metric_says("osteoguard_fhir_tokens_total{server=\"ours\",result=\"failed\"} 1\n"));
+    assert_true(metric_says("osteoguard_cds_fetches_total{result=\"none\"} 1\n"));
+    assert_non_null(strstr(og_buf_str(&s->log).p, "no token can be had for a FHIR server"));
+    stage_free(s);
+}
+
+static bool holds_one(stage *s)
+{
+    return s->ehr->held_count > 0;
+}
+
+static void stopping_answers_who_waits(void **state)
+{
+    stage *s = stage_new("");
+    char rest[200];
+    (void)state;
+    s->ehr->slow = "";
+    snprintf(rest, sizeof rest, ",\"fhirServer\":\"http://127.0.0.1:%d/fhir\"",
+             standin_port(s->ehr));
+    begin_ask(s, rest);
+    wait_until(s, "asked", holds_one);
+    serve_stop(s->serve, 0);
+    wait_until(s, "answer", is_answered);
+    assert_int_equal(s->status, 503);
+    stage_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_lacking_is_fetched),
+        cmocka_unit_test(without_a_token_of_its_own_ours_is_used),
+        cmocka_unit_test(no_server_but_the_configured_is_asked),
+        cmocka_unit_test(what_was_sent_in_part_is_completed),
+        cmocka_unit_test(a_slow_server_does_not_hold_the_call),
+        cmocka_unit_test(what_the_server_does_wrong_is_counted),
+        cmocka_unit_test(stopping_answers_who_waits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
