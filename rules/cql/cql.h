@@ -70,9 +70,10 @@ size_t cql_elements_read(og_arena *a, const cql_library *lib, const cql_define *
                          const og_str **ret);
 
 typedef struct cql_limits {
-    uint32_t max_depth;   /* of calls and nested expressions; 0: default 1500 */
-    uint32_t max_list;    /* elements that expand and friends may make; 0: default 100000 */
-    uint64_t max_steps;   /* nodes evaluated per run; 0: default 10 million */
+    uint32_t max_depth; /* of calls and nested expressions; 0: default 1500 */
+    uint32_t max_list;  /* elements that expand, flatten, products and friends may make; 0: default
+                           100000 */
+    uint64_t max_steps; /* nodes evaluated per run; 0: default 10 million */
     uint32_t match_limit; /* PCRE2; 0: default 100000 */
 } cql_limits;
 

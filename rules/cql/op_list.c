@@ -472,6 +472,8 @@ cql_value cql_op_Flatten(cql_op_context *c, const cql_value *args, size_t count)
     size_t n = 0;
     for (size_t i = 0; i < outer->count; i++)
         n += is_list(outer->items[i]) ? outer->items[i].list->count : !cql_is_null(outer->items[i]);
+    if (c->max_list != 0 && n > c->max_list)
+        return cql_op_fail(c, "flatten makes %zu elements, more than %u", n, c->max_list);
     cql_value *items = og_arena_zalloc(c->arena, n, sizeof(*items));
     if (items == NULL)
         return CQL_NULL_VALUE;

@@ -9,7 +9,7 @@
 #include <pcre2.h>
 
 #define DEFAULT_MATCH_LIMIT 100000u
-#define MAX_STRING          ((size_t)64 << 20)
+#define MAX_STRING          ((size_t)4 << 20)
 
 /* ---- case ---- */
 

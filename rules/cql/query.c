@@ -4,6 +4,7 @@
  * Order of work for each combination of source elements: lets, relationships, where; what passes
  * goes to the return clause or to the aggregate; duplicates go when the return clause says so (a
  * query without one keeps them); sorting is last and stable. */
+#include "rules/cql/op_list.h"
 #include "rules/cql/run.h"
 
 cql_value *cql__items_room(cql_run *run, cql__items *l)
@@ -260,6 +261,11 @@ static void take_row(query *s)
         accumulate(s);
         return;
     }
+    if (q->source_count > 1 && s->out.count >= run->max_list) {
+        (void)cql__fail(run, OG_LIMIT, "a query of %u sources makes more than %u rows",
+                        q->source_count, run->max_list);
+        return;
+    }
     cql_value *v = cql__items_room(run, &s->out);
     if (v == NULL)
         return;
@@ -400,37 +406,32 @@ static cql_value filter_value(cql_run *run, const cql__node *n)
     return cql__list_of(run, out.items, out.count);
 }
 
-static bool known(cql_run *run, const cql__items *l, cql_value v)
-{
-    for (size_t i = 0; i < l->count; i++)
-        if ((cql_is_null(v) && cql_is_null(l->items[i])) ||
-            cql_equal(&run->c, l->items[i], v) == CQL_TRUE)
-            return true;
-    return false;
-}
-
 /* Applies the element expression to what it made before, until nothing new comes (B.10 Repeat). */
 static cql_value repeat_value(cql_run *run, const cql__node *n)
 {
     cql_value v = cql__eval(run, n->args[0]);
     size_t count;
-    cql__items out = {0};
+    cql__set made;
+    cql__set_init(&made, &run->c);
     const cql_value *items = elements(&v, &count);
     if (cql_is_null(v))
         return v;
     run->frame[n->slot + 2] = CQL_NULL_VALUE;
-    for (size_t i = 0; i < count + out.count && !cql__failed(run); i++) {
-        set_loop(run, n, i < count ? items[i] : out.items[i - count], i);
-        cql_value made = cql__eval(run, n->args[1]);
-        size_t made_count;
-        const cql_value *each = elements(&made, &made_count);
-        for (size_t k = 0; k < made_count; k++)
-            if (!known(run, &out, each[k]))
-                (void)cql__items_add(run, &out, each[k]);
-        if (out.count > run->max_list)
+    for (size_t i = 0; i < count + made.count && !cql__failed(run); i++) {
+        set_loop(run, n, i < count ? items[i] : made.items[i - count], i);
+        cql_value next = cql__eval(run, n->args[1]);
+        size_t next_count;
+        const cql_value *each = elements(&next, &next_count);
+        uint32_t number;
+        run->c.precision = 0;
+        run->c.weeks = false;
+        for (size_t k = 0; k < next_count; k++)
+            if (!cql__set_add(&made, each[k], &number))
+                return cql__no_memory(run);
+        if (made.count > run->max_list)
             return cql__fail(run, OG_LIMIT, "repeat makes more than %u elements", run->max_list);
     }
-    return cql__list_of(run, out.items, out.count);
+    return cql__list_of(run, made.items, made.count);
 }
 
 static cql_value fold_value(cql_run *run, const cql__node *n)

@@ -316,6 +316,60 @@ static void limits_stop_an_evaluation(void **state)
     fixture_free(f);
 }
 
+/* Lists that grow by themselves stop long before memory does, so that they cost one definition. */
+static void lists_have_a_longest(void **state)
+{
+    (void)state;
+    fixture *f = fixture_new();
+    problems p = {0};
+#define MANY(high)                                                                                 \
+    "{'type':'Expand','operand':[{'type':'Interval','low':$I(1),'high':$I(" #high                  \
+    ")},{'type':'Quantity','value':1,'unit':'1'}]}"
+#define PAIRS(a, b)                                                                                \
+    "{'type':'Query','source':[{'alias':'A','expression':" a "},{'alias':'B','expression':" b      \
+    "}],'relationship':[]}"
+    assert_int_equal(
+        add_defs(
+            f->set,
+            "{'name':'Rows','expression':{'type':'Count','source':" PAIRS(
+                MANY(40),
+                MANY(
+                    30)) "}},"
+                         "{'name':'Fewer','expression':{'type':'Count','source':" PAIRS(
+                             MANY(40),
+                             MANY(
+                                 25)) "}},"
+                                      "{'name':'Flat','expression':{'type':'Flatten','operand':{'"
+                                      "type':'List','element':[" MANY(600) "," MANY(
+                                          600) "]}}},"
+                                               "{'name':'Text','expression':{'type':'Combine','"
+                                               "source':{'type':'Flatten',"
+                                               "'operand':{'type':'List','element':[{'type':'"
+                                               "ForEach','source':" MANY(
+                                                   900) ",'element':{'type':'ExpressionRef','name':"
+                                                        "'Page'}}]}}}},"
+                                                        "{'name':'Page','expression':{'type':'"
+                                                        "Combine','source':{'type':'ForEach','"
+                                                        "source':" MANY(
+                                                            900) ",'element':{'type':'Literal','"
+                                                                 "valueType':"
+                                                                 "'{urn:hl7-org:elm-types:r1}"
+                                                                 "String','value':'0123456789'}}}},"
+                                                                 "{'name':'Fine','expression':$I(1)"
+                                                                 "}",
+            &p),
+        OG_OK);
+    f->request.limits = (cql_limits){.max_list = 1000};
+    start(f);
+    assert_string_equal(value_of(f, "Rows"), "!a query of 2 sources makes more than 1000 rows");
+    assert_int_equal(f->err.status, OG_LIMIT);
+    assert_string_equal(value_of(f, "Fewer"), "1000");
+    assert_string_equal(value_of(f, "Flat"), "!flatten makes 1200 elements, more than 1000");
+    assert_string_equal(value_of(f, "Text"), "!a string would be longer than 4194304 bytes");
+    assert_string_equal(value_of(f, "Fine"), "1");
+    fixture_free(f);
+}
+
 static void memory_ends_an_evaluation_with_an_error(void **state)
 {
     (void)state;
@@ -658,6 +712,7 @@ int main(void)
         cmocka_unit_test(errors_name_library_define_and_place),
         cmocka_unit_test(defines_are_evaluated_once),
         cmocka_unit_test(limits_stop_an_evaluation),
+        cmocka_unit_test(lists_have_a_longest),
         cmocka_unit_test(memory_ends_an_evaluation_with_an_error),
         cmocka_unit_test(parameters_have_defaults_and_values),
         cmocka_unit_test(messages_raise_errors),
