@@ -63,6 +63,7 @@ typedef struct part {
     int64_t next_offset, end_offset, last_offset; /* last_offset: of the newest that waits */
     int64_t next_due_ms, retry_ms, waiting_since_ms;
     waiting_rest ceasing; /* patients whose events have not ceased */
+    owner_sweep sweep;    /* that is under way, or the last one */
     uint64_t dirty;
     bool sweeping, failing, lost;
     size_t most; /* records of the next batch; halved after a failure for lack of memory */
@@ -590,6 +591,22 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
         metric_observe_us(METRIC_EVALUATION_TIME, b->evaluation_us[i]);
 }
 
+static void follow_sweep(owner *o, part *p, const pipeline_batch *b)
+{
+    if (!p->sweeping && b->swept_now > 0)
+        p->sweep = (owner_sweep){0};
+    p->sweeping = b->sweeping;
+    if (b->swept_now == 0 && b->swept == 0)
+        return;
+    metric_add(METRIC_SWEPT, b->swept_now);
+    p->sweep.patients = b->swept;
+    p->sweep.opened += b->counts.opened;
+    p->sweep.changed += b->counts.changed;
+    p->sweep.resolved += b->counts.resolved;
+    if (!b->sweeping && o->options.on_swept != NULL)
+        o->options.on_swept(o->options.ctx, p->number, &p->sweep);
+}
+
 static void publish(owner *o, part *p, const pipeline_batch *b)
 {
     if (b->restoring && b->message_count > 0)
@@ -616,7 +633,7 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     p->next_due_ms = b->next_due_ms;
     p->dirty = b->dirty;
     p->ceasing = b->waiting;
-    p->sweeping = b->sweeping;
+    follow_sweep(o, p, b);
     p->lost = b->lost;
     if (b->lost && o->options.on_lost != NULL)
         o->options.on_lost(o->options.ctx, p->number, b->counts.withheld);
@@ -833,6 +850,7 @@ owner_state owner_get(const owner *o, int partition)
                          .ceasing = p->ceasing.count,
                          .ceasing_offset = p->ceasing.offset,
                          .sweeping = p->sweeping,
+                         .swept = p->sweep.patients,
                          .failing = p->failing,
                          .lost = p->lost,
                          .waiting = p->waiting,

@@ -19,6 +19,11 @@ typedef struct owner owner;
 
 #define OWNER_SHARED (-1) /* in place of a partition: the shared topic */
 
+typedef struct owner_sweep { /* everybody is evaluated, because content or endpoints are new */
+    uint64_t patients;
+    uint64_t opened, changed, resolved; /* meanwhile; by events too */
+} owner_sweep;
+
 typedef struct owner_options {
     uv_loop_t *loop;
     const pipeline_setup *setup;
@@ -38,6 +43,9 @@ typedef struct owner_options {
      * sent, and from now on on_delivery comes. NULL: nobody else owns partitions, no claim is
      * waited for, and on_delivery comes from the first evaluation on. */
     void (*on_settled)(void *ctx, int partition);
+    /* New content, or new endpoints, have seen every patient of the partition: how many these are,
+     * and what became of alerts meanwhile. May be NULL. */
+    void (*on_swept)(void *ctx, int partition, const owner_sweep *sweep);
     /* As on_pause, for what others have said. May be NULL. */
     void (*on_said_pause)(void *ctx, int partition, bool pause);
     /* Whether all that happened is known to have been read up to the newest message given to
@@ -116,10 +124,11 @@ typedef struct owner_state {
     uint64_t dirty;         /* patients that wait for an evaluation */
     uint64_t ceasing;       /* those among them whose events have not ceased */
     int64_t ceasing_offset; /* of the earliest event of these; INT64_MAX: there is none */
-    bool sweeping;
-    bool failing;   /* its last batch failed; it is repeated */
-    bool lost;      /* has lost records, and they have not been read again */
-    size_t waiting; /* messages */
+    bool sweeping;          /* new content has not yet seen all patients */
+    uint64_t swept;         /* how many it has seen; stays when it is over */
+    bool failing;           /* its last batch failed; it is repeated */
+    bool lost;              /* has lost records, and they have not been read again */
+    size_t waiting;         /* messages */
     size_t tasks;
 } owner_state;
 owner_state owner_get(const owner *o, int partition);

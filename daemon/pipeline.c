@@ -682,6 +682,7 @@ static og_status begin_sweep(run *r, bool *ret_sweeping, og_error *err)
     }
     *ret_sweeping = true;
     TRY(store_set_meta(r->txn, STORE_DIGEST, mark, err));
+    TRY(store_set_meta_int(r->txn, STORE_SWEPT, 0, err));
     return store_set_meta(r->txn, STORE_SWEEP, OG_STR(""), err);
 }
 
@@ -690,6 +691,7 @@ static og_status wake_for_content(run *r, og_error *err)
     og_str cursor;
     const og_str *patients;
     size_t count;
+    int64_t swept;
     bool sweeping = false;
     TRY(begin_sweep(r, &sweeping, err));
     if (!sweeping)
@@ -699,6 +701,10 @@ static og_status wake_for_content(run *r, og_error *err)
     TRY(store_patients(r->txn, r->b->results, cursor, PIPELINE_MAX_PATIENTS, &patients, &count,
                        err));
     TRY(touch_list(r, patients, count, true, err));
+    TRY(meta_int_or(r->txn, STORE_SWEPT, 0, &swept, err));
+    TRY(store_set_meta_int(r->txn, STORE_SWEPT, swept + (int64_t)count, err));
+    r->b->swept = (uint64_t)swept + count;
+    r->b->swept_now = count;
     r->b->sweeping = count == PIPELINE_MAX_PATIENTS;
     if (r->b->sweeping)
         return store_set_meta(r->txn, STORE_SWEEP, patients[count - 1], err);
@@ -906,6 +912,7 @@ static void reset_results(pipeline_batch *b)
     b->dirty = 0;
     b->waiting = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
     b->sweeping = false;
+    b->swept = b->swept_now = 0;
     b->lost = false;
 }
 

@@ -156,6 +156,8 @@ typedef struct pipeline_batch {
     uint64_t dirty;               /* patients that wait for an evaluation */
     waiting_rest waiting;         /* those among them whose events have not ceased */
     bool sweeping;                /* new content has not yet seen all patients */
+    uint64_t swept; /* patients that new content (or new endpoints) has seen so far; 0: none is */
+    uint64_t swept_now; /* of these in this batch */
 } pipeline_batch;
 
 /* Runs it; the result is in the batch. */

@@ -132,6 +132,7 @@ static void tick(uv_timer_t *t)
     log_tick(clock_monotonic_ms());
     serve__ask_ends_again(s);
     serve__tell_progress(s);
+    serve__tell_sweep(s);
     serve__tend_beat(s);
     serve__tend_audit(s);
     if (s->reload_wanted)
@@ -309,6 +310,7 @@ static og_status open_workers(serve *s, og_error *err)
                         .on_lost = serve__on_lost,
                         .is_refilled = serve__is_refilled,
                         .on_settled = serve__on_settled,
+                        .on_swept = serve__on_swept,
                         .on_said_pause = serve__on_said_pause,
                         .on_pause = on_pause,
                         .on_damaged = on_damaged};

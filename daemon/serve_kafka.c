@@ -808,6 +808,33 @@ void serve__tell_progress(serve *s)
     }
 }
 
+void serve__tell_sweep(serve *s)
+{
+    uint64_t swept = 0;
+    int sweeping = 0;
+    for (int i = 0; i < s->count; i++) {
+        owner_state state = owner_get(s->owner, i);
+        sweeping += state.sweeping;
+        swept += state.sweeping ? state.swept : 0;
+    }
+    metric_set(METRIC_SWEEPING, sweeping);
+    if (sweeping == 0)
+        s->sweep_ticks = 0;
+    else if (s->sweep_ticks++ % PROGRESS_TICKS == PROGRESS_TICKS - 1)
+        log_info("new content or endpoints: %d of %d partitions are under way, %llu of their "
+                 "patients evaluated",
+                 sweeping, s->count, (unsigned long long)swept);
+}
+
+void serve__on_swept(void *ctx, int partition, const owner_sweep *sweep)
+{
+    (void)ctx;
+    log_info("new content or endpoints: partition %d is through, %llu patients; meanwhile %llu "
+             "alerts opened, %llu changed, %llu resolved",
+             partition, (unsigned long long)sweep->patients, (unsigned long long)sweep->opened,
+             (unsigned long long)sweep->changed, (unsigned long long)sweep->resolved);
+}
+
 #define MAX_POSITIONS 1024
 
 static int64_t lag_of_source(const kafka_position *p)

@@ -108,7 +108,7 @@ struct serve {
     bool reread_all;        /* assignments of the sources begin at their beginning */
     bool wants_pending;     /* they do because more is wanted; noted when all have got past that */
     int64_t sources_not_before_ms;
-    unsigned progress_ticks;
+    unsigned progress_ticks, sweep_ticks;
     bool restoring_told;
     http_client *client;
     fhir_servers *fhir;
@@ -246,6 +246,9 @@ void serve__tend_revoke(serve *s);
 void serve__on_settled(void *ctx, int partition);
 /* Says how far restoring has come, every few seconds while it lasts. */
 void serve__tell_progress(serve *s);
+/* The same of the evaluation of everybody with new content; and when a partition is through. */
+void serve__tell_sweep(serve *s);
+void serve__on_swept(void *ctx, int partition, const owner_sweep *sweep);
 
 /* serve_deliver.c */
 OG_MUSTCHECK og_status serve__open_outbox(serve *s, og_error *err);

@@ -234,5 +234,6 @@ OG_MUSTCHECK og_status store_raise_sequence(store_txn *t, og_str endpoint, og_st
 #define STORE_LOST   "lost"   /* records are gone that alerts rest on */
 #define STORE_DIGEST "digest" /* content and endpoints that all patients have been seen with */
 #define STORE_SWEEP  "sweep"  /* where the evaluation of all patients with new ones stands */
+#define STORE_SWEPT  "swept"  /* patients that it has seen; when it is over: of all */
 
 #endif
