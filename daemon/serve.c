@@ -64,7 +64,7 @@ static void rebuild_damaged(serve *s)
     for (int i = 0; i <= s->count && !serve__stopping(s); i++) {
         og_error err;
         og_error_init(&err);
-        if (!s->partitions[i].rebuild)
+        if (!s->partitions[i].rebuild || serve__bulk_uses(s, s->partitions[i].store))
             continue;
         if (i < s->count && s->partitions[i].posting + s->partitions[i].publishing > 0)
             continue; /* what is under way lands first */
@@ -466,8 +466,7 @@ static void reload_work(uv_work_t *w)
 static void content_released(void *ctx, const plan_content *old)
 {
     serve *s = ctx;
-    s->swap_pending = false;
-    plan_content_free((plan_content *)(uintptr_t)old);
+    serve__bulk_release(s, old);
 }
 
 static void reload_done(uv_work_t *w, int status)
@@ -523,6 +522,7 @@ static void finish(serve *s)
     schedule_free(s->schedule);
     serve__close_stores(s);
     plan_content_free(s->content);
+    plan_content_free((plan_content *)(uintptr_t)s->retired);
     og_arena_free(s->hook_arena);
     audit_close(s->audit);
     og_arena_free(s->beat_arena);
@@ -633,7 +633,8 @@ static void close_when_quiet(serve *s)
     bool quiet =
         gather_in_flight(s->gather) == 0 && outbox_sending(s->outbox) == 0 && owner_idle(s->owner);
     bool safe = !owner_busy(s->owner) && !s->sync_busy && !s->topics_busy && !s->reload_busy &&
-                !s->audit_busy && !s->records_closing && !s->sources_closing;
+                !s->audit_busy && !serve__bulk_busy(s) && !s->records_closing &&
+                !s->sources_closing;
     if (safe && (quiet || late))
         close_everything(s);
 }

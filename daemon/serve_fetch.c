@@ -57,7 +57,8 @@ static void finish(fetch *f)
     metric_observe_us(METRIC_FETCH_TIME, clock_monotonic_us() - f->began_us);
     count(f->body_count == 0 ? "none" : f->complete ? "complete" : "partial");
     s->caller = f->who;
-    serve__answer_call(s, f->exchange, f->arena, &f->request, &got);
+    if (serve__answer_call(s, f->exchange, f->arena, &f->request, &got))
+        f->arena = NULL; /* a worker has it now */
     s->caller = NULL;
     fetch_free(f);
 }

@@ -2,7 +2,7 @@
  *
  * A call is answered within its turn of the loop: most come out of the store in some 50 us, and one
  * evaluation is bounded by the limits of the rules. One that lacks data may wait for a FHIR server
- * first (serve_fetch.c). */
+ * first (serve_fetch.c); one that brings much goes to a worker (serve_bulk.c). */
 #include <stdlib.h>
 
 #include "daemon/file.h"
@@ -258,7 +258,30 @@ static void log_misread(const hooks_call *call)
     metric_add_label(METRIC_HOOK_MISREAD, call->request->kind->name, NULL, call->misread);
 }
 
-void serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q,
+void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int64_t began_us)
+{
+    const hook_request *q = call->request;
+    if (call->error.status != OG_OK)
+        log_failure(LOG_LEVEL_ERROR, "a call of a CDS service failed", &call->error);
+    log_failed_rules(call);
+    log_misread(call);
+    metric_observe_us(METRIC_HOOK_TIME, clock_monotonic_us() - began_us);
+    metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call->cards);
+    audit_call(s, x, q, call);
+    serve__count_call(q->kind->name, call->status);
+    serve__answer_json(s, x, call->status, JSON, call->answer);
+}
+
+/* So much to look at that everybody else would wait. */
+static bool is_bulk(const http_exchange *x, const serve_fetched *fetched)
+{
+    size_t n = http_exchange_body(x).n;
+    for (size_t i = 0; fetched != NULL && i < fetched->count; i++)
+        n += fetched->bodies[i].n;
+    return n >= SERVE_BULK_BYTES;
+}
+
+bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q,
                         const serve_fetched *fetched)
 {
     int partition = partition_of(s, q->patient);
@@ -275,10 +298,10 @@ void serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_requ
     if (!owner_get(s->owner, partition).restored || call.store == NULL || call.shared == NULL) {
         serve__refuse_call(s, x, q->kind->name, 503, "transient",
                            "the records of this patient are not at hand yet", "");
-        return;
+        return false;
     }
     if (fetched == NULL && serve__fetch(s, x, &call))
-        return;
+        return false;
     if (fetched != NULL) {
         call.fetched = fetched->bodies;
         call.fetched_count = fetched->count;
@@ -287,16 +310,11 @@ void serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_requ
     }
     call.offset_min = clock_offset_min(call.now_ms);
     call.known_ms = known_until(s, partition, call.now_ms);
+    if (a != s->hook_arena && is_bulk(x, fetched) && serve__bulk_run(s, x, a, &call, began))
+        return true;
     hooks_answer(&call);
-    if (call.error.status != OG_OK)
-        log_failure(LOG_LEVEL_ERROR, "a call of a CDS service failed", &call.error);
-    log_failed_rules(&call);
-    log_misread(&call);
-    metric_observe_us(METRIC_HOOK_TIME, clock_monotonic_us() - began);
-    metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call.cards);
-    audit_call(s, x, q, &call);
-    serve__count_call(q->kind->name, call.status);
-    serve__answer_json(s, x, call.status, JSON, call.answer);
+    serve__finish_call(s, x, &call, began);
+    return false;
 }
 
 /* Whose patients the calls mean, where several senders give the same ids. */
@@ -309,7 +327,8 @@ static og_status name_sender(const serve *s, og_arena *a, hook_request *q, og_er
     return q->patient.p != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory for the call");
 }
 
-static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *kind)
+/* True: a worker has it, and the arena. */
+static bool read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *kind)
 {
     hook_request q;
     og_error err;
@@ -319,13 +338,24 @@ static void read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *
                            "the body must be application/json", "");
     else if (hook_request_read(a, http_exchange_body(x), kind, &q, &err) == OG_OK &&
              name_sender(s, a, &q, &err) == OG_OK)
-        serve__answer_call(s, x, a, &q, NULL);
+        return serve__answer_call(s, x, a, &q, NULL);
     else if (err.status == OG_NOMEM)
         serve__refuse_call(s, x, kind->name, 500, "exception", "the call could not be answered",
                            "");
     else
         serve__refuse_call(s, x, kind->name, 400,
                            err.status == OG_INVALID ? "invalid" : "structure", err.text, err.path);
+    return false;
+}
+
+/* What brings much has an arena of its own: a worker takes it along. */
+static void take_bulk(serve *s, http_exchange *x, const hook_kind *kind)
+{
+    og_arena *a = serve__bulk_has_room(s) ? og_arena_new((size_t)s->config->arena_mb << 20) : NULL;
+    if (a == NULL)
+        serve__refuse_call(s, x, kind->name, 503, "throttled", "too many large calls at once", "");
+    else if (!read_call(s, x, a, kind))
+        og_arena_free(a);
 }
 
 static void take_call(serve *s, http_exchange *x, const config_client *who)
@@ -344,8 +374,10 @@ static void take_call(serve *s, http_exchange *x, const config_client *who)
                            "this client may not call this service", "");
     else if (feedback)
         serve__take_feedback(s, x, who);
+    else if (http_exchange_body(x).n >= SERVE_BULK_BYTES)
+        take_bulk(s, x, kind);
     else
-        read_call(s, x, a, kind);
+        (void)read_call(s, x, a, kind);
     s->caller = NULL;
     og_arena_reset(a);
 }

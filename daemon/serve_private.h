@@ -28,8 +28,10 @@ typedef enum serve_step {
     SERVE_STOPPING
 } serve_step;
 
-#define SERVE_BEATS 32
-#define SERVE_MARKS 1024 /* partitions of the sources that one instance may have */
+#define SERVE_BEATS      32
+#define SERVE_BULKS      2 /* of the workers that libuv has, the rest is for the pipeline */
+#define SERVE_BULK_BYTES ((size_t)1 << 18)
+#define SERVE_MARKS      1024 /* partitions of the sources that one instance may have */
 
 typedef struct serve_beat { /* the newest of one instance */
     char id[UUID_TEXT];
@@ -121,9 +123,11 @@ struct serve {
     http_server *hook_server;
     og_arena *hook_arena; /* of one call */
     trust *trust;
-    const config_client *caller; /* of the call that is being answered */
-    audit *audit;                /* NULL: none is kept */
-    int audit_fd;                /* is being synced while audit_busy */
+    const config_client *caller;           /* of the call that is being answered */
+    struct serve_bulk *bulks[SERVE_BULKS]; /* calls that a worker has; serve_bulk.c */
+    const plan_content *retired;           /* replaced, and still used by one of them */
+    audit *audit;                          /* NULL: none is kept */
+    int audit_fd;                          /* is being synced while audit_busy */
     bool audit_sync_failed;
 
     uv_prepare_t turn;
@@ -273,6 +277,22 @@ void serve__count_call(const char *hook, int status);
 /* Is it JSON, by Content-Type? */
 bool serve__says_json(const http_exchange *x);
 
+/* After hooks_answer: logs, counts, audits and answers. */
+void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int64_t began_us);
+
+/* serve_bulk.c */
+bool serve__bulk_has_room(const serve *s);
+/* Answers in a worker; takes a, in which what the call refers to lives. False: it cannot be had,
+ * nothing was taken. */
+OG_MUSTCHECK bool serve__bulk_run(serve *s, http_exchange *x, og_arena *a, const hooks_call *call,
+                                  int64_t began_us);
+/* Does a worker look at this store or content? */
+bool serve__bulk_uses(const serve *s, const void *thing);
+/* Does one look at anything? */
+bool serve__bulk_busy(const serve *s);
+/* Frees content that was replaced, as soon as no worker uses it. Accepts NULL. */
+void serve__bulk_release(serve *s, const plan_content *old);
+
 /* serve_audit.c */
 og_status serve__open_audit(serve *s, og_error *err);
 /* What is about to be answered goes into the audit log, if there is one. Client and path are filled
@@ -288,9 +308,9 @@ typedef struct serve_fetched {
     bool complete; /* nothing is missing */
 } serve_fetched;
 /* Answers a call whose caller is s->caller; fetched NULL: now, or after having fetched what it
- * lacks. a holds the request and is the caller's. */
-void serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q,
-                        const serve_fetched *fetched);
+ * lacks. a holds the request; true: a worker has it now, else it stays the caller's. */
+OG_MUSTCHECK bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q,
+                                     const serve_fetched *fetched);
 
 /* serve_fetch.c */
 OG_MUSTCHECK og_status serve__open_fhir(serve *s, og_error *err);

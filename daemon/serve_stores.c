@@ -116,7 +116,7 @@ void serve__close_foreign(serve *s)
     for (int i = 0; i < s->count; i++) {
         serve_partition *p = &s->partitions[i];
         if (p->store == NULL || p->assigned || !p->foreign || p->posting > 0 || p->publishing > 0 ||
-            owner_get(s->owner, i).tasks > 0)
+            owner_get(s->owner, i).tasks > 0 || serve__bulk_uses(s, p->store))
             continue;
         owner_set_store(s->owner, i, NULL, -1);
         kv_close(p->store);

@@ -220,7 +220,7 @@ static void start(stage *s)
              "content: {dir: %s}\n"
              "http: {listen: \"\"}\n"
              "hooks: {listen: \"127.0.0.1:0\", cors_origins: [\"https://ehr.example.org\"],"
-             " body_bytes: 100000%s}\n%s"
+             " body_bytes: 1000000%s}\n%s"
              "audit: {file: %s/audit.jsonl}\n"
              "endpoints: {ehr: {url: \"http://127.0.0.1:9/\"}}\n",
              s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content", hooks, clients, s->dir);
@@ -406,6 +406,91 @@ static void what_is_wrong_is_said(void **state)
         412);
 }
 
+#define OTHER                                                                                      \
+    "{\"resource\":{\"resourceType\":\"Observation\",\"id\":\"o%d\",\"status\":\"final\","         \
+    "\"code\":{"                                                                                   \
+    "\"text\":\"x\"},\"subject\":{\"reference\":\"Patient/"                                        \
+    "v5\"},\"note\":[{\"text\":\"%0100d\"}]}}"
+
+/* A request of more than 256 KB. */
+static char *bulk_body(const char *patient)
+{
+    og_buf b;
+    og_buf_init(&b, 1 << 20);
+    og_buf_addf(&b,
+                "{\"hook\":\"patient-view\",\"hookInstance\":\"" UUID "\",\"context\":{\"userId\":"
+                "\"Practitioner/1\",\"patientId\":\"%s\"},\"prefetch\":{\"all\":{\"resourceType\":"
+                "\"Bundle\",\"type\":\"searchset\",\"entry\":[",
+                patient);
+    for (int i = 0; i < 1500; i++) {
+        og_buf_addz(&b, i > 0 ? "," : "");
+        og_buf_addf(&b, OTHER, i, i);
+    }
+    og_buf_addz(&b, "]}}}");
+    og_buf_addc(&b, '\0');
+    assert_false(og_buf_failed(&b));
+    return b.p;
+}
+
+typedef struct reply {
+    bool answered;
+    int status;
+    bool has_card;
+} reply;
+
+static void on_reply(void *ctx, const http_response *r)
+{
+    reply *a = ctx;
+    a->answered = true;
+    a->status = r->status;
+    a->has_card = r->body.n > 0 && memmem(r->body.p, r->body.n, "\"code\":\"D3\"", 11) != NULL;
+}
+
+static void send_view(stage *s, const char *body, reply *ret)
+{
+    char url[128];
+    og_error err;
+    og_error_init(&err);
+    conn_header headers[] = {{"Content-Type", OG_STR("application/json")}};
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/cds-services/osteoguard-patient-view",
+             serve_hooks_port(s->serve));
+    http_request q = {.method = "POST",
+                      .url = url,
+                      .headers = headers,
+                      .header_count = 1,
+                      .body = og_str_of(body)};
+    *ret = (reply){false, 0, false};
+    assert_int_equal(http_client_send(s->client, &q, on_reply, ret, NULL, &err), OG_OK);
+}
+
+/* A worker answers what brings much, while the loop goes on and content is replaced. */
+static void what_brings_much_holds_nobody(void **state)
+{
+    stage *s = *state;
+    char *body = bulk_body("v5");
+    reply large[2], small;
+    ask_until(s, "\"code\":\"D3\"");
+    int64_t before = metric_value(METRIC_HOOK_BULKS), reloads = metric_value(METRIC_RELOADS);
+    send_view(s, body, &large[0]);
+    send_view(s, body, &large[1]);
+    send_view(s, VIEW, &small);
+    serve_reload(s->serve);
+    wait_for(s, "small", &small.answered);
+    wait_for(s, "large", &large[0].answered);
+    wait_for(s, "large", &large[1].answered);
+    assert_int_equal(small.status, 200);
+    for (int i = 0; i < 2; i++)
+        assert_true(large[i].status == 200 && large[i].has_card);
+    assert_true(metric_value(METRIC_HOOK_BULKS) > before);
+    wait_for_metric(s, METRIC_RELOADS, "reload", reloads + 1);
+    free(body);
+    body = bulk_body("nobody"); /* the resources are another patient's */
+    send_view(s, body, &large[0]);
+    wait_for(s, "unknown", &large[0].answered);
+    assert_int_equal(large[0].status, 412);
+    free(body);
+}
+
 /* Mutual TLS: who shows no certificate, or one that another authority signed, is nobody. */
 static void a_certificate_lets_in(void **state)
 {
@@ -579,6 +664,7 @@ int main(void)
         cmocka_unit_test(an_ehr_asks_and_is_answered),
         cmocka_unit_test(browsers_may_call),
         cmocka_unit_test(what_is_wrong_is_said),
+        cmocka_unit_test(what_brings_much_holds_nobody),
         cmocka_unit_test(bad_feedback_is_refused),
         cmocka_unit_test(what_is_overridden_is_not_answered_again),
         cmocka_unit_test(it_stands_in_the_audit_log),
