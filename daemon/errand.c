@@ -8,7 +8,7 @@
 #define MAX_VALUE ((size_t)256 << 20)
 
 typedef struct lengths {
-    uint32_t route_n, key_n;
+    uint32_t route_n, key_n, removal, unused;
 } lengths;
 
 static og_status next_row(store_txn *t, char ret[8], og_error *err)
@@ -23,11 +23,11 @@ static og_status next_row(store_txn *t, char ret[8], og_error *err)
 }
 
 static og_status add(store_txn *t, const og_buf *route, const og_buf *key, const og_buf *value,
-                     og_error *err)
+                     bool removal, og_error *err)
 {
     char row[8];
     og_buf all;
-    lengths n = {(uint32_t)route->n, (uint32_t)key->n};
+    lengths n = {(uint32_t)route->n, (uint32_t)key->n, removal, 0};
     og_buf_init(&all, MAX_VALUE);
     og_buf_adds(&all, (og_str){(const char *)&n, sizeof n});
     og_buf_adds(&all, og_buf_str(route));
@@ -54,9 +54,9 @@ static void buffers_init(buffers *b)
     og_buf_init(&b->value, MAX_VALUE);
 }
 
-static og_status add_and_done(store_txn *t, buffers *b, og_error *err)
+static og_status add_and_done(store_txn *t, buffers *b, bool removal, og_error *err)
 {
-    og_status status = add(t, &b->route, &b->key, &b->value, err);
+    og_status status = add(t, &b->route, &b->key, &b->value, removal, err);
     og_buf_done(&b->route);
     og_buf_done(&b->key);
     og_buf_done(&b->value);
@@ -70,7 +70,7 @@ og_status errand_record(store_txn *t, const record *r, og_error *err)
     record_write_route(&b.route, r->tenant, r->patient);
     record_write_key(&b.key, r);
     record_write_value(&b.value, r);
-    return add_and_done(t, &b, err);
+    return add_and_done(t, &b, false, err);
 }
 
 og_status errand_place(store_txn *t, const record *r, og_error *err)
@@ -80,7 +80,15 @@ og_status errand_place(store_txn *t, const record *r, og_error *err)
     record_write_place_key(&b.route, r->type, r->id);
     record_write_place_key(&b.key, r->type, r->id);
     record_write_place_value(&b.value, r);
-    return add_and_done(t, &b, err);
+    return add_and_done(t, &b, false, err);
+}
+
+og_status errand_removal(store_txn *t, og_str key, og_error *err)
+{
+    buffers b;
+    buffers_init(&b);
+    og_buf_adds(&b.key, key);
+    return add_and_done(t, &b, true, err);
 }
 
 typedef struct collect {
@@ -103,10 +111,10 @@ static og_status collect_row(void *ctx, og_str k, og_str value, og_error *err)
     og_str row = og_arena_str(c->a, k), all = og_arena_str(c->a, og_str_from(value, sizeof n));
     if (row.p == NULL || all.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for errands");
-    c->at[c->count++] = (errand){.row = row,
-                                 .route = {all.p, n.route_n},
-                                 .key = {all.p + n.route_n, n.key_n},
-                                 .value = og_str_from(all, (size_t)n.route_n + n.key_n)};
+    errand *e = &c->at[c->count++];
+    *e = (errand){.row = row, .route = {all.p, n.route_n}, .key = {all.p + n.route_n, n.key_n}};
+    if (!n.removal)
+        e->value = og_str_from(all, (size_t)n.route_n + n.key_n);
     return OG_OK;
 }
 

@@ -464,6 +464,7 @@ static void begin(owner *o, part *p)
     b->messages = o->messages;
     b->tasks = o->tasks;
     b->now_ms = clock_now(o->options.clock);
+    b->real_ms = clock_wall_ms();
     b->offset_min = clock_offset_min(b->now_ms);
     b->steady_ms = clock_monotonic_ms();
     b->restoring = !may_evaluate(o, p);
@@ -583,6 +584,7 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_DEFERRED, c->deferred);
     metric_add(METRIC_PLACED, c->placed);
     metric_add(METRIC_UNPLACED, c->unplaced);
+    metric_add(METRIC_FORGOTTEN, c->forgotten);
     count_merges(&c->merges);
     metric_add(METRIC_JOINED, c->joined);
     for (size_t i = 0; i < b->event_count; i++)

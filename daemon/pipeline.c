@@ -8,6 +8,7 @@
 #include "daemon/clock.h"
 #include "daemon/crash.h"
 #include "daemon/errand.h"
+#include "daemon/grave.h"
 #include "daemon/place.h"
 #include "fhir/base/table.h"
 
@@ -119,6 +120,22 @@ static og_status read_message(run *r, const pipeline_message *m, record *ret,
     return OG_OK;
 }
 
+/* When the log got it. */
+static int64_t logged_ms(const run *r, const pipeline_message *m)
+{
+    return m->timestamp_ms > 0 ? m->timestamp_ms : r->b->real_ms;
+}
+
+/* A removal of our own comes back, or compaction has left a tombstone: its soft tombstone came
+ * before. */
+static og_status apply_removal(run *r, const pipeline_message *m, og_error *err)
+{
+    bool gone = false;
+    TRY(grave_close(r->txn, r->b->scratch, m->key, m->offset, &gone, err));
+    r->b->counts.forgotten += gone;
+    return OG_OK;
+}
+
 static og_status apply_place(run *r, const pipeline_message *m, og_error *err)
 {
     pipeline_counts *c = &r->b->counts;
@@ -131,7 +148,7 @@ static og_status apply_place(run *r, const pipeline_message *m, og_error *err)
     TRY(place_apply(r->txn, r->b->scratch, og_str_of(r->b->setup->tenant), &rec, &applied, err));
     c->placed += applied == PLACE_SENT;
     c->unplaced += applied == PLACE_WAITING;
-    return OG_OK;
+    return rec.deleted ? grave_note_place(r->txn, &rec, logged_ms(r, m), err) : OG_OK;
 }
 
 static og_status note_change(run *r, const record *rec, int64_t offset, og_error *err)
@@ -155,7 +172,7 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
     if (record_is_beat(m->key))
         return OG_OK;
     if (m->value.p == NULL)
-        return OG_OK; /* a tombstone left by compaction: its soft tombstone came before */
+        return apply_removal(r, m, err);
     if (record_is_place(m->key))
         return apply_place(r, m, err);
     if (read_message(r, m, &rec, &doc, &why) != OG_OK)
@@ -167,6 +184,8 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
         return OG_OK;
     }
     r->b->counts.applied++;
+    if (rec.deleted && rec.patient.n > 0)
+        TRY(grave_note_record(r->txn, &rec, logged_ms(r, m), err));
     TRY(note_located(r, &rec, err));
     if (applied == STORE_SAME)
         return OG_OK;
@@ -863,6 +882,17 @@ static og_status send_outgoing(run *r, og_error *err)
     return OG_OK;
 }
 
+/* ---- what was deleted long ago ---- */
+
+static og_status forget_deleted(run *r, og_error *err)
+{
+    const pipeline_batch *b = r->b;
+    if (b->restoring || !b->send || b->setup->tombstone_ms <= 0)
+        return OG_OK;
+    return grave_open(r->txn, b->results, b->real_ms - b->setup->tombstone_ms,
+                      PIPELINE_MAX_PATIENTS, err);
+}
+
 /* ---- the story ---- */
 
 static og_status steps(run *r, og_error *err)
@@ -884,6 +914,7 @@ static og_status steps(run *r, og_error *err)
         TRY(evaluate_touched(r, err));
     }
     TRY(do_tasks(r, err));
+    TRY(forget_deleted(r, err));
     TRY(send_outgoing(r, err));
     TRY(store_next_due(r->txn, &b->next_due_ms, err));
     TRY(store_dirty_count(r->txn, &b->dirty, err));

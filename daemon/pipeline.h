@@ -23,6 +23,7 @@ typedef struct pipeline_setup {
     locator *locator;        /* may be NULL: no index is kept */
     uint32_t max_depth;      /* of records */
     size_t evaluation_bytes; /* memory that one patient's evaluation may take */
+    int64_t tombstone_ms;    /* how long it is remembered what was deleted; 0: always */
     feedback_policy feedback;
     waiting_policy waiting;
     int (*offset_at)(int64_t ms); /* of the site: clock_offset_min; NULL: it never changes */
@@ -87,6 +88,7 @@ typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
         resolved, answered, reviews, taken_over, deferred, withheld, joined, placed, unplaced,
         shared_changed;
+    uint64_t forgotten; /* tombstones */
     merge_counts merges;
 } pipeline_counts;
 
@@ -124,6 +126,7 @@ typedef struct pipeline_batch {
     size_t sent_count;
     bool send;         /* outgoing ones are wanted */
     int64_t now_ms;    /* the daemon's clock: as-of time of all evaluations */
+    int64_t real_ms;   /* the real one: the log's timestamps are compared with it */
     int offset_min;    /* of the site at that time */
     int64_t steady_ms; /* the machine's steady clock: how long a patient has been quiet */
     bool gated;        /* it is not known that all data up to now are here */

@@ -19,13 +19,9 @@ static og_status write_row(store_txn *t, const record *r, bool tell, og_error *e
     return status == OG_OK && tell ? errand_place(t, r, err) : status;
 }
 
-static og_status read_row(store_txn *t, og_arena *a, const record *r, record *ret, og_error *err)
+static og_status read_row(store_txn *t, og_arena *a, og_str key, record *ret, og_error *err)
 {
-    og_str key =
-        og_arena_printf(a, RECORD_PLACE "%.*s/%.*s", OG_STR_ARG(r->type), OG_STR_ARG(r->id));
     og_str value;
-    if (key.p == NULL)
-        return og_fail(err, OG_NOMEM, "no memory for a place");
     og_status status = kv_get(t, STORE_PLACE, key, &value, err);
     if (status != OG_OK)
         return status;
@@ -92,7 +88,10 @@ og_status place_apply(store_txn *t, og_arena *scratch, og_str tenant, const reco
 {
     record had = {0}, now = *r;
     place_applied applied = PLACE_NOTED;
-    og_status status = read_row(t, scratch, r, &had, err);
+    og_str key =
+        og_arena_printf(scratch, RECORD_PLACE "%.*s/%.*s", OG_STR_ARG(r->type), OG_STR_ARG(r->id));
+    og_status status = key.p != NULL ? read_row(t, scratch, key, &had, err)
+                                     : og_fail(err, OG_NOMEM, "no memory for a place");
     if (status == OG_NOTFOUND) {
         applied = r->patient.n == 0 ? PLACE_WAITING : PLACE_NOTED;
         if (r->deleted) /* whoever said so may not have been able to tell the patient */
@@ -113,4 +112,23 @@ og_status place_apply(store_txn *t, og_arena *scratch, og_str tenant, const reco
     if (status == OG_OK)
         *ret = applied;
     return status;
+}
+
+og_status place_version(store_txn *t, og_arena *scratch, og_str key, record_order *ret,
+                        bool *ret_deleted, og_error *err)
+{
+    record had = {0};
+    og_status status = read_row(t, scratch, key, &had, err);
+    if (status != OG_OK)
+        return status;
+    *ret = had.order;
+    *ret_deleted = had.deleted;
+    return OG_OK;
+}
+
+og_status place_reassert(store_txn *t, og_arena *scratch, og_str key, og_error *err)
+{
+    record had = {0};
+    og_status status = read_row(t, scratch, key, &had, err);
+    return status == OG_OK ? errand_place(t, &had, err) : status;
 }

@@ -294,6 +294,7 @@ static og_status open_workers(serve *s, og_error *err)
     s->setup.waiting = (waiting_policy){c->evaluation_quiet_ms, c->evaluation_wait_ms};
     s->setup.offset_at = clock_offset_min;
     s->setup.evaluation_bytes = (size_t)c->arena_mb << 20;
+    s->setup.tombstone_ms = c->tombstone_days * 86400000;
     owner_options oo = {.loop = s->loop,
                         .setup = &s->setup,
                         .clock = &s->clock,

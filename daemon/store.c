@@ -8,14 +8,14 @@
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
-#define SCHEMA          "osteoguard-store-5"
+#define SCHEMA          "osteoguard-store-6"
 #define GENERATION      "1" /* of the records topic's partitioning: other partitions, other stores */
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */
 
 static const char *const table_names[STORE_TABLES] = {
     "resource", "alert",    "delivery", "due",   "review", "reference", "dirty",
-    "sequence", "outgoing", "place",    "merge", "errand", "meta"};
+    "sequence", "outgoing", "place",    "merge", "grave",  "errand",    "meta"};
 
 bool store_path(const char *root, int64_t partitions, const char *name, char *out, size_t size)
 {
@@ -45,10 +45,7 @@ og_status store_open_to_read(const char *dir, store **ret, og_error *err)
 
 /* ---- keys ---- */
 
-typedef struct key {
-    char p[KV_MAX_KEY + 1];
-    size_t n;
-} key;
+typedef store_key key;
 
 /* What does not fit makes a key longer than KV_MAX_KEY, which the store refuses. */
 static void key_add(key *k, og_str s)
@@ -89,6 +86,14 @@ static void key_record(key *k, const record *r)
         return;
     record_via_text(r->via, via);
     key_add(k, (og_str){via, sizeof via});
+}
+
+void store_row_key(store_key *out, og_str patient, og_str name)
+{
+    out->n = 0;
+    key_add(out, patient);
+    key_zero(out);
+    key_add(out, name);
 }
 
 static void key_prefix(key *k, og_str patient)
@@ -368,7 +373,27 @@ og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fh
     return status;
 }
 
+og_status store_version(store_txn *t, og_str row, record_order *ret, bool *ret_deleted,
+                        og_error *err)
+{
+    og_str value, image;
+    head h;
+    og_status status = kv_get(t, STORE_RESOURCE, row, &value, err);
+    if (status != OG_OK)
+        return status;
+    if (!read_head(value, &h, &image))
+        return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
+    *ret = order_of(&h);
+    *ret_deleted = h.deleted;
+    return OG_OK;
+}
+
 /* ---- what is to be written again ---- */
+
+og_status store_reassert(store_txn *t, og_str row, int64_t mark, og_error *err)
+{
+    return put_int(t, STORE_OUTGOING, row, mark, err);
+}
 
 typedef struct collect {
     og_arena *a;

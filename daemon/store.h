@@ -17,6 +17,7 @@
  *   outgoing   patient \0 Type/id                 mark (text): to be written to the topic again
  *   place      place|Type/id                      place.h
  *   merge      patient; patient \0 other          merge.h
+ *   grave      moment, row                        grave.h
  *   errand     number                             errand.h
  *   meta       name                               text
  *
@@ -45,6 +46,7 @@ typedef enum store_table {
     STORE_OUTGOING,
     STORE_PLACE,
     STORE_MERGE,
+    STORE_GRAVE,
     STORE_ERRAND,
     STORE_META,
     STORE_TABLES
@@ -77,6 +79,19 @@ static inline void store_abort(store_txn *t)
 }
 
 /* ---- resources ---- */
+
+/* The row that a record of this patient has; name is `Type/id`, of a copy with its way behind it.
+ */
+typedef struct store_key {
+    char p[KV_MAX_KEY + 1];
+    size_t n;
+} store_key;
+void store_row_key(store_key *out, og_str patient, og_str name);
+/* Of a row of the resource table: its version, and whether it is deleted. OG_NOTFOUND. */
+OG_MUSTCHECK og_status store_version(store_txn *t, og_str row, record_order *ret, bool *ret_deleted,
+                                     og_error *err);
+/* What the store has is to be written to the topic again. */
+OG_MUSTCHECK og_status store_reassert(store_txn *t, og_str row, int64_t mark, og_error *err);
 
 typedef enum store_applied {
     STORE_APPLIED, /* written; evaluation can see a difference */

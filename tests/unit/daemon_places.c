@@ -186,6 +186,110 @@ static void places_come_back_from_a_compacted_topic(void **state)
     pair_free(&p);
 }
 
+/* ---- not for ever ---- */
+
+#define DAY ((int64_t)86400000)
+
+typedef struct left {
+    size_t deleted, places, graves;
+} left;
+
+static og_status count_row(void *ctx, og_str key, og_str value, og_error *err)
+{
+    (void)key;
+    (void)value;
+    (void)err;
+    ++*(size_t *)ctx;
+    return OG_OK;
+}
+
+static og_status count_deleted(void *ctx, og_str patient, og_str type_id, const record_order *order,
+                               bool deleted, og_error *err)
+{
+    (void)patient;
+    (void)type_id;
+    (void)order;
+    (void)err;
+    *(size_t *)ctx += deleted;
+    return OG_OK;
+}
+
+static left left_in(pair *p)
+{
+    const og_str all = {NULL, 0};
+    left l = {0};
+    (void)dump_of(p);
+    for (int i = 0; i < WORLD_PARTITIONS; i++) {
+        store_txn *t;
+        assert_int_equal(store_begin(p->w->stores[i], false, &t, NULL), OG_OK);
+        assert_int_equal(store_each_resource(t, count_deleted, &l.deleted, NULL), OG_OK);
+        assert_int_equal(kv_scan(t, STORE_PLACE, all, all, count_row, &l.places, NULL), OG_OK);
+        assert_int_equal(kv_scan(t, STORE_GRAVE, all, all, count_row, &l.graves, NULL), OG_OK);
+        store_abort(t);
+    }
+    return l;
+}
+
+static void deletes_are_forgotten_one_day(void **state)
+{
+    pair p = pair_new();
+    (void)state;
+    p.w->setup.tombstone_ms = 30 * DAY;
+    p.w->real_ms = 100 * DAY;
+    give(&p, false, &(event){0, 0, 1, false, "kept", "A"});
+    give(&p, false, &(event){0, 1, 1, false, "gone", "A"});
+    give(&p, true, &(event){0, 2, 2, false, "gone", NULL});
+    give(&p, true, &(event){0, 3, 9, false, "never", NULL});
+    left l = left_in(&p);
+    assert_int_equal(l.deleted, 1);
+    assert_int_equal(l.places, 3);
+    p.w->real_ms += 30 * DAY; /* not more than that */
+    give(&p, true, &(event){1, 0, 8, true, "never", "A"});
+    l = left_in(&p);
+    assert_int_equal(l.deleted, 2);
+    assert_int_equal(l.places, 3);
+    p.w->real_ms += DAY; /* the tombstone of "never" at A is a day old */
+    l = left_in(&p);
+    assert_int_equal(l.deleted, 1);
+    assert_int_equal(l.places, 1);
+    assert_int_equal(p.w->total.forgotten, 3);
+    p.w->real_ms += 30 * DAY;
+    l = left_in(&p);
+    assert_int_equal(l.deleted + l.graves, 0);
+    assert_dump(&p, "A MedicationRequest/kept 1");
+    lose_disks(&p); /* nothing of it is left in the topic */
+    l = left_in(&p);
+    assert_int_equal(l.deleted + l.graves, 0);
+    assert_int_equal(l.places, 1);
+    pair_free(&p);
+}
+
+/* Something newer was written before the removal, and is read only after that was decided. */
+static void a_removal_spares_what_came_meanwhile(void **state)
+{
+    pair p = pair_new();
+    world *w = p.w;
+    (void)state;
+    w->setup.tombstone_ms = 30 * DAY;
+    w->real_ms = 100 * DAY;
+    give(&p, false, &(event){0, 0, 1, false, "r", "A"});
+    give(&p, true, &(event){0, 1, 2, false, "r", NULL});
+    (void)left_in(&p);
+    w->real_ms += 31 * DAY;
+    give(&p, false, &(event){0, 2, 3, false, "r", "A"}); /* in the log, behind it the removals */
+    for (int i = 0; i < WORLD_PARTITIONS; i++)
+        world_run_partition(w, i, NULL, 0, w->records.next);
+    assert_false(w->records.at[w->records.count - 1].has_value);
+    assert_false(w->places.at[w->places.count - 1].has_value);
+    assert_dump(&p, "A MedicationRequest/r 3");
+    assert_int_equal(w->total.forgotten, 0);
+    lose_disks(&p); /* the topic has it last */
+    assert_dump(&p, "A MedicationRequest/r 3");
+    give(&p, true, &(event){0, 3, 4, false, "r", NULL});
+    assert_dump(&p, NULL);
+    pair_free(&p);
+}
+
 /* ---- any order ---- */
 
 #define RESOURCES 6
@@ -260,6 +364,8 @@ int main(void)
         cmocka_unit_test(a_corrected_subject_leaves_the_old_patient),
         cmocka_unit_test(a_delete_without_a_time_outdoes_a_fast_clock),
         cmocka_unit_test(places_come_back_from_a_compacted_topic),
+        cmocka_unit_test(deletes_are_forgotten_one_day),
+        cmocka_unit_test(a_removal_spares_what_came_meanwhile),
         cmocka_unit_test(any_order_ends_as_the_right_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,8 @@ typedef struct world_message {
     char *key, *value;
     size_t key_n, value_n;
     int32_t partition;
-    int64_t offset; /* counted over all partitions */
+    int64_t offset;    /* counted over all partitions */
+    int64_t logged_ms; /* real; 0: not known */
     bool has_value;
     char *headers; /* "name=value\n" lines */
 } world_message;
@@ -129,6 +130,13 @@ static inline void world_push(world_list *l, const kafka_record *r)
     og_buf_done(&headers);
 }
 
+/* With the moment at which the log got it. */
+static inline void world_keep(world *w, world_list *l, const kafka_record *r)
+{
+    world_push(l, r);
+    l->at[l->count - 1].logged_ms = w->real_ms;
+}
+
 static inline void world_clear(world_list *l)
 {
     for (size_t i = 0; i < l->count; i++) {
@@ -156,7 +164,8 @@ static inline conn_verdict world_send_record(void *ctx, const kafka_record *r,
         return CONN_NEVER;
     }
     if (w->verdict == CONN_DONE)
-        world_push(record_is_place(r->key)            ? &w->places
+        world_keep(w,
+                   record_is_place(r->key)            ? &w->places
                    : strcmp(r->topic, "records") == 0 ? &w->records
                    : strcmp(r->topic, "shared") == 0  ? &w->shared
                                                       : &w->dead,
@@ -459,7 +468,7 @@ static inline void world_take_outgoing(world *w, int p)
                               o->route.n > 0 ? kafka_partition_for(o->route, WORLD_PARTITIONS) : p,
                           .key = o->key,
                           .value = o->value};
-        world_push(record_is_place(o->key) ? &w->places : &w->records, &r);
+        world_keep(w, record_is_place(o->key) ? &w->places : &w->records, &r);
         w->sent[p][i] = (pipeline_sent){{rows->p + at, o->row.n}, o->mark};
         at += o->row.n;
     }
@@ -490,6 +499,7 @@ static inline void world_take_results(world *w, int p)
     w->next_due_ms[p] = b->next_due_ms;
     c->placed += b->counts.placed;
     c->unplaced += b->counts.unplaced;
+    c->forgotten += b->counts.forgotten;
     c->merges.merged += b->counts.merges.merged;
     c->merges.separated += b->counts.merges.separated;
     c->merges.circles += b->counts.merges.circles;
@@ -529,6 +539,7 @@ static inline void world_run_partition(world *w, int p, const pipeline_message *
     b->tasks = tasks;
     b->task_count = n;
     b->now_ms = w->now_ms;
+    b->real_ms = w->real_ms;
     b->offset_min = clock_offset_min(w->now_ms);
     b->restoring = w->restoring;
     b->sent = w->sent[p];
@@ -544,7 +555,8 @@ static inline pipeline_message world_as_message(const world_message *m)
 {
     return (pipeline_message){.key = {m->key, m->key_n},
                               .value = {m->has_value ? m->value : NULL, m->value_n},
-                              .offset = m->offset};
+                              .offset = m->offset,
+                              .timestamp_ms = m->logged_ms};
 }
 
 static inline void world_apply_shared(world *w)
