@@ -45,14 +45,14 @@ static uint32_t hash_temporal(cql_op_context *c, cql_value v)
     return hash_number(og_temporal_earliest_ms(&t, c->offset_min));
 }
 
-static uint32_t hash_value(cql_op_context *c, cql_value v, int depth);
+static uint32_t hash_value(cql__set *s, cql_value v, int depth);
 
 /* Resources are told apart by type and id; other elements only by their type. */
-static uint32_t hash_element(cql_op_context *c, cql_value v, int depth)
+static uint32_t hash_element(cql__set *s, cql_value v, int depth)
 {
     const cql_element *e = v.element;
     if (fhir_type_is_primitive(e->type))
-        return hash_value(c, cql_element_value(c->arena, v), depth + 1);
+        return hash_value(s, cql_element_value(s->c->arena, v), depth + 1);
     if (!fhir_type_is_resource(e->type))
         return 11;
     return mix(e->type, hash_text(fhir_raw(fhir_get(e->at, "id"))));
@@ -60,24 +60,43 @@ static uint32_t hash_element(cql_op_context *c, cql_value v, int depth)
 
 /* The order of elements in a tuple does not matter, so it must not in the sum. A type name may be
  * absent. */
-static uint32_t hash_tuple(cql_op_context *c, const cql_tuple *t, int depth)
+static uint32_t hash_tuple(cql__set *s, const cql_tuple *t, int depth)
 {
     uint32_t sum = 13;
     for (size_t i = 0; i < t->count; i++)
         if (!cql_is_null(t->items[i]))
-            sum += mix(hash_text(t->names[i]), hash_value(c, t->items[i], depth + 1));
+            sum += mix(hash_text(t->names[i]), hash_value(s, t->items[i], depth + 1));
     return sum;
 }
 
-static uint32_t hash_list(cql_op_context *c, const cql_list *l, int depth)
+static uint32_t hash_list(cql__set *s, const cql_list *l, int depth)
 {
     uint32_t sum = 17;
     for (size_t i = 0; i < l->count; i++)
-        sum = mix(sum, hash_value(c, l->items[i], depth + 1));
+        sum = mix(sum, hash_value(s, l->items[i], depth + 1));
     return sum;
 }
 
-static uint32_t hash_value(cql_op_context *c, cql_value v, int depth)
+/* 1 'g' equals 1000 'mg': as long as all have one unit the value tells them apart. */
+static uint32_t hash_quantity(cql__set *s, const cql_quantity *q)
+{
+    if (s->unit == NULL)
+        s->unit = q;
+    if (q->calendar != s->unit->calendar || !og_str_eq(q->unit, s->unit->unit))
+        s->units_differ = true;
+    return s->units_differ ? CQL_QUANTITY : mix(CQL_QUANTITY, hash_number(q->value));
+}
+
+/* (1, 5) equals [2, 4]: by start and end. An open end that is null is equal to none. */
+static uint32_t hash_interval(cql__set *s, cql_value v, int depth)
+{
+    if (v.interval->uncertain)
+        return CQL_INTERVAL;
+    return mix(hash_value(s, cql_interval_start(s->c, v), depth + 1),
+               hash_value(s, cql_interval_end(s->c, v), depth + 1));
+}
+
+static uint32_t hash_value(cql__set *s, cql_value v, int depth)
 {
     og_decimal number;
     int scale;
@@ -91,16 +110,16 @@ static uint32_t hash_value(cql_op_context *c, cql_value v, int depth)
     case CQL_STRING: return hash_text(cql_str(v));
     case CQL_DATE:
     case CQL_DATETIME:
-    case CQL_TIME: return hash_temporal(c, v);
+    case CQL_TIME: return hash_temporal(s->c, v);
+    case CQL_QUANTITY: return hash_quantity(s, v.quantity);
+    case CQL_INTERVAL: return hash_interval(s, v, depth);
     case CQL_CODE: return hash_text(v.code->code);
     case CQL_VALUESET:
     case CQL_CODESYSTEM: return hash_text(v.setref->id);
-    case CQL_TUPLE: return hash_tuple(c, v.tuple, depth);
-    case CQL_LIST: return hash_list(c, v.list, depth);
-    case CQL_ELEMENT: return hash_element(c, v, depth);
-    default:
-        return v
-            .kind; /* quantities, ratios, intervals, concepts: = looks past how they are written */
+    case CQL_TUPLE: return hash_tuple(s, v.tuple, depth);
+    case CQL_LIST: return hash_list(s, v.list, depth);
+    case CQL_ELEMENT: return hash_element(s, v, depth);
+    default: return v.kind; /* ratios, concepts: = looks past how they are written */
     }
 }
 
@@ -118,6 +137,30 @@ static bool same(cql_op_context *c, cql_value a, cql_value b)
     return cql_equal(c, a, b) == CQL_TRUE;
 }
 
+static void put_slot(cql__set *s, uint32_t number)
+{
+    uint32_t mask = s->cap * 2 - 1, i = s->hashes[number] & mask;
+    while (s->slots[i] != 0)
+        i = (i + 1) & mask;
+    s->slots[i] = number + 1;
+}
+
+/* The hash of v; all hashes change when v is the first to bring another unit. */
+static uint32_t hash_of(cql__set *s, cql_value v)
+{
+    bool differed = s->units_differ;
+    uint32_t hash = hash_value(s, v, 0);
+    if (differed == s->units_differ)
+        return hash;
+    if (s->cap != 0)
+        memset(s->slots, 0, (size_t)s->cap * 2 * sizeof(*s->slots));
+    for (uint32_t i = 0; i < s->count; i++) {
+        s->hashes[i] = hash_value(s, s->items[i], 0);
+        put_slot(s, i);
+    }
+    return hash_value(s, v, 0);
+}
+
 static int64_t find_hashed(const cql__set *s, cql_value v, uint32_t hash)
 {
     if (s->cap == 0)
@@ -131,17 +174,10 @@ static int64_t find_hashed(const cql__set *s, cql_value v, uint32_t hash)
     return -1;
 }
 
-int64_t cql__set_find(const cql__set *s, cql_value v)
+int64_t cql__set_find(cql__set *s, cql_value v)
 {
-    return find_hashed(s, v, hash_value(s->c, v, 0));
-}
-
-static void put_slot(cql__set *s, uint32_t number)
-{
-    uint32_t mask = s->cap * 2 - 1, i = s->hashes[number] & mask;
-    while (s->slots[i] != 0)
-        i = (i + 1) & mask;
-    s->slots[i] = number + 1;
+    uint32_t hash = hash_of(s, v);
+    return find_hashed(s, v, hash);
 }
 
 static bool grow(cql__set *s)
@@ -164,7 +200,7 @@ static bool grow(cql__set *s)
 
 bool cql__set_add(cql__set *s, cql_value v, uint32_t *ret_number)
 {
-    uint32_t hash = hash_value(s->c, v, 0);
+    uint32_t hash = hash_of(s, v);
     int64_t found = find_hashed(s, v, hash);
     *ret_number = found >= 0 ? (uint32_t)found : s->count;
     if (found >= 0)

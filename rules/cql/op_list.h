@@ -13,11 +13,13 @@ typedef struct cql__set {
     uint32_t *hashes;
     uint32_t *slots; /* item number + 1; twice cap of them */
     uint32_t count, cap;
+    const cql_quantity *unit; /* the first quantity, whose unit the others have, too */
+    bool units_differ;        /* they do not: hashes leave the values of quantities out */
 } cql__set;
 
 void cql__set_init(cql__set *s, cql_op_context *c);
 /* The number of the item that is equal to v, or -1. */
-int64_t cql__set_find(const cql__set *s, cql_value v);
+int64_t cql__set_find(cql__set *s, cql_value v);
 /* Adds v unless it is there; *ret_number is its number either way. False when memory is out. */
 bool cql__set_add(cql__set *s, cql_value v, uint32_t *ret_number);
 /* Adds what is in a list; false when memory is out. */
