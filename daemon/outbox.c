@@ -367,6 +367,7 @@ void outbox_prepared(outbox *ob, uint64_t ticket, const delivery *row, og_str bo
         return;
     }
     /* The row may be newer than what we knew; what is sent counts. */
+    it->pub.sequence = row->sequence;
     it->pub.revision = row->revision;
     it->pub.resolved = row->resolved;
     it->pub.attempts = row->attempts;

@@ -41,7 +41,8 @@ typedef struct pipeline_task {
     size_t endpoint;
     og_str patient;
     char alert_id[UUID_TEXT];
-    bool settle; /* false: prepare */
+    int64_t sequence; /* of the row that the outbox knows */
+    bool settle;      /* false: prepare */
     delivery_outcome outcome;
 } pipeline_task;
 
@@ -55,7 +56,7 @@ typedef struct pipeline_delivery {
 
 typedef struct pipeline_prepared {
     uint64_t ticket;
-    bool gone;   /* nothing to send (any more) */
+    bool gone;   /* nothing to send (any more), or wanted anew: then it has another place */
     bool parked; /* gone, and never to be sent; row says why */
     delivery row;
     og_str body, key;

@@ -75,8 +75,10 @@ static const char *verdict_name(conn_verdict v)
 
 static pipeline_task task_of(const outbox_item *item)
 {
-    pipeline_task t = {
-        .ticket = item->ticket, .endpoint = item->endpoint, .patient = item->patient};
+    pipeline_task t = {.ticket = item->ticket,
+                       .endpoint = item->endpoint,
+                       .patient = item->patient,
+                       .sequence = item->sequence};
     memcpy(t.alert_id, item->alert_id, sizeof t.alert_id);
     return t;
 }

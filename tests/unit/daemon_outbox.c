@@ -26,8 +26,10 @@ static delivery row_of(const char *patient, int alert, uint32_t revision, int64_
 static void prepare(void *ctx, const outbox_item *item)
 {
     rig *r = ctx;
-    delivery d = {
-        .revision = item->revision, .resolved = item->resolved, .attempts = item->attempts + 1};
+    delivery d = {.revision = item->revision,
+                  .resolved = item->resolved,
+                  .sequence = item->sequence,
+                  .attempts = item->attempts + 1};
     if (r->prepare_later)
         r->asked[r->asked_count++] = item->ticket;
     else
@@ -594,6 +596,48 @@ static void the_alerts_topic_hears_every_state(void **state)
     rows_end(&r);
 }
 
+static void note_wanted(rows *r, size_t endpoint)
+{
+    delivery row;
+    assert_int_equal(want(r, endpoint, &row), DELIVERY_SEND);
+    assert_int_equal(store_commit(r->t, NULL), OG_OK);
+    row.patient = OG_STR("p");
+    assert_true(outbox_add(r->w->outbox, endpoint, 0, &row));
+    assert_int_equal(store_begin(r->w->stores[0], true, &r->t, NULL), OG_OK);
+}
+
+/* It is wanted anew while it is being prepared, and another card of the patient was wanted before
+ * that: it waits for its new turn. */
+static void what_is_wanted_anew_overtakes_nobody(void **state)
+{
+    rows r;
+    (void)state;
+    rows_begin(&r);
+    world *w = r.w;
+    note_wanted(&r, 0);
+    outbox_deliver(w->outbox, w->real_ms);
+    assert_int_equal(w->task_count[0], 1);
+    plan_alert first = r.alert;
+    memcpy(r.alert.id, "22222222-1111-5111-8111-111111111111", sizeof r.alert.id);
+    next_revision(&r, UUID2);
+    note_wanted(&r, 0);
+    r.alert = first;
+    next_revision(&r, "aaaaaaaa-0000-5000-8000-000000000003");
+    note_wanted(&r, 0);
+    store_abort(r.t);
+    for (int turn = 0; turn < 8; turn++) {
+        world_run_partition(w, 0, NULL, 0, -1);
+        outbox_deliver(w->outbox, w->real_ms);
+    }
+    assert_int_equal(w->post_count, 2);
+    assert_non_null(strstr(w->posts[0].body, UUID2));
+    assert_non_null(strstr(w->posts[0].body, "\"sequence\":2"));
+    assert_non_null(strstr(w->posts[1].body, "\"sequence\":3"));
+    assert_int_equal(outbox_pending(w->outbox, 0), 0);
+    r.t = NULL;
+    rows_end(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -613,6 +657,7 @@ int main(void)
         cmocka_unit_test(an_intent_counts_as_doubt_after_a_crash),
         cmocka_unit_test(a_refused_card_is_parked_until_something_changes),
         cmocka_unit_test(a_late_answer_does_not_settle_the_new_revision),
+        cmocka_unit_test(what_is_wanted_anew_overtakes_nobody),
         cmocka_unit_test(the_alerts_topic_hears_every_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,6 +223,7 @@ static inline void world_add_task(world *w, const outbox_item *item,
     memset(t, 0, sizeof *t);
     t->ticket = item->ticket;
     t->endpoint = item->endpoint;
+    t->sequence = item->sequence;
     w->task_patients[p][n] = world_copy(item->patient);
     t->patient = (og_str){w->task_patients[p][n], item->patient.n};
     memcpy(t->alert_id, item->alert_id, sizeof t->alert_id);
