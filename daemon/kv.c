@@ -7,7 +7,8 @@
  * boot_id differs and `clean` is false, and the store is not believed (STREAM 3.9, 17 and 18). A
  * damaged map can also kill the process: the file `opening` counts those that died while they
  * opened it. What kills a process later says nothing about the store (kill -9, out of memory), but
- * for a SIGBUS inside its map: kv_on_bus_error leaves the file `damaged`. */
+ * for a SIGBUS inside its map, and for a signal while LMDB reads its pages, which it trusts:
+ * kv_on_fatal_signals leaves the file `damaged`. */
 #include "daemon/kv.h"
 
 #include <errno.h>
@@ -40,6 +41,17 @@ struct kv {
     size_t map_bytes;
     kv *next_guarded;
 };
+
+/* Whose pages LMDB is reading in this thread: what kills us then is its damage. */
+static _Thread_local const kv *volatile in_lmdb;
+
+#define LMDB(k, call) (in_lmdb = (k), leave_lmdb(call))
+
+static int leave_lmdb(int rc)
+{
+    in_lmdb = NULL;
+    return rc;
+}
 
 struct kv_txn {
     kv *k;
@@ -247,7 +259,7 @@ static bool killed_by_reading(const kv *k)
     return access(path, F_OK) == 0;
 }
 
-/* ---- SIGBUS: the disk does not give what the map promises ---- */
+/* ---- deaths: the disk does not give what the map promises, LMDB stumbles over a page ---- */
 
 static kv *guarded; /* all open ones; written by the threads that open and close */
 static pthread_mutex_t guarded_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -273,31 +285,44 @@ static void unguard(const kv *k)
     pthread_mutex_unlock(&guarded_lock);
 }
 
+static const int fatal[] = {SIGBUS, SIGSEGV, SIGABRT};
+#define FATALS (sizeof fatal / sizeof fatal[0])
+static struct sigaction before[FATALS];
+
 /* In a signal handler, in a process that is about to die: no locks, no stdio. */
-static void on_bus_error(int number, siginfo_t *info, void *context)
+static void note_damage(const kv *k)
 {
     static const char name[] = "/damaged";
-    uintptr_t at = (uintptr_t)info->si_addr;
-    (void)number;
-    (void)context;
-    for (const kv *k = guarded; k != NULL; k = k->next_guarded) {
-        char path[sizeof k->dir + sizeof name];
-        if (at < (uintptr_t)k->map || at >= (uintptr_t)k->map + k->map_bytes)
-            continue;
-        size_t n = strlen(k->dir);
-        memcpy(path, k->dir, n);
-        memcpy(path + n, name, sizeof name);
-        int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
-        if (fd >= 0)
-            close(fd);
-    }
-} /* back to the instruction, which kills us: the handler is gone (SA_RESETHAND) */
+    char path[sizeof k->dir + sizeof name];
+    size_t n = strlen(k->dir);
+    memcpy(path, k->dir, n);
+    memcpy(path + n, name, sizeof name);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
+    if (fd >= 0)
+        close(fd);
+}
 
-void kv_on_bus_error(void)
+static void on_fatal_signal(int number, siginfo_t *info, void *context)
 {
-    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_RESETHAND};
+    const kv *reading = in_lmdb;
+    uintptr_t at = (uintptr_t)info->si_addr;
+    (void)context;
+    for (const kv *k = guarded; number == SIGBUS && k != NULL; k = k->next_guarded)
+        if (at >= (uintptr_t)k->map && at < (uintptr_t)k->map + k->map_bytes)
+            note_damage(k);
+    if (reading != NULL)
+        note_damage(reading);
+    for (size_t i = 0; i < FATALS; i++)
+        if (fatal[i] == number)
+            (void)sigaction(number, &before[i], NULL);
+} /* back to the instruction, which kills us: the handler is gone */
+
+void kv_on_fatal_signals(void)
+{
+    struct sigaction action = {.sa_sigaction = on_fatal_signal, .sa_flags = SA_SIGINFO};
     sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGBUS, &action, NULL);
+    for (size_t i = 0; i < FATALS; i++)
+        (void)sigaction(fatal[i], &action, &before[i]);
 }
 
 static void write_head_text(const kv *k, bool clean, char out[256])
@@ -499,7 +524,7 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
     if (status != OG_OK)
         goto fail;
     if (killed_by_reading(k)) {
-        status = distrust(err, k, "a process died while it read it (SIGBUS)");
+        status = distrust(err, k, "a process died over its pages");
         goto fail;
     }
     marked = true;
@@ -507,11 +532,13 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
         status = distrust(err, k, "processes died while they opened it");
         goto fail;
     }
+    in_lmdb = k;
     status = open_env(k, options, err);
     if (status == OG_OK)
         status = open_head(k, options, err);
     if (status == OG_OK)
         status = write_head(k, false, err);
+    in_lmdb = NULL;
     if (status != OG_OK)
         goto fail;
     forget_opening(k);
@@ -546,8 +573,10 @@ void kv_close(kv *k)
         return;
     }
     /* What it says about itself must not reach the disk before what it speaks of. */
+    in_lmdb = k;
     if (mdb_env_sync(k->env, 1) == 0 && write_head(k, true, NULL) == OG_OK)
         (void)mdb_env_sync(k->env, 1);
+    in_lmdb = NULL;
     kv_abandon(k);
 }
 
@@ -582,7 +611,7 @@ og_status kv_begin(kv *k, bool write, kv_txn **ret, og_error *err)
     kv_txn *t = calloc(1, sizeof *t);
     if (t == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a transaction");
-    int rc = mdb_txn_begin(k->env, NULL, write ? 0 : MDB_RDONLY, &t->txn);
+    int rc = LMDB(k, mdb_txn_begin(k->env, NULL, write ? 0 : MDB_RDONLY, &t->txn));
     if (rc != 0) {
         free(t);
         return fail_mdb(err, k, "cannot begin", rc);
@@ -595,7 +624,7 @@ og_status kv_begin(kv *k, bool write, kv_txn **ret, og_error *err)
 og_status kv_commit(kv_txn *t, og_error *err)
 {
     const kv *k = t->k;
-    int rc = mdb_txn_commit(t->txn);
+    int rc = LMDB(k, mdb_txn_commit(t->txn));
     free(t);
     return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot commit", rc);
 }
@@ -621,7 +650,7 @@ og_status kv_get(kv_txn *t, int table, og_str key, og_str *ret, og_error *err)
     MDB_val k = {key.n, (void *)(uintptr_t)key.p}, v;
     if (key.n == 0 || key.n > KV_MAX_KEY)
         return OG_NOTFOUND;
-    int rc = mdb_get(t->txn, t->k->tables[table], &k, &v);
+    int rc = LMDB(t->k, mdb_get(t->txn, t->k->tables[table], &k, &v));
     if (rc == MDB_NOTFOUND)
         return OG_NOTFOUND;
     if (rc != 0)
@@ -634,7 +663,7 @@ og_status kv_put(kv_txn *t, int table, og_str key, og_str value, og_error *err)
     if (key.n == 0 || key.n > KV_MAX_KEY)
         return og_fail(err, OG_LIMIT, "a key has %zu bytes; 1 to %d are possible", key.n,
                        KV_MAX_KEY);
-    int rc = put_checked(t->txn, t->k->tables[table], key, value);
+    int rc = LMDB(t->k, put_checked(t->txn, t->k->tables[table], key, value));
     return rc == 0 ? OG_OK : fail_mdb(err, t->k, "cannot write", rc);
 }
 
@@ -643,7 +672,7 @@ og_status kv_delete(kv_txn *t, int table, og_str key, og_error *err)
     MDB_val k = {key.n, (void *)(uintptr_t)key.p};
     if (key.n == 0 || key.n > KV_MAX_KEY)
         return OG_OK;
-    int rc = mdb_del(t->txn, t->k->tables[table], &k, NULL);
+    int rc = LMDB(t->k, mdb_del(t->txn, t->k->tables[table], &k, NULL));
     return rc == 0 || rc == MDB_NOTFOUND ? OG_OK : fail_mdb(err, t->k, "cannot delete", rc);
 }
 
@@ -651,8 +680,8 @@ static og_status visit_all(kv_txn *t, MDB_cursor *cursor, int table, og_str from
                            kv_visit *fn, void *ctx, og_error *err)
 {
     MDB_val k = {from.n, (void *)(uintptr_t)from.p}, v;
-    int rc = mdb_cursor_get(cursor, &k, &v, from.n > 0 ? MDB_SET_RANGE : MDB_FIRST);
-    for (; rc == 0; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+    int rc = LMDB(t->k, mdb_cursor_get(cursor, &k, &v, from.n > 0 ? MDB_SET_RANGE : MDB_FIRST));
+    for (; rc == 0; rc = LMDB(t->k, mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
         og_str key = {k.mv_data, k.mv_size}, value;
         if (!og_str_starts(key, prefix))
             return OG_OK;
@@ -671,7 +700,7 @@ og_status kv_scan(kv_txn *t, int table, og_str from, og_str prefix, kv_visit *fn
     MDB_cursor *cursor;
     if (from.n == 0)
         from = prefix;
-    int rc = mdb_cursor_open(t->txn, t->k->tables[table], &cursor);
+    int rc = LMDB(t->k, mdb_cursor_open(t->txn, t->k->tables[table], &cursor));
     if (rc != 0)
         return fail_mdb(err, t->k, "cannot read", rc);
     og_status status = visit_all(t, cursor, table, from, prefix, fn, ctx, err);
@@ -682,7 +711,7 @@ og_status kv_scan(kv_txn *t, int table, og_str from, og_str prefix, kv_visit *fn
 og_status kv_count(kv_txn *t, int table, uint64_t *ret, og_error *err)
 {
     MDB_stat st;
-    int rc = mdb_stat(t->txn, t->k->tables[table], &st);
+    int rc = LMDB(t->k, mdb_stat(t->txn, t->k->tables[table], &st));
     if (rc != 0)
         return fail_mdb(err, t->k, "cannot count", rc);
     *ret = st.ms_entries;

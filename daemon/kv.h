@@ -50,9 +50,10 @@ OG_MUSTCHECK og_status kv_sync(kv *k, og_error *err);
 /* Gives back the pages of its file that were read or written: they stay in the page cache, but no
  * longer count as this process' memory. For any thread, at any time. */
 void kv_trim(const kv *k);
-/* Once per process: a SIGBUS inside the map of an open kv (its disk fails, its file was cut) still
- * kills the process, but the next kv_open says OG_CORRUPT. */
-void kv_on_bus_error(void);
+/* Once per process: a SIGBUS inside the map of an open kv (its disk fails, its file was cut), and
+ * what kills us while LMDB follows its pages (a damaged one leads anywhere), still kill the
+ * process, but the next kv_open says OG_CORRUPT. */
+void kv_on_fatal_signals(void);
 /* True when nothing was ever stored in it before this kv_open. */
 bool kv_is_new(const kv *k);
 
