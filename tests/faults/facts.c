@@ -68,6 +68,23 @@ void sent_read(stage *s, og_arena *a, sent_list *ret)
     assert_false(og_arena_failed(a));
 }
 
+void sent_sample(og_arena *a, sent_list *ret)
+{
+    ndjson_reader *lines;
+    ndjson_item item;
+    og_error err;
+    reading r = {.arena = a, .list = ret, .topic = "fhir.bundle"};
+    *ret = (sent_list){0};
+    og_error_init(&err);
+    assert_int_equal(ndjson_open(STREAM, 0, 0, 0, &lines, &err), OG_OK);
+    while (ndjson_next(lines, &item, &err) == OG_OK) {
+        conn_message m = {.value = item.text};
+        (void)note_sent(&r, &m);
+    }
+    ndjson_close(lines);
+    assert_true(ret->count > 50 && !og_arena_failed(a));
+}
+
 /* ---- facts ---- */
 
 void facts_init(facts *f)
@@ -120,7 +137,7 @@ static bool note_record(void *ctx, const conn_message *m)
     gathering *g = ctx;
     record r;
     og_arena_reset(g->scratch);
-    if (record_is_beat(m->key) || m->value.p == NULL ||
+    if (record_is_beat(m->key) || record_is_place(m->key) || m->value.p == NULL ||
         record_read(g->scratch, m->key, m->value, &r, NULL) != OG_OK)
         return true; /* what is no record is counted and passed over */
     versions *v = og_table_get(&g->records, m->key);
@@ -225,11 +242,20 @@ void facts_without_faults(const stage *like, const sent_list *sent, facts *ret)
                        m->value.n);
         s->sent += strcmp(m->topic, "fhir.bundle") == 0 && m->partition == 0;
     }
-    s->now_ms = AFTER_MIDNIGHT;
+    s->now_ms = like->now_ms;
     start_and_wait(s);
     wait_until(s, "the run without faults", at_rest);
     facts_read(s, ret);
     stage_free(s);
+}
+
+size_t facts_count(const facts *f, const char *prefix)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < f->table.count; i++)
+        n += og_str_starts(f->table.entries[i].key, og_str_of(prefix)) &&
+             *(const char *)f->table.entries[i].value != '\0';
+    return n;
 }
 
 static size_t look_for(const facts *those, const facts *in, const char *prefix, const char *word,

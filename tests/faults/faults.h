@@ -43,8 +43,14 @@ double life_metric(const stage *s, int number, const char *name);
 void life_wait(stage *s, life *l, const char *what, condition *fn);
 /* It is ready, and nothing waits in it. */
 bool life_is_quiet(stage *s);
+/* Runs the loop until all that was sent is read and nothing waits; false: it has gone before. */
+bool life_comes_to_rest(stage *s, life *l);
+bool life_is_gone(life *l);
 /* Runs the loop for a while: for what has no sign by which its end could be seen. */
 void let_pass(stage *s, int64_t ms);
+
+/* What the group has committed, all partitions together. */
+int64_t committed(const stage *s, const char *group, const char *topic, int partitions);
 
 /* ---- places ---- */
 
@@ -72,7 +78,6 @@ void clock_goes_forward_and_back(void);
 void store_is_damaged(void);
 void store_is_damaged_under_it(void);
 void disk_is_full(void);
-void store_has_no_room(void);
 void store_is_read_only(void);
 void descriptors_run_out(void);
 

@@ -346,6 +346,9 @@ void judge(stage *s, const judge_options *options)
     judge_cards(s, &l, 0);
     judge_ledger(&l);
     judge_topics(s, &got, &o);
-    facts_done(&got);
     judge_rebuild(s);
+    if (o.ret_got != NULL)
+        *o.ret_got = got;
+    else
+        facts_done(&got);
 }

@@ -33,6 +33,9 @@ typedef struct sent_list {
 /* What stands on the source topics; lives in a. */
 void sent_read(stage *s, og_arena *a, sent_list *ret);
 
+/* The sample stream, as send_stream sends it. */
+void sent_sample(og_arena *a, sent_list *ret);
+
 /* Names and what is so of each: `record KEY`, `letter TOPIC[PARTITION]@OFFSET`, `alert PATIENT ID`.
  */
 typedef struct facts {
@@ -46,8 +49,9 @@ void facts_put(facts *f, const char *name, const char *text);
 /* Of the topics and, for what the topics do not tell, of nothing else. Breaks of I2 on the topics
  * are complained about with check. */
 void facts_read(stage *s, facts *ret);
-/* The same messages through a daemon that nothing happens to. */
+/* The same messages through a daemon that nothing happens to, with the clock of `like`. */
 void facts_without_faults(const stage *like, const sent_list *sent, facts *ret);
+size_t facts_count(const facts *f, const char *prefix);
 /* Names that begin with prefix; prints what differs, and counts it. */
 size_t facts_differ(const facts *expected, const facts *got, const char *prefix);
 
@@ -67,6 +71,7 @@ void judge_cards(const stage *s, const ledger *l, size_t at);
 typedef struct judge_options {
     const facts *expected; /* NULL: those of the same messages without faults */
     bool letters_differ;   /* expected says nothing of dead letters */
+    facts *ret_got;        /* NULL, or gets the facts; the caller ends them */
 } judge_options;
 
 /* Starts a daemon in this process if none runs, lets everything come to rest after midnight, and

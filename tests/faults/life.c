@@ -182,3 +182,47 @@ void life_wait(stage *s, life *l, const char *what, condition *fn)
     if (l->gone)
         fail_msg("the daemon has gone (status %x) while waiting for %s", (unsigned)l->status, what);
 }
+
+bool life_is_gone(life *l)
+{
+    watched = l;
+    return is_gone(NULL);
+}
+
+int64_t committed(const stage *s, const char *group, const char *topic, int partitions)
+{
+    int64_t sum = 0;
+    char text[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    assert_int_equal(
+        rd_kafka_conf_set(conf, "bootstrap.servers", s->kafka.bootstrap, text, sizeof text),
+        RD_KAFKA_CONF_OK);
+    assert_int_equal(rd_kafka_conf_set(conf, "group.id", group, text, sizeof text),
+                     RD_KAFKA_CONF_OK);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
+    assert_non_null(rk);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(partitions);
+    for (int p = 0; p < partitions; p++)
+        rd_kafka_topic_partition_list_add(list, topic, p);
+    assert_int_equal(rd_kafka_committed(rk, list, 20000), RD_KAFKA_RESP_ERR_NO_ERROR);
+    for (int p = 0; p < partitions; p++)
+        sum += list->elems[p].offset > 0 ? list->elems[p].offset : 0;
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(rk);
+    return sum;
+}
+
+/* What is committed has been acknowledged by our topics; then nothing waits behind it either. */
+static bool is_worked_off(stage *s)
+{
+    return life_is_quiet(s) && committed(s, "osteoguard-gather", "fhir.bundle", 1) >= s->sent &&
+           life_is_quiet(s);
+}
+
+bool life_comes_to_rest(stage *s, life *l)
+{
+    watched = l;
+    awaited = is_worked_off;
+    wait_until(s, "rest", has_come_or_is_gone);
+    return !l->gone;
+}
