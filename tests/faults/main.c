@@ -251,7 +251,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    size_t at_once = jobs != NULL ? (size_t)atoi(jobs) : 4;
+    size_t at_once = jobs != NULL ? (size_t)atoi(jobs) : 6;
     results = mmap(NULL, SCENARIOS * sizeof *results, PROT_READ | PROT_WRITE,
                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (results == MAP_FAILED || file_make_dirs(dir, NULL) != OG_OK)
