@@ -14,6 +14,7 @@
 #define MAX_BYTES    ((size_t)2 << 30) /* of all terminology together */
 #define MAX_DEPTH    64     /* of nested contains, concepts, and of includes of includes */
 #define MAX_STEPS_UP 100000 /* of one look for a wider code */
+#define FEW_SOURCES  8      /* systems that are looked through rather than looked up */
 
 /* --- systems and codes --- */
 
@@ -41,7 +42,7 @@ typedef struct alias {
 #define OPS     "http://fhir.de/CodeSystem/bfarm/ops"
 #define UCUM    "http://unitsofmeasure.org"
 
-/* Sorted by name. OIDs from the HL7 OID registry and the FHIR R4 list of external systems. The
+/* OIDs from the HL7 OID registry and the FHIR R4 list of external systems. The
  * German register gives ICD-10-GM an OID for each edition: those of 2006 (.311) and 2014 (.417)
  * stand on its page, .409 is used for ICD-10-GM at large. The dimdi URLs are those that the bfarm
  * ones replaced. */
@@ -91,18 +92,19 @@ og_str fhir_system_canonical(og_str system)
     bare = without_prefix(bare, OG_STR("https://"));
     if (bare.n != 0 && bare.p[bare.n - 1] == '/')
         bare.n--;
-    size_t low = 0, high = sizeof(aliases) / sizeof(aliases[0]);
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int c = og_str_cmp(aliases[middle].name, bare);
-        if (c == 0)
-            return aliases[middle].canonical;
-        if (c < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    /* Lengths tell most of them apart, which is quicker than a search by order. */
+    for (size_t i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++)
+        if (og_str_eq(aliases[i].name, bare))
+            return aliases[i].canonical;
     return system;
+}
+
+static bool has_alias(og_str canonical)
+{
+    for (size_t i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++)
+        if (og_str_eq(aliases[i].canonical, canonical))
+            return true;
+    return false;
 }
 
 static bool is_icd(og_str canonical)
@@ -244,6 +246,7 @@ struct fhir_terminology {
     uint32_t mapping_count, mapping_cap;
     uint32_t *slots;  /* mapping number + 1; twice mapping_cap of them */
     og_table sources; /* canonical url of a system that maps speak about -> anything */
+    bool aliased;     /* one of them has other names */
     unmapped *unmapped, **unmapped_end;
 };
 
@@ -882,6 +885,7 @@ static void read_group(reader *r, fhir_elem group, const char *path, bool store)
     read_unmapped(r, group, source, target, path, store);
     if (store && !og_table_put(&r->t->sources, source, r->t))
         no_memory(r);
+    r->t->aliased |= store && has_alias(source);
 }
 
 /* Twice over the groups: a map with an error anywhere must leave nothing behind. */
@@ -1197,6 +1201,11 @@ fhir_subsumption fhir_codesystem_subsumes(const fhir_codesystem *cs, og_str wide
 
 bool fhir_translates(const fhir_terminology *t, og_str system)
 {
+    for (uint32_t i = 0; i < t->sources.count && t->sources.count <= FEW_SOURCES; i++)
+        if (og_str_eq(t->sources.entries[i].key, system))
+            return true;
+    if (t->sources.count <= FEW_SOURCES && !t->aliased)
+        return false; /* the usual case: only local systems are translated */
     return og_table_get(&t->sources, fhir_system_canonical(system)) != NULL;
 }
 

@@ -256,6 +256,20 @@ static cql_value list_property(og_arena *a, fhir_elem values, fhir_elem exts, ui
     return (cql_value){.kind = CQL_LIST, .list = list};
 }
 
+/* The type that the end of a member's name means (`Quantity` of valueQuantity), among those of a
+ * choice; 0 when it is none of them as it is written. */
+static uint16_t choice_type(const fhir_model_element *e, og_str end)
+{
+    for (size_t i = 0; i < e->choice_count; i++) {
+        uint16_t type = fhir_model_choice(e, i);
+        og_str name = fhir_type_name(type);
+        if (name.n == end.n && end.p[0] == (char)(name.p[0] & ~0x20) &&
+            memcmp(name.p + 1, end.p + 1, end.n - 1) == 0)
+            return type;
+    }
+    return 0;
+}
+
 /* The member of a choice that is there: its name and type. Names with escapes are legal JSON and
  * take the slow way through the model's list of types. */
 static og_str choice_member(fhir_elem object, const fhir_model_element *e, uint16_t owner,
@@ -268,7 +282,10 @@ static og_str choice_member(fhir_elem object, const fhir_model_element *e, uint1
         og_str key = fhir_key_of(m);
         if (key.p[0] == '_')
             key = og_str_from(key, 1);
-        if (fhir_model_member(owner, key, ret_type) == e)
+        uint16_t type = choice_type(e, og_str_from(key, name.n));
+        if (type != 0)
+            *ret_type = type;
+        if (type != 0 || fhir_model_member(owner, key, ret_type) == e)
             return key;
     }
     for (size_t i = 0; escaped && i < e->choice_count; i++) {
