@@ -262,8 +262,8 @@ static void use(const place *p)
     og_error err;
     size_t n = 0;
     watch_for_deaths();
-    (void)freopen("/dev/null", "w", stderr);
-    if (open_at(p, NULL, &k, &err) != OG_OK || kv_begin(k, true, &t, &err) != OG_OK)
+    if (freopen("/dev/null", "w", stderr) == NULL || open_at(p, NULL, &k, &err) != OG_OK ||
+        kv_begin(k, true, &t, &err) != OG_OK)
         _exit(2);
     bool good = kv_scan(t, 0, (og_str){NULL, 0}, (og_str){NULL, 0}, pass_over, &n, &err) == OG_OK;
     for (int i = 0; good && i < 40; i++) {
