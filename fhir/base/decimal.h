@@ -53,7 +53,7 @@ bool og_decimal_exp(og_decimal x, og_decimal *ret);
 bool og_decimal_ln(og_decimal x, og_decimal *ret);
 bool og_decimal_log(og_decimal x, og_decimal base, og_decimal *ret);
 bool og_decimal_power(og_decimal base, og_decimal exponent, og_decimal *ret);
-/* The n-th root of the product of n magnitudes, n > 0. */
+/* The n-th root of the product of n magnitudes; false when there are none. */
 bool og_decimal_geometric_mean(const og_decimal *values, size_t n, og_decimal *ret);
 
 #endif

@@ -405,6 +405,8 @@ bool og_decimal_power(og_decimal base, og_decimal by, og_decimal *ret)
 bool og_decimal_geometric_mean(const og_decimal *values, size_t n, og_decimal *ret)
 {
     binary product = {one, 0};
+    if (n == 0)
+        return false;
     for (size_t i = 0; i < n; i++) {
         if (values[i] == 0) {
             *ret = 0;

@@ -268,7 +268,9 @@ cql_value cql_op_Avg(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)count;
     numbers n;
-    return numbers_of(c, args[0], &n) ? like(c, &n, mean_of(&n), n.scale) : CQL_NULL_VALUE;
+    if (!numbers_of(c, args[0], &n) || n.count == 0)
+        return CQL_NULL_VALUE;
+    return like(c, &n, mean_of(&n), n.scale);
 }
 
 /* --- deviations --- */

@@ -371,6 +371,9 @@ static void test_real_functions(void **state)
         else if (strcmp(text(r, 0), cases[i].out) != 0)
             fail_msg("%c %s %s: %s", cases[i].fn, cases[i].a, cases[i].b, text(r, 0));
     }
+    og_decimal none = 77;
+    assert_false(og_decimal_geometric_mean(NULL, 0, &none));
+    assert_true(none == 77);
 }
 
 /* e^(ln x) is x again, to as many digits as the rounding of ln x leaves: for results of every
