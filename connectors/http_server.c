@@ -30,7 +30,11 @@ enum {
     DEFAULT_CONNECTIONS = 256,
     DEFAULT_DEADLINE_MS = 10000,
     DEFAULT_IDLE_MS = 30000,
-    LAST_WORDS_MS = 500,     /* for writing an answer after a deadline */
+    LAST_WORDS_MS = 500, /* for writing an answer after a deadline */
+    SLACK_MS = 20,       /* a deadline may be overdue by as much */
+    /* Memory of one connection: over 32 KB libmicrohttpd maps it, and a crowd that has gone leaves
+     * none of it behind. */
+    POOL_BYTES = 40 * 1024,
     MAX_SPINS = 4,           /* then it waits for the client although it says that it need not */
     COPY_LIMIT = 256 * 1024, /* headers and query of one request; libmicrohttpd holds less */
 };
@@ -87,7 +91,8 @@ struct http_server {
     int handles;
     peer head; /* circular */
     size_t peers, exchanges;
-    bool running; /* inside MHD_run */
+    uint64_t first_deadline; /* no peer's is before it */
+    bool running;            /* inside MHD_run */
     bool resumed; /* MHD_run has to come once more; libmicrohttpd does not tell by itself */
     bool closing, quiet, late;
     uint64_t close_until;
@@ -281,6 +286,13 @@ static bool announces_too_much(const http_exchange *x)
     return v.p != NULL && strtoull(v.p, NULL, 10) > body_limit(x);
 }
 
+static void set_deadline(peer *p, uint64_t deadline)
+{
+    http_server *s = p->server;
+    p->deadline = deadline;
+    s->first_deadline = deadline < s->first_deadline ? deadline : s->first_deadline;
+}
+
 /* The head of a request is here. Answering now, before the body, makes libmicrohttpd close the
  * connection afterwards. */
 static enum MHD_Result request_begin(http_server *s, struct MHD_Connection *mc, const char *path,
@@ -295,7 +307,7 @@ static enum MHD_Result request_begin(http_server *s, struct MHD_Connection *mc, 
         return MHD_NO;
     *request = x;
     uint64_t until = uv_now(s->loop) + (uint64_t)s->o.deadline_ms;
-    p->deadline = until < p->deadline ? until : p->deadline;
+    set_deadline(p, until < p->deadline ? until : p->deadline);
     x->route = route_find(x, method, path, allow, sizeof(allow));
     if (x->route == NULL && allow[0] == '\0')
         return answer_now(x, 404, "there is nothing here\n");
@@ -368,7 +380,7 @@ static void on_completed(void *ctx, struct MHD_Connection *mc, void **request,
     *request = NULL;
     if (x == NULL)
         return;
-    x->peer->deadline = uv_now(s->loop) + (uint64_t)(s->o.idle_ms + s->o.deadline_ms);
+    set_deadline(x->peer, uv_now(s->loop) + (uint64_t)(s->o.idle_ms + s->o.deadline_ms));
     exchange_detach(x);
 }
 
@@ -386,8 +398,8 @@ static void on_connection(void *ctx, struct MHD_Connection *mc, void **socket_ct
         *p = (peer){.prev = s->head.prev,
                     .next = &s->head,
                     .server = s,
-                    .fd = info != NULL ? info->connect_fd : -1,
-                    .deadline = uv_now(s->loop) + (uint64_t)s->o.deadline_ms};
+                    .fd = info != NULL ? info->connect_fd : -1};
+        set_deadline(p, uv_now(s->loop) + (uint64_t)s->o.deadline_ms);
         p->prev->next = p->next->prev = p;
         s->peers++;
         return;
@@ -409,19 +421,26 @@ static void peer_overdue(http_server *s, peer *p)
     http_exchange *x = p->x;
     if (x != NULL && x->suspended) { /* we are late, not the client */
         exchange_set(x, 503, "text/plain; charset=utf-8", OG_STR("no answer in time\n"));
-        p->deadline = uv_now(s->loop) + LAST_WORDS_MS;
+        set_deadline(p, uv_now(s->loop) + LAST_WORDS_MS);
         return;
     }
     p->deadline = UINT64_MAX;
     shutdown(p->fd, SHUT_RDWR);
 }
 
+/* All connections are only looked at when one may be overdue, and not more often than every
+ * SLACK_MS: with ten thousand of them each look costs. */
 static void deadlines(http_server *s)
 {
+    uint64_t now = uv_now(s->loop), first = UINT64_MAX;
+    if (s->first_deadline > now)
+        return;
     for (peer *p = s->head.next; p != &s->head; p = p->next) {
-        if (p->deadline <= uv_now(s->loop))
+        if (p->deadline <= now)
             peer_overdue(s, p);
+        first = p->deadline < first ? p->deadline : first;
     }
+    s->first_deadline = first < now + SLACK_MS ? now + SLACK_MS : first;
 }
 
 static void server_step(http_server *s);
@@ -448,8 +467,7 @@ static uint64_t next_timeout(http_server *s)
 {
     uint64_t now = uv_now(s->loop), first = s->closing ? s->close_until : UINT64_MAX;
     MHD_UNSIGNED_LONG_LONG mhd;
-    for (const peer *p = s->head.next; p != &s->head; p = p->next)
-        first = p->deadline < first ? p->deadline : first;
+    first = s->first_deadline < first ? s->first_deadline : first;
     uint64_t ms = first == UINT64_MAX ? UINT64_MAX : first > now ? first - now : 0;
     if (s->resumed)
         return 0;
@@ -650,11 +668,12 @@ static og_status daemon_start(http_server *s, int fd, og_error *err)
             tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, s->client_ca_pem};
         tls[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     }
-    s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET, fd,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o.max_connections,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_NOTIFY_COMPLETED,
-                                 on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-                                 MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_ARRAY, tls,
+        MHD_OPTION_END);
     if (s->daemon == NULL)
         return og_fail(err, OG_IO, "the HTTP server cannot start");
     return OG_OK;
