@@ -454,14 +454,19 @@ static og_status open_env(kv *k, const kv_options *options, og_error *err)
     return judge_length(k, options, err);
 }
 
-static og_status new_kv(const kv_options *options, kv **ret, og_error *err)
+/* NULL: *ret_status says why. */
+static kv *new_kv(const kv_options *options, og_status *ret_status, og_error *err)
 {
     kv *k = calloc(1, sizeof *k);
-    if (k == NULL)
-        return og_fail(err, OG_NOMEM, "no memory for a store");
+    *ret_status = OG_OK;
+    if (k == NULL) {
+        *ret_status = og_fail(err, OG_NOMEM, "no memory for a store");
+        return NULL;
+    }
     if (options->table_count > KV_MAX_TABLES || strlen(options->dir) >= sizeof k->dir) {
+        *ret_status = og_fail(err, OG_INVALID, "too many tables, or the path is too long");
         free(k);
-        return og_fail(err, OG_INVALID, "too many tables, or the path is too long");
+        return NULL;
     }
     snprintf(k->dir, sizeof k->dir, "%s", options->dir);
     snprintf(k->schema, sizeof k->schema, "%s", options->schema);
@@ -471,8 +476,7 @@ static og_status new_kv(const kv_options *options, kv **ret, og_error *err)
         read_boot_id(k->boot_id);
     k->sync_each = options->sync_each;
     k->table_count = options->table_count;
-    *ret = k;
-    return OG_OK;
+    return k;
 }
 
 /* The map is as large as its writer has made it. */
@@ -489,9 +493,9 @@ static og_status open_env_to_read(kv *k, const kv_options *options, og_error *er
 og_status kv_open_to_read(const kv_options *options, kv **ret, og_error *err)
 {
     char path[640];
-    kv *k;
-    og_status status = new_kv(options, &k, err);
-    if (status != OG_OK)
+    og_status status;
+    kv *k = new_kv(options, &status, err);
+    if (k == NULL)
         return status;
     k->read_only = true;
     data_path(k, path);
@@ -515,10 +519,10 @@ og_status kv_open_to_read(const kv_options *options, kv **ret, og_error *err)
 
 og_status kv_open(const kv_options *options, kv **ret, og_error *err)
 {
-    kv *k;
     bool marked = false;
-    og_status status = new_kv(options, &k, err);
-    if (status != OG_OK)
+    og_status status;
+    kv *k = new_kv(options, &status, err);
+    if (k == NULL)
         return status;
     status = file_make_dirs(k->dir, err);
     if (status != OG_OK)

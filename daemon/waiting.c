@@ -76,7 +76,7 @@ static int64_t ripe_at(const search *s, const row *r)
 static og_status visit(void *ctx, og_str key, og_str value, og_error *err)
 {
     search *s = ctx;
-    row r;
+    row r = {0};
     og_status status = row_read(value, &r, err);
     if (status != OG_OK)
         return status;
