@@ -22,7 +22,9 @@
     X(ANSWERED, "answered")       /* 12: the EHR has accepted, nothing stored */                   \
     X(RECEIPT, "receipt")         /* 13: the receipt is in the store, not in the log */            \
     X(REASSERTED, "reasserted")   /* 14: a record was written again, not yet noted */              \
-    X(SWEPT, "swept")             /* 16: the clock woke patients, nothing committed */
+    X(ERRAND,                                                                                      \
+      "errand") /* 15: a merged patient's copy, or a tombstone, was written, not yet noted */      \
+    X(SWEPT, "swept") /* 16: the clock woke patients, nothing committed */
 
 typedef enum crash_place {
 #define X(id, name) CRASH_##id,

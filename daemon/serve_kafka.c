@@ -557,7 +557,7 @@ void serve__on_outgoing(void *ctx, int partition, uint64_t number, const pipelin
     *it = (again){s, partition, number, o->mark == PIPELINE_ERRAND};
     conn_verdict verdict = kafka_sink_send(s->sink, &r, on_again, it, &err);
     if (verdict == CONN_DONE) {
-        crash_point(CRASH_REASSERTED);
+        crash_point(o->mark == PIPELINE_ERRAND ? CRASH_ERRAND : CRASH_REASSERTED);
         return;
     }
     if (verdict == CONN_NEVER)

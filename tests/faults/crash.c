@@ -39,6 +39,22 @@ static void send_out_of_order(stage *s)
     }
 }
 
+/* A patient who is merged into one of the sample's, and what names it. */
+static void send_merged(stage *s)
+{
+    static const char *const texts[] = {
+        "{\"resourceType\":\"MedicationRequest\",\"id\":\"retired-1\",\"status\":\"active\","
+        "\"intent\":\"order\",\"subject\":{\"reference\":\"Patient/retired\"},"
+        "\"medicationCodeableConcept\":{\"coding\":[{\"system\":\"http://www.whocc.no/atc\","
+        "\"code\":\"M05BX04\"}]}}",
+        "{\"resourceType\":\"Patient\",\"id\":\"retired\",\"link\":[{\"type\":\"replaced-by\","
+        "\"other\":{\"reference\":\"Patient/sample-01\"}}]}"};
+    for (size_t i = 0; i < 2; i++) {
+        mock_kafka_put(&s->kafka, "fhir.bundle", 0, NULL, texts[i], strlen(texts[i]));
+        s->sent++;
+    }
+}
+
 static void send_what_it_takes(stage *s, crash_place place)
 {
     if (place == CRASH_SWEPT)
@@ -49,6 +65,8 @@ static void send_what_it_takes(stage *s, crash_place place)
     }
     if (place == CRASH_REASSERTED)
         send_out_of_order(s);
+    if (place == CRASH_ERRAND)
+        send_merged(s);
 }
 
 static void die_at(stage *s, crash_place place, int pass, size_t *next)
