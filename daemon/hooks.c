@@ -614,7 +614,7 @@ static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_er
     if (!has_data(&v)) {
         refuse(c, 412, "not-found",
                c->tried ? "nothing is known of this patient, no prefetch data were sent along, and "
-                          "the FHIR server did not give them in time"
+                          "none came from a FHIR server"
                         : "nothing is known of this patient, and no prefetch data were sent along");
         return OG_OK;
     }

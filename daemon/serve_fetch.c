@@ -194,7 +194,8 @@ bool serve__fetch(serve *s, http_exchange *x, hooks_call *call)
         s->fhir == NULL || serve__stopping(s))
         return false;
     if (hooks_lacks(call, &needs, &n, NULL) != OG_OK || n == 0)
-        return false; /* what is wrong will be said with the answer */
+        return false;   /* what is wrong will be said with the answer */
+    call->tried = true; /* what cannot be asked for is lacking, too */
     size_t server = fhir_servers_for(s->fhir, s->caller, call->request, &why);
     if (server != FHIR_NO_SERVER)
         return begin(s, x, call, server, needs, n);

@@ -315,7 +315,8 @@ OG_MUSTCHECK bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, co
 /* serve_fetch.c */
 OG_MUSTCHECK og_status serve__open_fhir(serve *s, og_error *err);
 /* True: the call lacks data, which are being fetched; it will be answered when they are there or
- * its time is over. */
+ * its time is over. False: nothing can be asked for; call->tried says whether it lacks something.
+ */
 bool serve__fetch(serve *s, http_exchange *x, hooks_call *call);
 /* Refuses the calls that wait. */
 void serve__close_fetches(serve *s);

@@ -112,7 +112,7 @@ static void on_answer(void *ctx, const http_response *r)
 /* rest: further members of the request. */
 static void begin_ask(stage *s, const char *rest)
 {
-    char url[256], body[8192];
+    char url[256], body[65536];
     og_error err;
     og_error_init(&err);
     conn_header headers[] = {{"Content-Type", OG_STR("application/json")}};
@@ -141,7 +141,7 @@ static int ask(stage *s, const char *rest)
 /* With the server under this base, and a token of the call's own when it lives (seconds). */
 static int ask_with(stage *s, const char *base, int expires, const char *rest)
 {
-    char all[4096], token[512] = "";
+    char all[57344], token[512] = "";
     if (expires >= 0)
         snprintf(token, sizeof token,
                  ",\"fhirAuthorization\":{\"access_token\":\"own\",\"token_type\":\"Bearer\","
@@ -331,6 +331,35 @@ static void no_server_but_the_configured_is_asked(void **state)
     stage_free(s);
 }
 
+/* Whoever cannot be asked leaves as much out as who does not answer. */
+static void what_nobody_can_be_asked_for_is_lacking_too(void **state)
+{
+    static const struct {
+        const char *base;
+        int expires;
+        const char *why;
+    } table[] = {{"other", 300, "foreign-server"}, {"open", 0, "no-token"}};
+    char rest[49152], line[120];
+    stage *s = stage_new("");
+    char *text = json_dumps(s->ehr->records, JSON_COMPACT);
+    (void)state;
+    assert_true(strlen(text) < sizeof rest - 100);
+    snprintf(rest, sizeof rest, ",\"prefetch\":{\"medicationAdministration\":%s}", text);
+    free(text);
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        assert_int_equal(ask_with(s, table[i].base, table[i].expires, rest), 200);
+        says(s, "\"fetched\":false,\"partial\":true");
+        assert_null(strstr(s->body, "\"code\":\"D3\"")); /* it rests on a dose that is not there */
+        snprintf(line, sizeof line, "osteoguard_cds_fetches_total{result=\"%s\"} 1\n",
+                 table[i].why);
+        assert_true(metric_says(line));
+    }
+    assert_int_equal(s->ehr->asked, 0);
+    assert_int_equal(ask_with(s, "fhir", 300, rest), 200); /* the rest is had: it is said */
+    says(s, "\"code\":\"D3\"");
+    stage_free(s);
+}
+
 static void what_was_sent_in_part_is_completed(void **state)
 {
     char rest[2048];
@@ -370,7 +399,7 @@ static void a_slow_server_does_not_hold_the_call(void **state)
     assert_true(metric_says("result=\"late\"} 1\n"));
     s->ehr->slow = ""; /* everything */
     assert_int_equal(ask_with(s, "fhir", 300, ""), 412);
-    says(s, "did not give them in time");
+    says(s, "none came from a FHIR server");
     stage_free(s);
 }
 
@@ -436,6 +465,7 @@ int main(void)
         cmocka_unit_test(what_is_lacking_is_fetched),
         cmocka_unit_test(without_a_token_of_its_own_ours_is_used),
         cmocka_unit_test(no_server_but_the_configured_is_asked),
+        cmocka_unit_test(what_nobody_can_be_asked_for_is_lacking_too),
         cmocka_unit_test(what_was_sent_in_part_is_completed),
         cmocka_unit_test(a_slow_server_does_not_hold_the_call),
         cmocka_unit_test(what_the_server_does_wrong_is_counted),
