@@ -611,6 +611,8 @@ static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_er
         return s;
     if (c->request->kind->drafts != HOOK_NO_DRAFTS && !v.relevant)
         return write_answer(&w, err); /* nothing that our rules speak about is being done */
+    if (!has_data(&v) && count > 0 && only == 0) /* the records were lost, what was said was not */
+        return tell_alerts(&w, alerts, count, err);
     if (!has_data(&v)) {
         refuse(c, 412, "not-found",
                c->tried ? "nothing is known of this patient, no prefetch data were sent along, and "

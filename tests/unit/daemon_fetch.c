@@ -396,6 +396,53 @@ static void who_somebody_is_is_not_enough(void **state)
     scene_free(&s);
 }
 
+static og_status keep_first(void *ctx, og_str key, og_str value, og_error *err)
+{
+    (void)value;
+    (void)err;
+    og_buf_adds(ctx, key);
+    return OG_AGAIN; /* one is enough */
+}
+
+static void lose_resources(store *st)
+{
+    store_txn *t;
+    og_buf key;
+    og_buf_init(&key, 1024);
+    assert_int_equal(store_begin(st, true, &t, NULL), OG_OK);
+    do {
+        og_buf_clear(&key);
+        assert_int_equal(kv_scan(t, STORE_RESOURCE, (og_str){NULL, 0}, (og_str){NULL, 0},
+                                 keep_first, &key, NULL),
+                         OG_OK);
+        if (key.n > 0)
+            assert_int_equal(kv_delete(t, STORE_RESOURCE, og_buf_str(&key), NULL), OG_OK);
+    } while (key.n > 0);
+    assert_int_equal(store_commit(t, NULL), OG_OK);
+    og_buf_done(&key);
+}
+
+/* The records were lost, the alerts were not: they hold, though nothing could be fetched. */
+static void what_was_said_is_said_again_without_its_records(void **state)
+{
+    scene s = scene_new("patient-view", VIEW, "");
+    char *text = bundle_of("V5");
+    const prefetch_need *list;
+    (void)state;
+    world_event(s.world, text);
+    world_settle_down(s.world);
+    hooks_call c = call_of(&s);
+    lose_resources(c.store);
+    assert_true(lacks(&s, &list) > 0);
+    c.tried = true;
+    hooks_answer(&c);
+    assert_int_equal(c.status, 200);
+    assert_true(answer_has(&c, "\"code\":\"D3\""));
+    assert_true(answer_has(&c, "\"partial\":true"));
+    free(text);
+    scene_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +454,7 @@ int main(void)
         cmocka_unit_test(the_outside_of_a_body_is_read),
         cmocka_unit_test(fetched_data_are_answered_from),
         cmocka_unit_test(who_somebody_is_is_not_enough),
+        cmocka_unit_test(what_was_said_is_said_again_without_its_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
