@@ -23,6 +23,7 @@ typedef struct post {
     size_t body_n, key_n;
     uint64_t token_version; /* of the token that it was sent with */
     bool repeated;
+    smart_wait wait; /* for a token */
     ehr_result_fn *cb;
     void *ctx;
 } post;
@@ -34,6 +35,7 @@ struct ehr_webhook {
     http_tls tls;
     og_buf token;
     uint64_t token_version; /* rises when the file's content changes */
+    smart *tokens;          /* NULL: the file's, or none */
     struct stat token_seen;
     post head; /* circular */
 };
@@ -92,6 +94,7 @@ static void token_refresh(ehr_webhook *ep, bool force)
 
 static void post_free(post *p)
 {
+    smart_leave(&p->wait);
     p->prev->next = p->next;
     p->next->prev = p->prev;
     free(p->body);
@@ -132,7 +135,7 @@ conn_verdict ehr_webhook_verdict(http_failure failure, int status)
     }
 }
 
-static og_status post_send(post *p, og_error *err);
+static og_status post_begin(post *p, og_error *err);
 
 static bool refused_token(const http_response *r)
 {
@@ -144,10 +147,15 @@ static void post_answered(void *ctx, const http_response *r)
     post *p = ctx;
     ehr_webhook *ep = p->ep;
     p->call = NULL;
-    if (refused_token(r) && !p->repeated && ep->token_file != NULL) {
+    if (refused_token(r) && !p->repeated && ep->tokens != NULL && r->status == 401) {
+        p->repeated = true;
+        smart_refused(ep->tokens, p->token_version);
+        if (post_begin(p, NULL) == OG_OK)
+            return;
+    } else if (refused_token(r) && !p->repeated && ep->token_file != NULL) {
         p->repeated = true;
         token_refresh(ep, true);
-        if (ep->token_version != p->token_version && post_send(p, NULL) == OG_OK)
+        if (ep->token_version != p->token_version && post_begin(p, NULL) == OG_OK)
             return;
     }
     char text[400] = "";
@@ -175,24 +183,63 @@ static void post_answered(void *ctx, const http_response *r)
     cb(cb_ctx, &out);
 }
 
-static og_status post_send(post *p, og_error *err)
+static og_status post_send(post *p, og_str bearer, og_error *err)
 {
     ehr_webhook *ep = p->ep;
     const conn_header headers[] = {{"Content-Type", og_str_of(ep->content_type)},
-                                   {"Accept", OG_STR("application/json")},
+                                   {"Accept", og_str_of(ep->content_type)},
                                    {"Idempotency-Key", {p->key, p->key_n}}};
     const http_request request = {.method = "POST",
                                   .url = ep->url,
                                   .headers = headers,
                                   .header_count = sizeof(headers) / sizeof(headers[0]),
                                   .body = {p->body, p->body_n},
-                                  .bearer = ep->token_file != NULL ? og_buf_str(&ep->token)
-                                                                   : (og_str){NULL, 0},
+                                  .bearer = bearer,
                                   .connect_timeout_ms = ep->connect_timeout_ms,
                                   .timeout_ms = ep->timeout_ms,
                                   .tls = &ep->tls};
-    p->token_version = ep->token_version;
     return http_client_send(ep->client, &request, post_answered, p, &p->call, err);
+}
+
+/* No token, no post: the caller tries again. */
+static void post_without_token(post *p, const char *why)
+{
+    char text[400];
+    snprintf(text, sizeof text, "%s: %s", p->ep->name, why);
+    ehr_result out = {
+        .verdict = CONN_AGAIN, .retry_after_ms = -1, .failure = HTTP_FAILURE_OTHER, .text = text};
+    ehr_result_fn *cb = p->cb;
+    void *cb_ctx = p->ctx;
+    post_free(p);
+    cb(cb_ctx, &out);
+}
+
+static void post_token(void *ctx, const char *why)
+{
+    post *p = ctx;
+    og_error err;
+    og_error_init(&err);
+    if (why == NULL && post_begin(p, &err) == OG_OK)
+        return;
+    post_without_token(p, why != NULL ? why : err.text);
+}
+
+/* Sends it with the token at hand, or asks for one first. */
+static og_status post_begin(post *p, og_error *err)
+{
+    ehr_webhook *ep = p->ep;
+    og_str bearer = {NULL, 0};
+    if (ep->tokens != NULL) {
+        if (!smart_token(ep->tokens, &bearer, &p->token_version)) {
+            p->wait = (smart_wait){.fn = post_token, .ctx = p};
+            smart_ask(ep->tokens, &p->wait);
+            return OG_OK;
+        }
+    } else if (ep->token_file != NULL) {
+        bearer = og_buf_str(&ep->token);
+        p->token_version = ep->token_version;
+    }
+    return post_send(p, bearer, err);
 }
 
 static char *copy(og_str s)
@@ -226,7 +273,7 @@ og_status ehr_webhook_post(ehr_webhook *ep, og_str body, og_str key, ehr_result_
         p->body != NULL && p->key != NULL ? OG_OK : og_fail(err, OG_NOMEM, "out of memory");
     if (st == OG_OK) {
         token_refresh(ep, false);
-        st = post_send(p, err);
+        st = post_begin(p, err);
     }
     if (st != OG_OK)
         post_free(p);
@@ -275,6 +322,7 @@ og_status ehr_webhook_new(http_client *client, const ehr_webhook_options *option
     if (ep == NULL)
         return og_fail(err, OG_NOMEM, "out of memory");
     ep->client = client;
+    ep->tokens = options->bearer_token_file == NULL ? options->tokens : NULL;
     ep->head.prev = ep->head.next = &ep->head;
     og_buf_init(&ep->token, TOKEN_MAX);
     st = endpoint_copy(ep, options, err);

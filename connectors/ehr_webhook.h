@@ -3,7 +3,7 @@
 #ifndef OG_CONNECTORS_EHR_WEBHOOK_H
 #define OG_CONNECTORS_EHR_WEBHOOK_H
 
-#include "connectors/http_client.h"
+#include "connectors/smart.h"
 
 typedef struct ehr_webhook ehr_webhook;
 
@@ -13,6 +13,7 @@ typedef struct ehr_webhook_options {
     const char *content_type;      /* NULL: application/json */
     const char *bearer_token_file; /* NULL: none. Read again when the file changes, and after a 401
                                       or 403 */
+    smart *tokens; /* instead of the file; NULL: none. A refused one is renewed once. Outlives it */
     int connect_timeout_ms, timeout_ms; /* 0: 5000, 30000 */
     http_tls tls;                       /* zero: system CA, no client certificate */
 } ehr_webhook_options;
@@ -34,9 +35,9 @@ typedef void ehr_result_fn(void *ctx, const ehr_result *result);
  * the token file cannot be read (text names the file). Caller owns *ret. */
 OG_MUSTCHECK og_status ehr_webhook_new(http_client *client, const ehr_webhook_options *options,
                                        ehr_webhook **ret, og_error *err);
-/* POSTs body with `Idempotency-Key: key`. Copies both. cb exactly once, from the loop, unless the
- * endpoint is freed before. Any number may be in flight. OG_INVALID: the key has bytes that no
- * header may hold. */
+/* POSTs body with `Idempotency-Key: key`. Copies both. cb exactly once, from the loop (or at
+ * once when no token can be had), unless the endpoint is freed before. Any number may be in flight.
+ * OG_INVALID: the key has bytes that no header may hold. */
 OG_MUSTCHECK og_status ehr_webhook_post(ehr_webhook *ep, og_str body, og_str key, ehr_result_fn *cb,
                                         void *ctx, og_error *err);
 /* Frees it; cancels what is in flight. Accepts NULL. */

@@ -739,6 +739,8 @@ static void check_endpoint(reader *r, const config_endpoint *ep)
     char name[64];
     if (strncmp(ep->url, "http://", 7) != 0 && strncmp(ep->url, "https://", 8) != 0)
         problem(r, NULL, "endpoints.%s.url: \"%s\" is not an http or https URL", ep->name, ep->url);
+    if ((ep->flag || ep->task) && ep->format != CONFIG_FORMAT_FHIR)
+        problem(r, NULL, "endpoints.%s: flag and task need format fhir", ep->name);
     if (ep->key_file[0] != '\0' && ep->cert_file[0] == '\0')
         problem(r, NULL, "endpoints.%s: key_file without cert_file", ep->name);
     snprintf(name, sizeof name, "endpoints.%s", ep->name);

@@ -16,7 +16,7 @@
 
 typedef enum config_sync { CONFIG_SYNC_INTERVAL, CONFIG_SYNC_BATCH } config_sync;
 typedef enum config_audit_sync { CONFIG_AUDIT_INTERVAL, CONFIG_AUDIT_LINE } config_audit_sync;
-typedef enum config_format { CONFIG_FORMAT_WEBHOOK } config_format;
+typedef enum config_format { CONFIG_FORMAT_WEBHOOK, CONFIG_FORMAT_FHIR } config_format;
 
 typedef struct config_list {
     const char *const *at;
@@ -34,7 +34,7 @@ typedef struct config_endpoint {
     const char *sender;
     int64_t format; /* config_format */
     int64_t connect_timeout_ms, timeout_ms, max_in_flight;
-    bool worklist;
+    bool worklist, flag, task;
 } config_endpoint;
 
 typedef struct config_client { /* who may call the CDS services */

@@ -4,6 +4,8 @@
 
 #include <inttypes.h>
 
+#include "daemon/delivery_fhir.h"
+
 #define MAX_BODY ((size_t)4 << 20)
 
 static const char *const state_names[] = {"pending", "intent", "delivered", "parked"};
@@ -360,7 +362,8 @@ static og_status make_message(og_arena *a, const delivery_endpoint *ep, og_str t
     }
     idempotency_key(d, uuid);
     *ret_key = og_arena_str(a, og_str_of(uuid));
-    og_status status = webhook_body(a, ep, d, alert, uuid, ret_body);
+    og_status status = ep->fhir ? delivery_fhir_body(a, ep, d, alert, MAX_BODY, ret_body)
+                                : webhook_body(a, ep, d, alert, uuid, ret_body);
     if (status == OG_OK && !d->resolved)
         memcpy(d->doubtful, alert->card_uuid, sizeof d->doubtful);
     return status == OG_OK && ret_key->p == NULL ? OG_NOMEM : status;

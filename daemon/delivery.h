@@ -25,6 +25,8 @@ typedef struct delivery_endpoint {
     const char *fhir_server, *service; /* may be "" */
     bool worklist;                     /* takes alerts for a worklist too */
     const char *sender;                /* takes this sender's patients only; NULL or "": all */
+    bool fhir;                         /* a FHIR server (delivery_fhir.h), not a webhook */
+    bool flag, task;                   /* that gets a Flag, a Task too */
 } delivery_endpoint;
 
 typedef enum delivery_state {

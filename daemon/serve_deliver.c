@@ -288,17 +288,27 @@ static void send_item(void *ctx, const outbox_item *item, og_str body, og_str ke
 static og_status open_hook(serve *s, size_t i, og_error *err)
 {
     const config_endpoint *c = &s->config->endpoints[i];
-    ehr_webhook_options o = {.name = c->name,
-                             .url = c->url,
-                             .bearer_token_file =
-                                 c->bearer_token_file[0] != '\0' ? c->bearer_token_file : NULL,
-                             .connect_timeout_ms = (int)c->connect_timeout_ms,
-                             .timeout_ms = (int)c->timeout_ms,
-                             .tls = {.ca_file = c->ca_file[0] != '\0' ? c->ca_file : NULL,
-                                     .cert_file = c->cert_file[0] != '\0' ? c->cert_file : NULL,
-                                     .key_file = c->key_file[0] != '\0' ? c->key_file : NULL}};
-    s->endpoints[i] =
-        (delivery_endpoint){c->name, false, c->fhir_server, c->service, c->worklist, c->sender};
+    bool fhir = c->format == CONFIG_FORMAT_FHIR;
+    size_t server = fhir ? fhir_servers_find(s->fhir, c->url) : FHIR_NO_SERVER;
+    ehr_webhook_options o = {
+        .name = c->name,
+        .url = c->url,
+        .content_type = fhir ? "application/fhir+json" : NULL,
+        .tokens = server != FHIR_NO_SERVER ? fhir_servers_tokens(s->fhir, server) : NULL,
+        .bearer_token_file = c->bearer_token_file[0] != '\0' ? c->bearer_token_file : NULL,
+        .connect_timeout_ms = (int)c->connect_timeout_ms,
+        .timeout_ms = (int)c->timeout_ms,
+        .tls = {.ca_file = c->ca_file[0] != '\0' ? c->ca_file : NULL,
+                .cert_file = c->cert_file[0] != '\0' ? c->cert_file : NULL,
+                .key_file = c->key_file[0] != '\0' ? c->key_file : NULL}};
+    s->endpoints[i] = (delivery_endpoint){.name = c->name,
+                                          .fhir_server = c->fhir_server,
+                                          .service = c->service,
+                                          .worklist = c->worklist,
+                                          .sender = c->sender,
+                                          .fhir = fhir,
+                                          .flag = c->flag,
+                                          .task = c->task};
     return ehr_webhook_new(s->client, &o, &s->hooks[i], err);
 }
 

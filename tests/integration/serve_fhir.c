@@ -1,4 +1,5 @@
-/* The daemon and an EHR's FHIR server: calls of CDS services that lack data. */
+/* The daemon and an EHR's FHIR server: calls of CDS services that lack data, and alerts that are
+ * written there. */
 #include "../unit/fhir_standin.h"
 
 #include <signal.h>
@@ -209,9 +210,10 @@ static void start(stage *s, const char *more)
              "  ours: {url: \"http://127.0.0.1:%d/fhir\", client_id: " STANDIN_CLIENT
              ", private_jwk_file: %s%s}\n"
              "  theirs: {url: \"http://127.0.0.1:%d/open\"}\n"
-             "endpoints: {ehr: {url: \"http://127.0.0.1:9/\"}}\n",
+             "endpoints: {ehr: {url: \"http://127.0.0.1:%d/fhir\", format: fhir, flag: true, "
+             "task: true}}\n",
              s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content", standin_port(s->ehr),
-             s->key_path, more, standin_port(s->ehr));
+             s->key_path, more, standin_port(s->ehr), standin_port(s->ehr));
     assert_int_equal(config_parse(og_str_of(text), "test.yaml", NULL, &s->config, &report, NULL),
                      OG_OK);
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON, false); /* as in production */
@@ -242,7 +244,7 @@ static stage *stage_new(const char *more)
     mock_kafka_topic(&s->kafka, "osteoguard.dead-letters", 1);
     mock_kafka_topic(&s->kafka, "fhir.bundle", 1);
     assert_int_equal(http_client_new(&s->loop, &client, &s->client, &err), OG_OK);
-    s->ehr = standin_new(&s->loop, "{\"alg\":\"ES384\"}", clock_wall_ms());
+    s->ehr = standin_new(&s->loop, "{\"alg\":\"ES384\"}", 0);
     s->ehr->records = records_of("V5");
     standin_write_key(s->ehr, s->key_path);
     start(s, more);
@@ -438,6 +440,69 @@ static void what_the_server_does_wrong_is_counted(void **state)
     stage_free(s);
 }
 
+/* ---- pushed alerts ---- */
+
+static const char *status_of(const stage *s, const char *type)
+{
+    const char *status =
+        json_string_value(json_object_get(standin_written(s->ehr, type, "D3"), "status"));
+    return status != NULL ? status : "";
+}
+
+static bool has_issue(stage *s)
+{
+    return strcmp(status_of(s, "DetectedIssue"), "") != 0 && metric_says("verdict=\"done\"");
+}
+
+static bool issue_is_over(stage *s)
+{
+    return strcmp(status_of(s, "DetectedIssue"), "cancelled") == 0;
+}
+
+static void alerts_are_resources_of_the_ehr(void **state)
+{
+    static const int lost[] = {502, 503};
+    stage *s = stage_new("");
+    (void)state;
+    s->ehr->script = lost; /* it was taken, but nobody heard of it */
+    s->ehr->script_count = 2;
+    char *events = json_dumps(s->ehr->records, JSON_COMPACT);
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, "Patient/v5", events, strlen(events));
+    free(events);
+    wait_until(s, "DetectedIssue", has_issue);
+    assert_true(metric_says("verdict=\"again\"} 2"));
+    const json_t *issue = standin_written(s->ehr, "DetectedIssue", "D3");
+    const json_t *patient = json_object_get(issue, "patient");
+    assert_string_equal(status_of(s, "Flag"), "active");
+    assert_string_equal(status_of(s, "Task"), "requested");
+    assert_string_equal(json_string_value(json_object_get(patient, "reference")), "Patient/v5");
+    assert_string_equal(json_string_value(json_object_get(issue, "severity")), "moderate");
+    assert_true(json_array_size(json_object_get(issue, "evidence")) > 1);
+    assert_true(s->ehr->updates > 0); /* the repeats changed what was there */
+    assert_string_equal(s->ehr->last_bearer, "Bearer token-1");
+    s->ehr->good_token = 99; /* revoked: a new one */
+    static const char given[] =
+        "{\"resourceType\":\"MedicationAdministration\",\"id\":\"z1\",\"status\":\"completed\","
+        "\"subject\":{\"reference\":\"Patient/v5\"},\"effectiveDateTime\":\"2026-02-20\","
+        "\"medicationCodeableConcept\":{\"coding\":[{\"system\":\"http://www.whocc.no/atc\","
+        "\"code\":\"M05BA08\"}]}}";
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, "MedicationAdministration/z1", given,
+                   strlen(given));
+    wait_until(s, "the end of it", issue_is_over);
+    assert_string_equal(status_of(s, "Flag"), "inactive");
+    assert_string_equal(status_of(s, "Task"), "completed");
+    assert_non_null(json_object_get(standin_written(s->ehr, "DetectedIssue", "D3"), "mitigation"));
+    assert_string_equal(s->ehr->last_bearer, "Bearer token-2");
+    size_t i, same = 0; /* one resource, however often it was told */
+    json_t *one;
+    json_array_foreach(s->ehr->written, i, one) same +=
+        json_object_get(one, "resource") == standin_written(s->ehr, "DetectedIssue", "D3");
+    assert_int_equal(same, 1);
+    stage_free(s);
+}
+
+/* ---- the end ---- */
+
 static bool holds_one(stage *s)
 {
     return s->ehr->held_count > 0;
@@ -469,6 +534,7 @@ int main(void)
         cmocka_unit_test(what_was_sent_in_part_is_completed),
         cmocka_unit_test(a_slow_server_does_not_hold_the_call),
         cmocka_unit_test(what_the_server_does_wrong_is_counted),
+        cmocka_unit_test(alerts_are_resources_of_the_ehr),
         cmocka_unit_test(stopping_answers_who_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,6 +172,8 @@ static const bad bads[] = {
      "fhir_servers.f.token_url: \"http://e/t\" is not an https URL"},
     {"fhir_servers: {f: {url: \"https://e/f\"}, g: {url: \"https://E:443/f/\"}}\n",
      "fhir_servers.g: fhir_servers.f has the same url"},
+    {"endpoints: {ehr: {url: \"http://x\", task: true}}\n",
+     "endpoints.ehr: flag and task need format fhir"},
     {"site: {tenant: \"a|b\"}\n", "site.tenant"},
     {"kafka: {sources: []}\n", "kafka.sources: at least one topic is needed"},
     {"kafka: {envelopes: {none: payload}}\n", "kafka.envelopes: none is none of kafka.sources"},

@@ -5,6 +5,8 @@
 
 #include "jwt_fixture.h"
 
+#include <time.h>
+
 #include "connectors/http_server.h"
 #include "connectors/jwt.h"
 
@@ -22,7 +24,7 @@ typedef struct standin {
     http_server *http;
     json_t *key; /* the client's, with its private half */
     jwks *keys;
-    int64_t now_ms; /* for the assertion's times */
+    int64_t now_ms; /* for the assertion's times; 0: the real clock, as the daemon's */
     /* tokens */
     int tokens_given, token_status, good_token; /* good_token: number of the one that is taken */
     int expires_in;
@@ -34,6 +36,8 @@ typedef struct standin {
     standin_page pages[STANDIN_PAGES];
     size_t page_count;
     json_t *records;   /* a Bundle: what is read and searched by patient beside the pages */
+    json_t *written;   /* by transactions: url and resource of each */
+    size_t updates;    /* of something that was there already */
     size_t per_page;   /* of a search in it; 0: all */
     const char *slow;  /* this type is not answered */
     const int *script; /* statuses that are answered before anything else */
@@ -97,7 +101,7 @@ static inline bool standin_assertion_good(standin *s, const char *form)
                          .audiences = audiences,
                          .audience_count = 1,
                          .url = "",
-                         .now_s = s->now_ms / 1000,
+                         .now_s = s->now_ms != 0 ? s->now_ms / 1000 : (int64_t)time(NULL),
                          .skew_s = 5,
                          .max_life_s = 300};
     if (!standin_form(form, "client_assertion", assertion, sizeof assertion) ||
@@ -292,6 +296,72 @@ static inline void standin_resource(void *ctx, http_exchange *x)
                                 "\"error\",\"code\":\"not-found\",\"diagnostics\":\"secret\"}]}"));
 }
 
+/* ---- transactions ---- */
+
+/* Conditional updates by identifier, as R4 has them: what is there is replaced, what is not is
+ * made. A status of the script is answered after that, as a gateway does whose answer got lost. */
+static inline void standin_transaction(void *ctx, http_exchange *x)
+{
+    standin *s = ctx;
+    size_t i, k;
+    json_t *entry, *known;
+    og_str body = http_exchange_body(x);
+    snprintf(s->last_bearer, sizeof s->last_bearer, "%.*s",
+             OG_STR_ARG(http_exchange_header(x, "Authorization")));
+    s->asked++;
+    if (!standin_lets_in(s, s->last_bearer)) {
+        s->refused++;
+        http_exchange_answer(x, 401, NULL, OG_STR(""));
+        return;
+    }
+    json_t *bundle = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(bundle);
+    assert_true(og_str_is(http_exchange_header(x, "Content-Type"), "application/fhir+json"));
+    assert_string_equal(json_string_value(json_object_get(bundle, "type")), "transaction");
+    if (s->written == NULL)
+        s->written = json_array();
+    json_array_foreach(json_object_get(bundle, "entry"), i, entry)
+    {
+        const json_t *request = json_object_get(entry, "request");
+        json_t *resource = json_object_get(entry, "resource");
+        const char *url = json_string_value(json_object_get(request, "url"));
+        bool found = false;
+        assert_string_equal(json_string_value(json_object_get(request, "method")), "PUT");
+        assert_non_null(strstr(url, "?identifier="));
+        json_array_foreach(s->written, k, known)
+        {
+            if (strcmp(json_string_value(json_object_get(known, "url")), url) == 0) {
+                json_object_set(known, "resource", resource);
+                found = true;
+                s->updates++;
+            }
+        }
+        if (!found)
+            json_array_append_new(s->written,
+                                  json_pack("{s:s,s:O}", "url", url, "resource", resource));
+    }
+    json_decref(bundle);
+    http_exchange_answer(x, s->script_at < s->script_count ? s->script[s->script_at++] : 200,
+                         "application/fhir+json",
+                         OG_STR("{\"resourceType\":\"Bundle\",\"type\":\"transaction-response\"}"));
+}
+
+/* What was written of this type for the rule; NULL. */
+static inline json_t *standin_written(const standin *s, const char *type, const char *rule)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(s->written, i, one)
+    {
+        json_t *r = json_object_get(one, "resource");
+        json_t *coding = json_array_get(json_object_get(json_object_get(r, "code"), "coding"), 0);
+        if (strcmp(json_string_value(json_object_get(r, "resourceType")), type) == 0 &&
+            strcmp(json_string_value(json_object_get(coding, "code")), rule) == 0)
+            return r;
+    }
+    return NULL;
+}
+
 /* ---- life ---- */
 
 /* recipe: of the client's key, see key_new. */
@@ -304,11 +374,12 @@ static inline standin *standin_new(uv_loop_t *loop, const char *recipe, int64_t 
     const http_route routes[] = {
         {"GET", "/fhir/.well-known/smart-configuration", standin_configuration, s, 0},
         {"POST", "/token", standin_token, s, 0},
+        {"POST", "/fhir", standin_transaction, s, 0},
         {"GET", "/fhir/*", standin_resource, s, 0},
         {"POST", "/fhir/*", standin_resource, s, 0},
         {"GET", "/open/*", standin_resource, s, 0}, /* the same, under another base */
         {"POST", "/open/*", standin_resource, s, 0}};
-    http_server_options o = {.routes = routes, .route_count = 6, .deadline_ms = 60000};
+    http_server_options o = {.routes = routes, .route_count = 7, .deadline_ms = 60000};
     s->now_ms = now_ms;
     s->expires_in = 300;
     s->key = key_new(recipe, "k1");
@@ -340,6 +411,7 @@ static inline void standin_free(standin *s, uv_loop_t *loop)
         free(s->pages[i].body);
     json_decref(s->key);
     json_decref(s->records);
+    json_decref(s->written);
     jwks_free(s->keys);
     free(s);
 }
