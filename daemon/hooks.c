@@ -346,7 +346,10 @@ static og_status view_fill(view *v, store_txn *t, store_txn *shared, og_error *e
     size_t count;
     bool good = true;
     og_table_init(&v->places, v->arena);
-    og_status s = store_view(t, shared, v->arena, q->patient, &known, &count, err);
+    og_status s = OG_OK;
+    count = 0;
+    if (t != NULL)
+        s = store_view(t, shared, v->arena, q->patient, &known, &count, err);
     for (size_t i = 0; s == OG_OK && i < count; i++)
         good = good && add(v, &known[i]);
     v->known = s == OG_OK && count > 0;
@@ -595,13 +598,28 @@ static bool brings_nothing(const hook_request *q)
     return q->kind->drafts == HOOK_NO_DRAFTS && !fhir_exists(fhir_first(q->prefetch));
 }
 
+/* Without the patient's record, is there all that the rules need? */
+static og_status is_enough(hooks_call *c, bool *ret, og_error *err)
+{
+    const prefetch_need *needs;
+    size_t n = 0;
+    og_status s = OG_OK;
+    if (!c->tried)
+        s = prefetch_lacks(c->content, c->arena, c->request, false, &needs, &n, err);
+    *ret = c->tried ? c->complete : n == 0;
+    return s;
+}
+
 static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_error *err)
 {
     view v = {.call = c, .arena = c->arena};
     answer w = {.call = c, .view = &v};
     const plan_alert *alerts;
-    size_t count, only;
-    og_status s = store_alerts(t, c->arena, c->request->patient, &alerts, &count, err);
+    size_t count = 0, only;
+    bool enough = true;
+    og_status s = OG_OK;
+    if (t != NULL)
+        s = store_alerts(t, c->arena, c->request->patient, &alerts, &count, err);
     (void)plan_content_hook_rules(c->content, og_str_of(c->request->kind->name), &only);
     if (s == OG_OK && count > 0 && only == 0 && !c->tried && brings_nothing(c->request))
         return tell_alerts(&w, alerts, count, err);
@@ -611,6 +629,12 @@ static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_er
         return s;
     if (c->request->kind->drafts != HOOK_NO_DRAFTS && !v.relevant)
         return write_answer(&w, err); /* nothing that our rules speak about is being done */
+    if (t == NULL && (s = is_enough(c, &enough, err)) != OG_OK)
+        return s;
+    if (!enough) {
+        refuse(c, 503, "transient", "another instance has the records of this patient");
+        return OG_OK;
+    }
     if (!has_data(&v) && count > 0 && only == 0) /* the records were lost, what was said was not */
         return tell_alerts(&w, alerts, count, err);
     if (!has_data(&v)) {
@@ -632,7 +656,7 @@ void hooks_answer(hooks_call *c)
     og_error_init(&c->error);
     c->cards = c->outcome_count = c->misread = 0;
     c->evaluated = false;
-    og_status s = store_begin(c->store, false, &t, &c->error);
+    og_status s = c->store != NULL ? store_begin(c->store, false, &t, &c->error) : OG_OK;
     if (s == OG_OK && c->shared != NULL)
         s = store_begin(c->shared, false, &shared, &c->error);
     if (s == OG_OK)
@@ -662,8 +686,8 @@ og_status hooks_lacks(hooks_call *c, const prefetch_need **ret, size_t *ret_coun
     *ret_count = 0;
     if (!is_relevant(c))
         return OG_OK;
-    og_status s = store_begin(c->store, false, &t, err);
-    if (s == OG_OK)
+    og_status s = c->store != NULL ? store_begin(c->store, false, &t, err) : OG_OK;
+    if (s == OG_OK && t != NULL)
         s = store_knows(t, c->request->patient, &known, err);
     store_abort(t);
     return s == OG_OK ? prefetch_lacks(c->content, c->arena, c->request, known, ret, ret_count, err)

@@ -26,7 +26,9 @@ typedef struct hooks_call {
     /* in; all borrowed */
     const plan_content *content;
     const char *tenant, *language;
-    store *store, *shared; /* of the patient's partition */
+    /* Of the patient's partition. store NULL: another instance has it; then the call is answered
+     * when it brings all that the rules need, or all of it was fetched, else with 503. */
+    store *store, *shared;
     const hook_request *request;
     const feedback_policy *feedback;
     int64_t now_ms;

@@ -269,6 +269,8 @@ void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int6
     metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call->cards);
     audit_call(s, x, q, call);
     serve__count_call(q->kind->name, call->status);
+    if (call->status == 503)
+        http_exchange_add_header(x, "Retry-After", "1");
     serve__answer_json(s, x, call->status, JSON, call->answer);
 }
 
@@ -295,7 +297,11 @@ bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_requ
                        .feedback = &s->setup.feedback,
                        .now_ms = clock_now(&s->clock),
                        .arena = a};
-    if (!owner_get(s->owner, partition).restored || call.store == NULL || call.shared == NULL) {
+    bool elsewhere = s->step == SERVE_WORKING && !s->partitions[partition].assigned;
+    if (elsewhere)
+        call.store = NULL;
+    if (call.shared == NULL ||
+        (!elsewhere && (!owner_get(s->owner, partition).restored || call.store == NULL))) {
         serve__refuse_call(s, x, q->kind->name, 503, "transient",
                            "the records of this patient are not at hand yet", "");
         return false;

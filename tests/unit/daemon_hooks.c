@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "daemon/hooks.h"
+#include "daemon/prefetch.h"
 
 #define UUID    "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
 #define NOW_MS  1772352000000 /* 2026-03-01T09:00:00+01:00 */
@@ -31,9 +32,11 @@ static int partition_of(og_str patient)
     return p;
 }
 
+static bool elsewhere; /* another instance has the patient's records */
+
 static reply ask(world *w, const char *hook, const char *context, const char *rest)
 {
-    char text[16384];
+    char text[65536];
     og_arena *a = og_arena_new((size_t)256 << 20);
     hook_request q;
     og_error err;
@@ -47,7 +50,7 @@ static reply ask(world *w, const char *hook, const char *context, const char *re
     hooks_call call = {.content = w->content,
                        .tenant = "t",
                        .language = "en",
-                       .store = w->stores[partition_of(q.patient_id)],
+                       .store = elsewhere ? NULL : w->stores[partition_of(q.patient_id)],
                        .shared = w->shared_store,
                        .request = &q,
                        .feedback = &w->setup.feedback,
@@ -508,6 +511,49 @@ static void a_draft_that_is_not_quite_fhir_is_judged(void **state)
     world_free(w);
 }
 
+static void add_null(void *ctx, const char *name, og_str query)
+{
+    char *out = ctx;
+    (void)query;
+    if (strcmp(name, "patient") != 0)
+        snprintf(out + strlen(out), 65536 - strlen(out), ",\"%s\":null", name);
+}
+
+/* The record of a patient of another instance is not at hand: a call that brings everything is
+ * answered, one that lacks something is not half answered. */
+static void another_instances_patient_needs_all_data(void **state)
+{
+    world *w = world_at_nine();
+    static char all[65536];
+    (void)state;
+    json_t *root = json_load_file(OG_SOURCE_DIR "/rules/content/cases/V5.json", 0, NULL);
+    char *bundle = json_dumps(json_object_get(root, "bundle"), JSON_COMPACT);
+    elsewhere = true;
+    reply r = ask(w, "patient-view", USER PATIENT, "");
+    assert_int_equal(r.status, 503);
+    json_decref(r.json);
+    snprintf(all, sizeof all, ",\"prefetch\":{\"patient\":%s", bundle);
+    prefetch_each(w->content, add_null, all);
+    char *last = strrchr(all, ',');
+    strcat(all, "}");
+    r = ask(w, "patient-view", USER PATIENT, all);
+    assert_int_equal(r.status, 200);
+    assert_non_null(card_of(&r, "D3"));
+    json_decref(r.json);
+    strcpy(last, "}");
+    r = ask(w, "patient-view", USER PATIENT, all);
+    assert_int_equal(r.status, 503);
+    json_decref(r.json);
+    /* drafts alone are no ground to say that nothing speaks against them */
+    r = ask(w, "order-sign", USER PATIENT ORDERS(DRAFT("", "draft", "M05BA08", "4")), "");
+    assert_int_equal(r.status, 503);
+    json_decref(r.json);
+    elsewhere = false;
+    free(bundle);
+    json_decref(root);
+    world_free(w);
+}
+
 /* An order that our rules do not speak about brings up nothing, whatever alerts are open. */
 static void other_orders_are_left_alone(void **state)
 {
@@ -563,6 +609,7 @@ int main(void)
         cmocka_unit_test(only_what_is_selected_is_judged),
         cmocka_unit_test(an_order_without_a_drug_is_none_yet),
         cmocka_unit_test(a_draft_that_is_not_quite_fhir_is_judged),
+        cmocka_unit_test(another_instances_patient_needs_all_data),
         cmocka_unit_test(other_orders_are_left_alone),
         cmocka_unit_test(rules_that_failed_are_told_of),
     };
