@@ -32,43 +32,35 @@ cql_value cql__no_memory(cql_run *run)
 
 /* ---- frames ---- */
 
-cql_value *cql__push(cql_run *run, uint32_t n, cql__mark *ret_mark)
+cql_value *cql__push_more(cql_run *run, uint32_t n)
 {
     cql__chunk *c = run->stack;
-    *ret_mark = (cql__mark){c, c->used};
-    if (n > c->cap - c->used) {
-        while (c->next != NULL && c->next->cap < n)
-            c = c->next; /* a smaller one stays unused until this activation is over */
-        if (c->next == NULL) {
-            uint32_t cap = n > CHUNK_VALUES ? n : CHUNK_VALUES;
-            cql__chunk *more = og_arena_alloc(run->arena, sizeof *more + cap * sizeof(cql_value));
-            if (more == NULL) {
-                (void)cql__no_memory(run);
-                return NULL;
-            }
-            *more = (cql__chunk){.cap = cap};
-            c->next = more;
+    while (c->next != NULL && c->next->cap < n)
+        c = c->next; /* a smaller one stays unused until this activation is over */
+    if (c->next == NULL) {
+        uint32_t cap = n > CHUNK_VALUES ? n : CHUNK_VALUES;
+        cql__chunk *more = og_arena_alloc(run->arena, sizeof *more + cap * sizeof(cql_value));
+        if (more == NULL) {
+            (void)cql__no_memory(run);
+            return NULL;
         }
-        c = c->next;
-        c->used = 0;
-        run->stack = c;
+        *more = (cql__chunk){.cap = cap};
+        c->next = more;
     }
-    cql_value *values = c->values + c->used;
-    c->used += n;
-    return values;
-}
-
-void cql__pop(cql_run *run, cql__mark mark)
-{
-    run->stack = mark.chunk;
-    run->stack->used = mark.used;
+    c = c->next;
+    c->used = n;
+    run->stack = c;
+    return c->values;
 }
 
 /* ---- evidence ---- */
 
-static cql__join *new_join(cql_run *run)
+static cql__join *new_join(cql_run *run, cql__join join)
 {
-    return og_arena_zalloc(run->arena, 1, sizeof(cql__join));
+    cql__join *j = og_arena_alloc(run->arena, sizeof *j);
+    if (j != NULL)
+        *j = join;
+    return j;
 }
 
 const cql_source *cql__join_sources(cql_run *run, const cql_source *a, const cql_source *b)
@@ -77,12 +69,8 @@ const cql_source *cql__join_sources(cql_run *run, const cql_source *a, const cql
         return b;
     if (b == NULL)
         return a;
-    cql__join *j = new_join(run);
-    if (j == NULL)
-        return a; /* the arena has failed; the evaluation ends with that */
-    j->left = a;
-    j->right = b;
-    return &j->head;
+    cql__join *j = new_join(run, (cql__join){.left = a, .right = b});
+    return j != NULL ? &j->head : a; /* the arena has failed; the evaluation ends with that */
 }
 
 /* A loop where a recursion would read better: a value may be nested as deep as an evaluation has
@@ -100,12 +88,10 @@ const cql_source *cql__sources_of(cql_run *run, const cql_value *v)
     }
     if (count == 1)
         return items->from;
-    cql__join *j = count != 0 ? new_join(run) : NULL;
-    if (j == NULL)
+    if (count == 0)
         return NULL;
-    j->items = items;
-    j->count = count;
-    return &j->head;
+    cql__join *j = new_join(run, (cql__join){.items = items, .count = count});
+    return j != NULL ? &j->head : NULL;
 }
 
 typedef struct collector {

@@ -152,8 +152,22 @@ typedef struct cql__mark {
     cql__chunk *chunk;
     uint32_t used;
 } cql__mark;
-cql_value *cql__push(cql_run *run, uint32_t n, cql__mark *ret_mark);
-void cql__pop(cql_run *run, cql__mark mark);
+cql_value *cql__push_more(cql_run *run, uint32_t n); /* where the chunk at hand is full */
+static inline cql_value *cql__push(cql_run *run, uint32_t n, cql__mark *ret_mark)
+{
+    cql__chunk *c = run->stack;
+    *ret_mark = (cql__mark){c, c->used};
+    if (n > c->cap - c->used)
+        return cql__push_more(run, n);
+    cql_value *values = c->values + c->used;
+    c->used += n;
+    return values;
+}
+static inline void cql__pop(cql_run *run, cql__mark mark)
+{
+    run->stack = mark.chunk;
+    run->stack->used = mark.used;
+}
 
 /* Records an error of the evaluation, returns null. */
 cql_value cql__fail(cql_run *run, og_status status, const char *fmt, ...) OG_PRINTF(3, 4);
