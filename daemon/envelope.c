@@ -3,14 +3,14 @@
 
 #define BASE64 "base64:"
 
-typedef struct form {
+typedef struct envelope {
     og_str path; /* empty: the whole value */
     bool base64;
-} form;
+} envelope;
 
-static form form_of(const char *text)
+static envelope form_of(const char *form)
 {
-    form f = {.path = og_str_of(text)};
+    envelope f = {.path = og_str_of(form)};
     if (og_str_starts(f.path, OG_STR(BASE64))) {
         f.base64 = true;
         f.path = og_str_from(f.path, strlen(BASE64));
@@ -20,11 +20,11 @@ static form form_of(const char *text)
     return f;
 }
 
-const char *envelope_check(const char *text)
+const char *envelope_check(const char *form)
 {
-    form f = form_of(text);
+    envelope f = form_of(form);
     if (f.path.n == 0)
-        return og_str_ends(og_str_of(text), OG_STR(".")) ? NULL : "names no member";
+        return og_str_ends(og_str_of(form), OG_STR(".")) ? NULL : "names no member";
     if (f.path.p[0] == '.' || f.path.p[f.path.n - 1] == '.')
         return "a path neither begins nor ends with a dot";
     for (size_t i = 1; i < f.path.n; i++)
@@ -113,7 +113,8 @@ static og_status at_path(og_error *err, og_str path, og_status status)
     return status;
 }
 
-static og_status open_member(og_arena *a, const form *f, fhir_elem root, og_str *ret, og_error *err)
+static og_status open_member(og_arena *a, const envelope *f, fhir_elem root, og_str *ret,
+                             og_error *err)
 {
     fhir_elem e = member_at(root, f->path);
     fhir_kind kind = fhir_kind_of(e);
@@ -136,7 +137,7 @@ static og_status open_member(og_arena *a, const form *f, fhir_elem root, og_str 
 }
 
 /* Base64 alone, as it stands. */
-static bool is_bare(const form *f, og_str value)
+static bool is_bare(const envelope *f, og_str value)
 {
     size_t i = 0;
     while (i < value.n && is_blank(value.p[i]))
@@ -144,10 +145,10 @@ static bool is_bare(const form *f, og_str value)
     return f->base64 && f->path.n == 0 && i < value.n && value_of(value.p[i]) >= 0;
 }
 
-og_status envelope_open(og_arena *a, const char *text, const fhir_limits *limits, og_str value,
+og_status envelope_open(og_arena *a, const char *form, const fhir_limits *limits, og_str value,
                         og_str *ret, og_error *err)
 {
-    form f = form_of(text);
+    envelope f = form_of(form);
     fhir_doc *doc = og_arena_zalloc(a, 1, sizeof *doc);
     if (doc == NULL)
         return og_fail(err, OG_NOMEM, "no memory for an envelope");
