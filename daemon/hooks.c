@@ -342,12 +342,11 @@ static bool take_drafts(view *v)
 static og_status view_fill(view *v, store_txn *t, store_txn *shared, og_error *err)
 {
     const hook_request *q = v->call->request;
-    const fhir_resource *known;
-    size_t count;
+    const fhir_resource *known = NULL;
+    size_t count = 0;
     bool good = true;
     og_table_init(&v->places, v->arena);
     og_status s = OG_OK;
-    count = 0;
     if (t != NULL)
         s = store_view(t, shared, v->arena, q->patient, &known, &count, err);
     for (size_t i = 0; s == OG_OK && i < count; i++)
@@ -614,7 +613,7 @@ static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_er
 {
     view v = {.call = c, .arena = c->arena};
     answer w = {.call = c, .view = &v};
-    const plan_alert *alerts;
+    const plan_alert *alerts = NULL;
     size_t count = 0, only;
     bool enough = true;
     og_status s = OG_OK;
