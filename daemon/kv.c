@@ -605,6 +605,11 @@ void kv_trim(const kv *k)
         (void)madvise(k->map, k->map_bytes, MADV_DONTNEED);
 }
 
+bool kv_is_about(const kv *k, const og_error *err)
+{
+    return strncmp(err->origin, k->dir, sizeof err->origin - 1) == 0;
+}
+
 bool kv_is_new(const kv *k)
 {
     return k->is_new;

@@ -54,6 +54,8 @@ void kv_trim(const kv *k);
  * what kills us while LMDB follows its pages (a damaged one leads anywhere), still kill the
  * process, but the next kv_open says OG_CORRUPT. */
 void kv_on_fatal_signals(void);
+/* True when an error that was made here is about this one. */
+bool kv_is_about(const kv *k, const og_error *err);
 /* True when nothing was ever stored in it before this kv_open. */
 bool kv_is_new(const kv *k);
 

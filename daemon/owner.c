@@ -660,11 +660,16 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
 static void failed(owner *o, part *p, const pipeline_batch *b)
 {
     if (b->status == OG_CORRUPT) {
-        p->damaged = true;
-        o->options.on_damaged(o->options.ctx, p->number, &b->error);
-        return;
+        bool shared = p->number != OWNER_SHARED && b->shared_damaged;
+        part *broken = shared ? part_of(o, OWNER_SHARED) : p;
+        if (!broken->damaged)
+            o->options.on_damaged(o->options.ctx, broken->number, &b->error);
+        broken->damaged = true;
+        if (broken == p)
+            return;
+    } else {
+        log_failure(LOG_LEVEL_ERROR, "a batch failed and will be repeated", &b->error);
     }
-    log_failure(LOG_LEVEL_ERROR, "a batch failed and will be repeated", &b->error);
     if (b->status == OG_NOMEM && p->most > 1)
         p->most /= 2;
     p->woken = true;

@@ -987,6 +987,7 @@ void pipeline_run(pipeline_batch *b)
         store_abort(r.txn);
     store_abort(r.shared);
     og_arena_free(r.patient_arena);
+    b->shared_damaged = status == OG_CORRUPT && b->shared != NULL && kv_is_about(b->shared, err);
     b->status = status;
 }
 

@@ -138,6 +138,7 @@ typedef struct pipeline_batch {
     /* out */
     og_status status; /* anything but OG_OK: nothing was changed, error says why */
     og_error error;
+    bool shared_damaged; /* OG_CORRUPT: the shared store is, not this partition's */
     pipeline_counts counts;
     const pipeline_delivery *deliveries;
     size_t delivery_count;

@@ -329,6 +329,44 @@ static void a_damaged_partition_is_not_the_shared_store(void **state)
     scene_free(s);
 }
 
+/* And the other way round: what a partition cannot read of the shared store is not its own damage;
+ * it waits until that is mended. */
+static void a_damaged_shared_store_is_not_the_partition(void **state)
+{
+    scene *s = scene_new();
+    char path[128];
+    og_error err;
+    (void)state;
+    og_error_init(&err);
+    world_event(s->w, MEDICATION);
+    world_event(s->w, REQUEST("r1", "p"));
+    const world_message *m = s->w->records.at;
+    int p = m[0].partition;
+    owner_assign(s->owner, OWNER_SHARED, 1);
+    feed(s, OWNER_SHARED, &s->w->shared.at[0], 0);
+    work_off(s);
+    snprintf(path, sizeof path, "%s/shared", s->w->dir);
+    kv_close(s->w->shared_store);
+    damage(path, "resource", (og_str){"\0Medication/m", 13});
+    assert_int_equal(store_open(path, 256u << 20, false, NULL, &s->w->shared_store, &err), OG_OK);
+    owner_set_store(s->owner, OWNER_SHARED, s->w->shared_store, 1);
+    owner_assign(s->owner, OWNER_SHARED, 1);
+    owner_end(s->owner, OWNER_SHARED);
+    owner_assign(s->owner, p, 1);
+    feed(s, p, &m[0], 0);
+    owner_end(s->owner, p);
+    owner_run(s->owner);
+    while (owner_busy(s->owner)) {
+        uv_run(&s->loop, UV_RUN_DEFAULT);
+        if (s->damaged_count == 0)
+            owner_run(s->owner);
+    }
+    assert_int_equal(s->damaged_count, 1);
+    assert_int_equal(s->damaged, OWNER_SHARED);
+    assert_true(owner_get(s->owner, p).failing);
+    scene_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +376,7 @@ int main(void)
         cmocka_unit_test(who_waits_is_woken_in_time),
         cmocka_unit_test(what_others_said_outlives_a_rebalance),
         cmocka_unit_test(a_damaged_partition_is_not_the_shared_store),
+        cmocka_unit_test(a_damaged_shared_store_is_not_the_partition),
     };
     return cmocka_run_group_tests_name("daemon/owner", tests, NULL, NULL);
 }
