@@ -69,11 +69,6 @@ void broker_answers_with_errors(void)
 
 /* ---- members ---- */
 
-static bool is_up(stage *s)
-{
-    return life_metric(s, 0, "osteoguard_partitions") >= 0;
-}
-
 /* TERM in the middle of work: it ends well, and the next one goes on. */
 void stopped_under_load(void)
 {
@@ -83,7 +78,8 @@ void stopped_under_load(void)
         size_t before = s->post_count;
         life l = life_begin(s, 0);
         next += send_stream(s, next, next + 15);
-        life_wait(s, &l, "that it runs", is_up); /* before, TERM ends it as it ends any process */
+        life_wait(s, &l, "that it runs",
+                  life_is_up); /* before, TERM ends it as it ends any process */
         for (int turn = 0; turn < 2000 && s->post_count < before + (size_t)i; turn++)
             let_pass(s, 10);
         life_stop(s, &l);

@@ -41,6 +41,8 @@ void life_stop(stage *s, life *l);
 double life_metric(const stage *s, int number, const char *name);
 /* Runs the loop until the condition holds, as wait_until, or the process is gone: then fails. */
 void life_wait(stage *s, life *l, const char *what, condition *fn);
+/* It is ready. */
+bool life_is_up(stage *s);
 /* It is ready, and nothing waits in it. */
 bool life_is_quiet(stage *s);
 /* Runs the loop until all that was sent is read and nothing waits; false: it has gone before. */
@@ -49,6 +51,10 @@ bool life_is_gone(life *l);
 /* Runs the loop for a while: for what has no sign by which its end could be seen. */
 void let_pass(stage *s, int64_t ms);
 
+/* The file of the first daemon's configuration: notes it, and writes it with something else in it.
+ */
+void config_keep(const stage *s);
+void config_write(const stage *s, const char *from, const char *to);
 /* What the group has committed, all partitions together. */
 int64_t committed(const stage *s, const char *group, const char *topic, int partitions);
 
@@ -77,6 +83,7 @@ void clock_goes_forward_and_back(void);
 
 void store_is_damaged(void);
 void store_is_damaged_under_it(void);
+void store_has_wrong_values(void);
 void disk_is_full(void);
 void store_is_read_only(void);
 void descriptors_run_out(void);

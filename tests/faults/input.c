@@ -203,38 +203,6 @@ void input_comes_twice_and_reordered(void)
 
 /* ---- the content changes all the time ---- */
 
-static char whole_config[4096];
-
-/* The file of the daemon's configuration, with another folder, or rules switched off. */
-static void write_config(const stage *s, const char *from, const char *to)
-{
-    char path[160];
-    og_buf text;
-    const char *at = strstr(whole_config, from);
-    assert_non_null(at);
-    og_buf_init(&text, 8192);
-    og_buf_addf(&text, "%.*s%s%s", (int)(at - whole_config), whole_config, to, at + strlen(from));
-    assert_int_equal(file_write(stage_path(s, "daemon.yaml", path), og_buf_str(&text), NULL),
-                     OG_OK);
-    og_buf_done(&text);
-}
-
-static void keep_config(const stage *s)
-{
-    char path[160];
-    og_buf text;
-    og_buf_init(&text, sizeof whole_config);
-    assert_int_equal(
-        file_read(stage_path(s, "daemon.yaml", path), sizeof whole_config - 1, &text, NULL), OG_OK);
-    snprintf(whole_config, sizeof whole_config, "%.*s", OG_STR_ARG(og_buf_str(&text)));
-    og_buf_done(&text);
-}
-
-static bool is_up(stage *s)
-{
-    return life_metric(s, 0, "osteoguard_ready") > 0;
-}
-
 static double rules_in_all;
 
 static bool has_all_rules(stage *s)
@@ -251,18 +219,18 @@ void content_storm(void)
     stage *s = stage_new();
     life l = life_begin(s, 0);
     int signals = 0;
-    life_wait(s, &l, "a daemon", is_up);
+    life_wait(s, &l, "a daemon", life_is_up);
     rules_in_all = life_metric(s, 0, "osteoguard_rules");
-    keep_config(s);
+    config_keep(s);
     for (size_t i = 0; i < 80; i++) {
-        write_config(s, folder, turns[i % 4]);
+        config_write(s, folder, turns[i % 4]);
         for (int k = 0; k < 3; k++, signals++)
             kill(l.pid, SIGHUP);
         (void)send_stream(s, i, i + 1);
         let_pass(s, 100);
     }
     double reloads = life_metric(s, 0, "osteoguard_content_reloads_total");
-    write_config(s, folder, folder);
+    config_write(s, folder, folder);
     kill(l.pid, SIGHUP);
     life_wait(s, &l, "all rules again", has_all_rules);
     check(reloads >= 3, "there was a storm: %g reloads", reloads);

@@ -149,6 +149,11 @@ double life_metric(const stage *s, int number, const char *name)
     return value;
 }
 
+bool life_is_up(stage *s)
+{
+    return life_metric(s, watched->number, "osteoguard_ready") > 0;
+}
+
 bool life_is_quiet(stage *s)
 {
     static const char *const nothing[] = {
@@ -225,4 +230,32 @@ bool life_comes_to_rest(stage *s, life *l)
     awaited = is_worked_off;
     wait_until(s, "rest", has_come_or_is_gone);
     return !l->gone;
+}
+
+/* ---- its configuration ---- */
+
+static char whole_config[4096];
+
+void config_write(const stage *s, const char *from, const char *to)
+{
+    char path[160];
+    og_buf text;
+    const char *at = strstr(whole_config, from);
+    assert_non_null(at);
+    og_buf_init(&text, 8192);
+    og_buf_addf(&text, "%.*s%s%s", (int)(at - whole_config), whole_config, to, at + strlen(from));
+    assert_int_equal(file_write(stage_path(s, "daemon.yaml", path), og_buf_str(&text), NULL),
+                     OG_OK);
+    og_buf_done(&text);
+}
+
+void config_keep(const stage *s)
+{
+    char path[160];
+    og_buf text;
+    og_buf_init(&text, sizeof whole_config);
+    assert_int_equal(
+        file_read(stage_path(s, "daemon.yaml", path), sizeof whole_config - 1, &text, NULL), OG_OK);
+    snprintf(whole_config, sizeof whole_config, "%.*s", OG_STR_ARG(og_buf_str(&text)));
+    og_buf_done(&text);
 }

@@ -38,6 +38,7 @@ static const scenario scenarios[] = {
     {"store-damaged", "stores cut, emptied, spoiled, gone while stopped", store_is_damaged, false},
     {"store-under-it", "stores cut and emptied under a running daemon", store_is_damaged_under_it,
      false},
+    {"store-bits", "bits flipped in the stores' values", store_has_wrong_values, false},
     {"disk-full", "no file may grow", disk_is_full, false},
     {"store-readonly", "the store cannot be written", store_is_read_only, false},
     {"descriptors", "nothing more can be opened", descriptors_run_out, false},

@@ -167,6 +167,62 @@ void store_is_damaged_under_it(void)
     stage_free(s);
 }
 
+/* ---- values that are not what was written ---- */
+
+/* One bit in values, wherever one begins with these bytes: what LMDB does not see. */
+static void flip_bits(const char *path, off_t size)
+{
+    static const char *const words[] = {"lastUpdated", "revision", "Type", "subject"};
+    char *bytes = malloc((size_t)size);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && bytes != NULL && pread(fd, bytes, (size_t)size, 0) == size);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        for (char *at = bytes, *end = bytes + size;
+             (at = memmem(at, (size_t)(end - at), words[i], strlen(words[i]))) != NULL; at++)
+            at[2] ^= 4;
+    assert_true(pwrite(fd, bytes, (size_t)size, 0) == size);
+    close(fd);
+    free(bytes);
+}
+
+static bool was_reloaded(stage *s)
+{
+    return life_metric(s, 0, "osteoguard_content_reloads_total") >= 1;
+}
+
+static const char folder[] = "rules/content}", without[] = "rules/content, disabled: [A7]}";
+
+/* Other content: every patient is looked at again. */
+static bool look_at_everybody(stage *s, life *l)
+{
+    config_write(s, folder, without);
+    kill(l->pid, SIGHUP);
+    life_wait(s, l, "the reload", was_reloaded);
+    return life_comes_to_rest(s, l);
+}
+
+void store_has_wrong_values(void)
+{
+    stage *s = stage_new();
+    s->later = true;
+    life l = life_begin(s, 0);
+    config_keep(s);
+    (void)send_stream(s, 0, SIZE_MAX);
+    life_wait(s, &l, "everything", is_full_of_cards);
+    life_stop(s, &l);
+    for (size_t k = 0; k <= PARTITIONS; k++) /* and the shared one */
+        damage(s, k, flip_bits);
+    l = life_begin(s, 0);
+    life_wait(s, &l, "that it runs", life_is_up);
+    check(look_at_everybody(s, &l), "it lives on");
+    double discarded = life_metric(s, 0, "osteoguard_store_discarded_total");
+    check(discarded >= 1, "wrong values were noticed, and their stores rebuilt: %g", discarded);
+    life_stop(s, &l);
+    judge(s, NULL);
+    note("%g stores rebuilt", discarded);
+    stage_free(s);
+}
+
 /* ---- a full disk ---- */
 
 static life limited;
