@@ -87,6 +87,8 @@ static const option options[] = {
     {NULL, k, &clients_family, OPTION_IS_LIST, AT_CL(f), d, 0, 0, NULL, h},
 #define FHIR_TEXT(k, f, d, h)                                                                      \
     {NULL, k, &fhir_servers_family, OPTION_IS_TEXT, AT_FS(f), d, 0, 0, NULL, h},
+#define FHIR_BOOL(k, f, d, h)                                                                      \
+    {NULL, k, &fhir_servers_family, OPTION_IS_BOOL, AT_FS(f), d, 0, 0, NULL, h},
 #define FHIR_INT(k, f, d, lo, hi, h)                                                               \
     {NULL, k, &fhir_servers_family, OPTION_IS_INT, AT_FS(f), d, lo, hi, NULL, h},
 #include "daemon/config.def"
@@ -768,6 +770,12 @@ static void check_fhir_server(reader *r, size_t i)
     if ((f->client_id[0] == '\0') != (f->private_jwk_file[0] == '\0'))
         problem(r, NULL, "fhir_servers.%s: client_id and private_jwk_file belong together",
                 f->name);
+    if (f->backfill && f->client_id[0] == '\0')
+        problem(r, NULL, "fhir_servers.%s: backfill needs client_id", f->name);
+    for (size_t k = 0; f->backfill && k < i; k++)
+        if (r->c->fhir_servers[k].backfill)
+            problem(r, NULL, "fhir_servers.%s: fhir_servers.%s has backfill already", f->name,
+                    r->c->fhir_servers[k].name);
     if (f->key_file[0] != '\0' && f->cert_file[0] == '\0')
         problem(r, NULL, "fhir_servers.%s: key_file without cert_file", f->name);
     snprintf(name, sizeof name, "fhir_servers.%s", f->name);

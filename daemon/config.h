@@ -48,7 +48,8 @@ typedef struct config_fhir_server { /* what may be asked, and how */
     const char *name;
     const char *url, *client_id, *private_jwk_file, *token_url, *scope;
     const char *ca_file, *cert_file, *key_file;
-    int64_t connect_timeout_ms, timeout_ms, max_bytes;
+    int64_t connect_timeout_ms, timeout_ms, max_bytes, backfill_per_minute;
+    bool backfill;
 } config_fhir_server;
 
 /* Texts are never NULL; one that is not set is "". */

@@ -689,6 +689,7 @@ og_status hooks_lacks(hooks_call *c, const prefetch_need **ret, size_t *ret_coun
     if (s == OG_OK && t != NULL)
         s = store_knows(t, c->request->patient, &known, err);
     store_abort(t);
+    c->known = known;
     return s == OG_OK ? prefetch_lacks(c->content, c->arena, c->request, known, ret, ret_count, err)
                       : s;
 }

@@ -39,6 +39,7 @@ typedef struct hooks_call {
     size_t fetched_count;
     bool tried, complete; /* hooks_lacks has named something; all of it came */
     /* out */
+    bool known;    /* of hooks_lacks: the store has something of the patient */
     int status;    /* HTTP */
     og_str answer; /* JSON; an OperationOutcome unless status is 200 */
     size_t cards;

@@ -589,6 +589,7 @@ static void close_everything(serve *s)
     close_source(s, &s->said);
     serve__close_hooks(s);
     serve__close_fetches(s);
+    s->open_things += serve__close_backfill(s, closed);
     if (s->fhir != NULL) { /* before the client that it uses */
         s->open_things++;
         fhir_servers_close(s->fhir, closed, s);

@@ -325,6 +325,8 @@ og_status serve__open_outbox(serve *s, og_error *err)
     og_status status = http_client_new(s->loop, &http, &s->client, err);
     if (status == OG_OK)
         status = serve__open_fhir(s, err);
+    if (status == OG_OK)
+        status = serve__open_backfill(s, err);
     for (size_t i = 0; status == OG_OK && i < c->endpoint_count; i++) {
         status = open_hook(s, i, err);
         queues[i] = (outbox_endpoint){c->endpoints[i].name, (int)c->endpoints[i].max_in_flight};

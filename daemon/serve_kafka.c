@@ -315,6 +315,7 @@ static void on_record(void *ctx, const conn_message *m)
     if (m->origin.partition >= s->count)
         return;
     (void)serve__take_beat(s, m->origin.partition, m);
+    serve__note_record(s, m->origin.partition, m->key);
     owner_message(s->owner, m->origin.partition, m); /* a beat too: it moves the offset */
 }
 

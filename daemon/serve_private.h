@@ -114,6 +114,8 @@ struct serve {
     bool restoring_told;
     http_client *client;
     fhir_servers *fhir;
+    struct serve_backfill *backfill; /* NULL: none is configured */
+    void (*backfill_closed)(void *ctx);
     struct serve_fetch *fetches; /* calls that wait for data; serve_fetch.c */
     size_t fetch_count;
     struct serve_sending *sendings; /* under way; serve_deliver.c */
@@ -320,6 +322,17 @@ OG_MUSTCHECK og_status serve__open_fhir(serve *s, og_error *err);
 bool serve__fetch(serve *s, http_exchange *x, hooks_call *call);
 /* Refuses the calls that wait. */
 void serve__close_fetches(serve *s);
+
+/* serve_backfill.c */
+OG_MUSTCHECK og_status serve__open_backfill(serve *s, og_error *err);
+/* What the rules read of this patient is fetched, unless it was already. */
+void serve__backfill(serve *s, og_str patient);
+/* A record is about to be applied: is it the first of a patient? */
+void serve__note_record(serve *s, int partition, og_str key);
+/* The server whose patients are fetched; FHIR_NO_SERVER. */
+size_t serve__backfill_server(const serve *s);
+/* True: on_closed(s) will come. */
+bool serve__close_backfill(serve *s, void (*on_closed)(void *ctx));
 
 /* serve_feedback.c */
 /* A call of a service's feedback address by one who may call the service. */

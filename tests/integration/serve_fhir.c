@@ -501,6 +501,53 @@ static void alerts_are_resources_of_the_ehr(void **state)
     stage_free(s);
 }
 
+/* ---- backfill ---- */
+
+#define BACKFILL ", backfill: true, backfill_per_minute: 60000"
+
+static bool is_backfilled(stage *s)
+{
+    return metric_says("osteoguard_backfills_total{result=\"done\"} 1\n") && has_issue(s);
+}
+
+/* One record is enough: the rest is fetched, and goes the way of every event. */
+static void a_new_patient_is_backfilled(void **state)
+{
+    static const char first[] = "{\"resourceType\":\"Patient\",\"id\":\"v5\"}";
+    static const int broken[] = {500, 500, 500, 500, 500, 500, 403};
+    stage *s = stage_new(BACKFILL);
+    (void)state;
+    s->ehr->per_page = 2;
+    s->ehr->script = broken; /* in passing; and one that costs a second attempt */
+    s->ehr->script_count = 7;
+    s->ehr->retry_after = "0";
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, "Patient/v5", first, strlen(first));
+    wait_until(s, "backfill", is_backfilled);
+    assert_true(metric_says("osteoguard_backfills_total{result=\"again\"} 1\n"));
+    assert_true(metric_says("osteoguard_backfill_pages_total{result=\"good\"}"));
+    assert_true(metric_says("osteoguard_backfills_waiting 0\n"));
+    assert_int_equal(metric_value(METRIC_DEAD_LETTERS), 0);
+    assert_string_equal(status_of(s, "Flag"), "active");
+    stage_free(s);
+}
+
+/* What a call brought to light is known to the next one without asking. */
+static void a_call_for_a_new_patient_backfills_him(void **state)
+{
+    stage *s = stage_new(BACKFILL);
+    (void)state;
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 200);
+    says(s, "\"fetched\":true");
+    wait_until(s, "backfill", is_backfilled);
+    s->ehr->records = (json_decref(s->ehr->records), json_object());
+    assert_int_equal(ask(s, ""), 200);
+    says(s, "\"code\":\"D3\"");
+    says(s, "\"fetched\":false");
+    assert_true(metric_says("osteoguard_cds_fetches_total{result=\"complete\"} 1\n"));
+    assert_true(metric_says("osteoguard_backfills_total{result=\"done\"} 1\n"));
+    stage_free(s);
+}
+
 /* ---- the end ---- */
 
 static bool holds_one(stage *s)
@@ -535,6 +582,8 @@ int main(void)
         cmocka_unit_test(a_slow_server_does_not_hold_the_call),
         cmocka_unit_test(what_the_server_does_wrong_is_counted),
         cmocka_unit_test(alerts_are_resources_of_the_ehr),
+        cmocka_unit_test(a_new_patient_is_backfilled),
+        cmocka_unit_test(a_call_for_a_new_patient_backfills_him),
         cmocka_unit_test(stopping_answers_who_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,6 +168,8 @@ static const bad bads[] = {
      "fhir_servers.f.url: \"http://ehr/fhir\" is not an https URL"},
     {"fhir_servers: {f: {url: \"https://ehr/fhir\", client_id: x}}\n",
      "fhir_servers.f: client_id and private_jwk_file belong together"},
+    {"fhir_servers: {f: {url: \"https://e/f\", backfill: true}}\n",
+     "fhir_servers.f: backfill needs client_id"},
     {"fhir_servers: {f: {url: \"https://e/f\", token_url: \"http://e/t\"}}\n",
      "fhir_servers.f.token_url: \"http://e/t\" is not an https URL"},
     {"fhir_servers: {f: {url: \"https://e/f\"}, g: {url: \"https://E:443/f/\"}}\n",
