@@ -157,9 +157,10 @@ bool life_is_up(stage *s)
 bool life_is_quiet(stage *s)
 {
     static const char *const nothing[] = {
-        "osteoguard_source_lag",     "osteoguard_records_lag",
-        "osteoguard_shared_lag",     "osteoguard_outbox_pending",
-        "osteoguard_patients_dirty", "osteoguard_partitions_not_current"};
+        "osteoguard_source_lag",          "osteoguard_records_lag",
+        "osteoguard_shared_lag",          "osteoguard_outbox_pending",
+        "osteoguard_patients_dirty",      "osteoguard_partitions_not_current",
+        "osteoguard_restoring_partitions"};
     og_buf page;
     bool quiet = metrics_page(s, watched->number, &page) && sum_of(page.p, "osteoguard_ready") > 0;
     for (size_t i = 0; quiet && i < sizeof nothing / sizeof nothing[0]; i++)
