@@ -91,7 +91,7 @@ typedef struct bench {
     figures f;
 } bench;
 
-static void die(const char *what, const char *why)
+static _Noreturn void die(const char *what, const char *why)
 {
     fprintf(stderr, "bench_growth: %s: %s\n", what, why);
     exit(1);

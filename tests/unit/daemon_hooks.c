@@ -497,7 +497,7 @@ static void a_draft_that_is_not_quite_fhir_is_judged(void **state)
                  USER
                  "\"patientId\":\"v2\",\"draftOrders\":{\"resourceType\":\"Bundle\",\"entry\":[{"
                  "\"resource\":{%s%s}]}",
-                 table[i].more, DRAFT("", "draft", "M05BA08", "4") + 1);
+                 table[i].more, &DRAFT("", "draft", "M05BA08", "4")[1]);
         reply r = ask(w, "order-sign", context, "");
         assert_int_equal(r.status, 200);
         assert_int_equal(r.misread, 1);
