@@ -767,7 +767,17 @@ bool ucum_compare(og_decimal a, og_str unit_a, og_decimal b, og_str unit_b, int 
         *ret = decimal_compare(a, b);
         return true;
     }
-    if (!parse(unit_b, &y) || !in_terms_of(a, &x, &y, &f))
+    if (!parse(unit_b, &y))
+        return false;
+    /* The signs decide without a factor, which may be too large to calculate with one way round. */
+    int left = decimal_compare(a, 0), right = decimal_compare(b, 0);
+    if ((left != right || left == 0) && scale_of(&x) == NULL && scale_of(&y) == NULL) {
+        if (!same_dimension(&x, &y))
+            return false;
+        *ret = decimal_compare(left, right);
+        return true;
+    }
+    if (!in_terms_of(a, &x, &y, &f))
         return false;
     return fraction_compare(&f, b, ret);
 }

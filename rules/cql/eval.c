@@ -780,6 +780,8 @@ static void eval_message(cql_run *run, const cql__node *n, cql_value *ret)
     og_str text = {NULL, 0};
     if (part[4].kind == CQL_STRING && n->args[4]->kind == CQL__CONSTANT)
         text = cql_str(part[4]);
+    if (code.n == 0 && text.n == 0)
+        text = OG_STR("a Message of severity Error, without a code");
     *ret = cql__fail(run, OG_EVAL, "%.*s%s%.*s", OG_STR_ARG(code),
                      code.n != 0 && text.n != 0 ? ": " : "", OG_STR_ARG(text));
 }

@@ -477,6 +477,8 @@ static void messages_raise_errors(void **state)
         "{'type':'Message','source':$I(4),'condition':$B(true),'code':$S(C1),'severity':"
         "$S(Error),'message':{'type':'Concatenate','operand':[$S(name ),$S(Smith)]}}",
         "!C1");
+    check_expression("{'type':'Message','source':$I(4),'severity':$S(Error)}",
+                     "!a Message of severity Error, without a code");
 }
 
 static void the_clock_is_given(void **state)
