@@ -46,7 +46,8 @@ says_nothing_new() { # I9
     before=$(wc -l <"$work/$1.ndjson")
     stop_daemon || { echo "   the daemon ended with another status than 0"; return 1; }
     rm -rf "$(store_of)"
-    start_daemon && until_true 90 worked_off || return 1
+    launch_daemon && until_true "$patience" ready && until_true "$patience" worked_off ||
+        { echo "   the store is not rebuilt in $patience s"; return 1; }
     after=$(wc -l <"$work/$1.ndjson")
     [ "$before" -eq "$after" ] || { echo "   $((after - before)) pushes after the store was rebuilt"; return 1; }
 }
