@@ -228,6 +228,15 @@ static void describe(const fhir_read *r, const http_response *h, char *out, size
              outcome ? ")" : "");
 }
 
+/* What a server keeps beside its FHIR resources gets no token either. */
+static og_status stay_below(const fhir_client *c, og_status status, const og_buf *url,
+                            og_error *err)
+{
+    if (status != OG_OK || og_buf_failed(url) || http_url_below(c->base_url, url->p))
+        return status;
+    return og_fail(err, OG_INVALID, "the link leads out of the server's base URL");
+}
+
 static void next_page(fhir_read *r, const char *link)
 {
     og_buf url;
@@ -239,6 +248,7 @@ static void next_page(fhir_read *r, const char *link)
     }
     og_buf_init(&url, MAX_URL);
     og_status status = http_url_join(r->url, link, &url, &err);
+    status = stay_below(r->client, status, &url, &err);
     char *copy = status == OG_OK && !og_buf_failed(&url) ? strdup(url.p) : NULL;
     og_buf_done(&url);
     if (copy == NULL) {
@@ -417,6 +427,7 @@ static og_status set_address(fhir_read *r, const char *path, og_error *err)
     og_buf url;
     og_buf_init(&url, MAX_URL);
     og_status status = make_url(r->client, path, &url, err);
+    status = stay_below(r->client, status, &url, err);
     char *question =
         status == OG_OK && url.n > MAX_GET && !is_whole_url(path) ? strchr(url.p, '?') : NULL;
     if (question != NULL) {

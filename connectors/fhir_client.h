@@ -2,7 +2,7 @@
  *
  * Each read has a budget in time and in bytes. What fails in passing (429, 5xx, a lost connection)
  * is repeated with back-off, not sooner than Retry-After says, as long as the budget lasts. A link
- * to the next page is followed only on the server's own origin: it never gets a token elsewhere.
+ * to the next page is followed only below the server's base URL: nobody else ever gets a token.
  * Carries bytes: what a body says is read by a function of the caller's. Loop thread only. No
  * token, no query and nothing of a body but codes gets into an error text. */
 #ifndef OG_CONNECTORS_FHIR_CLIENT_H
@@ -45,7 +45,7 @@ typedef enum fhir_outcome {
     FHIR_READ_DOWN,      /* 429, 5xx or no connection, and no time or no try left */
     FHIR_READ_TOO_LARGE, /* more bytes or pages than allowed */
     FHIR_READ_MALFORMED, /* no FHIR */
-    FHIR_READ_FOREIGN,   /* the link to the next page leads to another server */
+    FHIR_READ_FOREIGN,   /* the link to the next page leads out of the base URL */
     FHIR_READ_FAILED     /* any other answer */
 } fhir_outcome;
 /* done, none, refused, no-token, late, down, too-large, malformed, foreign-link, failed. */
@@ -63,7 +63,7 @@ typedef struct fhir_result { /* borrowed for the callback */
 
 typedef struct fhir_query {
     const char *path;  /* behind the base URL: "Patient/1", "Observation?patient=1&code=a|b"
-                          (encoded);  or a whole URL, which must be of the server's origin */
+                          (encoded);  or a whole URL, which must be below the base URL */
     og_str bearer;     /* a token of its own, which is copied and wiped; .p NULL: the client's */
     int64_t budget_ms; /* for everything */
     /* A page, or the resource, borrowed; false: no more is wanted (FHIR_READ_TOO_LARGE). */
@@ -82,7 +82,7 @@ void fhir_client_close(fhir_client *c, void (*on_closed)(void *ctx), void *ctx);
 
 /* Begins a read; a search whose query is long goes by POST to _search. The callbacks come from the
  * loop, on_done once and last. *ret (may be NULL) is valid until then. OG_INVALID: the path is
- * none, or a URL of another origin. */
+ * none, or leads out of the base URL. */
 OG_MUSTCHECK og_status fhir_client_read(fhir_client *c, const fhir_query *q, fhir_read **ret,
                                         og_error *err);
 /* Its callbacks do not come any more. */

@@ -90,6 +90,10 @@ OG_MUSTCHECK og_status http_url_check(const char *url, og_error *err);
  * is left out, and the same path but for a slash at its end? A URL with credentials, a query or a
  * fragment is the same as none. */
 bool http_url_same(const char *a, const char *b);
+/* Is url base itself or something below it: of the same origin, and behind base's path? One with
+ * credentials is not, nor one whose path could be read as leading out again ("..", also hidden in
+ * escapes). */
+bool http_url_below(const char *base, const char *url);
 /* link, absolute or relative to base, as absolute URL; appended to ret. OG_INVALID: no http or
  * https URL, not of base's origin (scheme, host, port), or with credentials. The error does not
  * repeat it.

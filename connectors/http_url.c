@@ -76,19 +76,56 @@ static bool is_plain(const parts *p)
     return p->user == NULL && p->password == NULL && p->query == NULL && p->fragment == NULL;
 }
 
-bool http_url_same(const char *a, const char *b)
+static bool is_same(const parts *a, const parts *b)
+{
+    return is_plain(a) && is_plain(b) && same_origin(a, b) &&
+           og_str_eq(without_slash(a->path), without_slash(b->path));
+}
+
+/* Could a server take this path for another one? What is left of dots after libcurl has resolved
+ * them may be hidden from it, by an escape or a backslash. */
+static bool is_devious(og_str path)
+{
+    static const char *const tricks[] = {"..", "\\", "%2e", "%2f", "%5c"};
+    for (size_t i = 0; i < path.n; i++)
+        for (size_t k = 0; k < sizeof tricks / sizeof tricks[0]; k++) {
+            size_t n = strlen(tricks[k]);
+            if (path.n - i >= n && strncasecmp(path.p + i, tricks[k], n) == 0)
+                return true;
+        }
+    return false;
+}
+
+static bool is_below(const parts *base, const parts *url)
+{
+    og_str top = without_slash(base->path), path = og_str_of(url->path);
+    og_str rest = og_str_starts(path, top) ? og_str_from(path, top.n) : (og_str){NULL, 0};
+    return same_origin(base, url) && url->user == NULL && url->password == NULL && rest.p != NULL &&
+           (rest.n == 0 || rest.p[0] == '/') && !is_devious(rest);
+}
+
+static bool compare(const char *a, const char *b, bool (*fn)(const parts *a, const parts *b))
 {
     CURLU *ua = curl_url(), *ub = curl_url();
     parts pa = {0}, pb = {0};
-    bool same = ua != NULL && ub != NULL && curl_url_set(ua, CURLUPART_URL, a, 0) == CURLUE_OK &&
+    bool good = ua != NULL && ub != NULL && curl_url_set(ua, CURLUPART_URL, a, 0) == CURLUE_OK &&
                 curl_url_set(ub, CURLUPART_URL, b, 0) == CURLUE_OK && parts_of(ua, &pa) &&
-                parts_of(ub, &pb) && is_plain(&pa) && is_plain(&pb) && same_origin(&pa, &pb) &&
-                og_str_eq(without_slash(pa.path), without_slash(pb.path));
+                parts_of(ub, &pb) && fn(&pa, &pb);
     parts_done(&pa);
     parts_done(&pb);
     curl_url_cleanup(ua);
     curl_url_cleanup(ub);
-    return same;
+    return good;
+}
+
+bool http_url_same(const char *a, const char *b)
+{
+    return compare(a, b, is_same);
+}
+
+bool http_url_below(const char *base, const char *url)
+{
+    return compare(base, url, is_below);
 }
 
 og_status http_url_join(const char *base, const char *link, og_buf *ret, og_error *err)

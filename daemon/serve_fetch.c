@@ -124,7 +124,7 @@ static void begin_part(fetch *f, part *p, const prefetch_need *need)
     } else if (fhir_client_read(fhir_servers_client(s->fhir, f->server), &q, &p->read, &err) ==
                OG_OK) {
         f->left++;
-    } else { /* a page at another server */
+    } else { /* a page elsewhere */
         fhir_result r = {.outcome = FHIR_READ_FOREIGN, .text = err.text};
         fhir_servers_note(s->fhir, f->server, &r);
         f->complete = false;

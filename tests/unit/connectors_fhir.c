@@ -340,6 +340,9 @@ static void a_token_never_goes_elsewhere(void **state)
                                         "http://127.0.0.1@evil.example/fhir/page",
                                         "ftp://127.0.0.1/page",
                                         "file:///etc/passwd"};
+    static const char *const outside[] = {
+        "/admin",           "/fhir-admin/x",    "/fhir/../admin",           "/fhir/%2e%2e/admin",
+        "/fhir/%2E./admin", "/fhir/..%5Cadmin", "/fhir/x%2f..%2f..%2fadmin"};
     scene *s = scene_new("{\"alg\":\"ES384\"}");
     char page[400];
     (void)state;
@@ -362,8 +365,20 @@ static void a_token_never_goes_elsewhere(void **state)
              standin_port(s->server));
     standin_put(s->server, "Observation?patient=p1", 200, page);
     assert_int_equal(read_one(s, "Observation?patient=p1", NULL, LONG), FHIR_READ_FOREIGN);
-    static const char *const paths[] = {"", "/Patient/p1", "../admin", "Patient/p1#x"};
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++) {
+        char url[200];
+        snprintf(url, sizeof url, "http://127.0.0.1:%d%s", standin_port(s->server), outside[i]);
+        assert_int_equal(begin_read(s, url, NULL, LONG), OG_INVALID);
+        snprintf(page, sizeof page,
+                 "{\"resourceType\":\"Bundle\",\"link\":[{\"relation\":\"next\",\"url\":\"%s\"}]}",
+                 i % 2 == 0 ? outside[i] : url);
+        standin_put(s->server, "Observation?patient=p1", 200, page);
+        assert_int_equal(read_one(s, "Observation?patient=p1", NULL, LONG), FHIR_READ_FOREIGN);
+        assert_string_equal(s->text, "ehr: the link leads out of the server's base URL");
+    }
+    static const char *const paths[] = {"", "/Patient/p1", "../admin", "Patient/p1#x",
+                                        "%2e%2e/admin"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         assert_int_equal(begin_read(s, paths[i], NULL, LONG), OG_INVALID);
     scene_free(s);
 }
@@ -522,6 +537,15 @@ static void addresses_are_compared(void **state)
     assert_false(http_url_same("https://e/fhir", "https://x@e/fhir"));
     assert_false(http_url_same("https://e/fhir", "nonsense"));
     assert_true(http_url_same("https://e/a/../fhir", "https://e/fhir")); /* as it would be asked */
+    assert_true(http_url_below("https://e/fhir/", "https://e:443/fhir?_getpages=1&page=..%2f2"));
+    assert_true(http_url_below("https://e/fhir", "https://e/fhir/Observation?page=2"));
+    assert_true(http_url_below("https://e", "https://e/Patient/a.b"));
+    assert_false(http_url_below("https://e/fhir", "https://e/fhir2/Patient"));
+    assert_false(http_url_below("https://e/fhir", "https://e/"));
+    assert_false(http_url_below("https://e/fhir", "https://x@e/fhir/Patient"));
+    assert_false(http_url_below("https://e/fhir", "http://e/fhir/Patient"));
+    assert_false(http_url_below("https://e/fhir", "https://e/fhir/../admin"));
+    assert_false(http_url_below("https://e/fhir", "nonsense"));
 }
 
 int main(void)
