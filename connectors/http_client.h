@@ -86,6 +86,10 @@ void http_client_close(http_client *h, void (*on_closed)(void *ctx), void *ctx);
 /* OG_INVALID when url is not an http or https URL with a host. */
 OG_MUSTCHECK og_status http_url_check(const char *url, og_error *err);
 
+/* May tokens and keys go there: over TLS (https), or inside this machine (http://127.0.0.1)? A URL
+ * with credentials may not. */
+bool http_url_keeps_secrets(const char *url);
+
 /* Do both name the same place: scheme, host and port without regard to case and to a default that
  * is left out, and the same path but for a slash at its end? A URL with credentials, a query or a
  * fragment is the same as none. */

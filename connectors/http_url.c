@@ -128,6 +128,19 @@ bool http_url_below(const char *base, const char *url)
     return compare(base, url, is_below);
 }
 
+bool http_url_keeps_secrets(const char *url)
+{
+    CURLU *u = curl_url();
+    parts p = {0};
+    bool good = u != NULL && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                parts_of(u, &p) && p.user == NULL && p.password == NULL &&
+                (strcmp(p.scheme, "https") == 0 ||
+                 (strcmp(p.scheme, "http") == 0 && strcmp(p.host, "127.0.0.1") == 0));
+    parts_done(&p);
+    curl_url_cleanup(u);
+    return good;
+}
+
 og_status http_url_join(const char *base, const char *link, og_buf *ret, og_error *err)
 {
     CURLU *u = curl_url();

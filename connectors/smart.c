@@ -292,12 +292,6 @@ static void begin_sign(smart *s)
 
 /* ---- where the token endpoint is ---- */
 
-static bool is_safe_url(const char *url)
-{
-    return strncmp(url, "https://", 8) == 0 || strncmp(url, "http://127.0.0.1:", 17) == 0 ||
-           strncmp(url, "http://127.0.0.1/", 17) == 0;
-}
-
 static void on_configuration(void *ctx, const http_response *r)
 {
     smart *s = ctx;
@@ -314,7 +308,7 @@ static void on_configuration(void *ctx, const http_response *r)
     }
     json_t *root = json_loadb(r->body.p != NULL ? r->body.p : "", r->body.n, 0, NULL);
     const char *url = json_string_value(json_object_get(root, "token_endpoint"));
-    if (url != NULL && is_safe_url(url) && http_url_check(url, NULL) == OG_OK)
+    if (url != NULL && http_url_keeps_secrets(url))
         s->discovered = strdup(url);
     json_decref(root);
     if (s->discovered == NULL)

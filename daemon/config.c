@@ -751,20 +751,13 @@ static void check_endpoint(reader *r, const config_endpoint *ep)
         check_readable(r, name, files[i]);
 }
 
-/* Tokens go there: over TLS, or inside this machine. */
-static bool is_safe_url(const char *url)
-{
-    return strncmp(url, "https://", 8) == 0 || strncmp(url, "http://127.0.0.1:", 17) == 0 ||
-           strncmp(url, "http://127.0.0.1/", 17) == 0;
-}
-
 static void check_fhir_server(reader *r, size_t i)
 {
     const config_fhir_server *f = &r->c->fhir_servers[i];
     char name[64];
-    if (!is_safe_url(f->url))
+    if (!http_url_keeps_secrets(f->url))
         problem(r, NULL, "fhir_servers.%s.url: \"%s\" is not an https URL", f->name, f->url);
-    if (f->token_url[0] != '\0' && !is_safe_url(f->token_url))
+    if (f->token_url[0] != '\0' && !http_url_keeps_secrets(f->token_url))
         problem(r, NULL, "fhir_servers.%s.token_url: \"%s\" is not an https URL", f->name,
                 f->token_url);
     if ((f->client_id[0] == '\0') != (f->private_jwk_file[0] == '\0'))
@@ -816,7 +809,7 @@ static void check_client(reader *r, size_t i)
         if (!names_fhir_server(r->c, cl->fhir_servers.at[k]))
             problem(r, NULL, "clients.%s: there is no %s among the fhir_servers", cl->name,
                     cl->fhir_servers.at[k]);
-    if (cl->jwks_url[0] != '\0' && !is_safe_url(cl->jwks_url))
+    if (cl->jwks_url[0] != '\0' && !http_url_keeps_secrets(cl->jwks_url))
         problem(r, NULL, "clients.%s.jwks_url: \"%s\" is not an https URL", cl->name, cl->jwks_url);
     if (cl->certificate[0] != '\0' && r->c->hooks_client_ca_file[0] == '\0')
         problem(r, NULL, "clients.%s: a certificate needs hooks.client_ca_file", cl->name);

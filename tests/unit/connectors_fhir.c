@@ -546,6 +546,11 @@ static void addresses_are_compared(void **state)
     assert_false(http_url_below("https://e/fhir", "http://e/fhir/Patient"));
     assert_false(http_url_below("https://e/fhir", "https://e/fhir/../admin"));
     assert_false(http_url_below("https://e/fhir", "nonsense"));
+    assert_true(http_url_keeps_secrets("https://e/token"));
+    assert_true(http_url_keeps_secrets("http://127.0.0.1:8080/token"));
+    assert_false(http_url_keeps_secrets("http://e/token"));
+    assert_false(http_url_keeps_secrets("http://127.0.0.1:1@evil.example/token"));
+    assert_false(http_url_keeps_secrets("https://"));
 }
 
 int main(void)
