@@ -757,6 +757,9 @@ static void check_fhir_server(reader *r, size_t i)
     char name[64];
     if (!http_url_keeps_secrets(f->url))
         problem(r, NULL, "fhir_servers.%s.url: \"%s\" is not an https URL", f->name, f->url);
+    else if (!http_url_same(f->url, f->url)) /* no call could ever name it */
+        problem(r, NULL, "fhir_servers.%s.url: \"%s\" has more than a base URL has", f->name,
+                f->url);
     if (f->token_url[0] != '\0' && !http_url_keeps_secrets(f->token_url))
         problem(r, NULL, "fhir_servers.%s.token_url: \"%s\" is not an https URL", f->name,
                 f->token_url);
@@ -866,6 +869,8 @@ static void check_whole(reader *r)
     check_hooks(r);
     for (size_t i = 0; i < c->fhir_server_count; i++)
         check_fhir_server(r, i);
+    if (c->fhir_server_count > 0 && c->hooks_fetch_budget_ms >= c->hooks_deadline_ms)
+        problem(r, NULL, "hooks.fetch_budget_ms is not smaller than hooks.deadline_ms");
     if (c->backoff_max_ms < c->backoff_min_ms)
         problem(r, NULL, "delivery.backoff_max_ms is smaller than delivery.backoff_min_ms");
     if (c->max_record_bytes > c->max_message_bytes)

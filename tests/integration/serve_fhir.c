@@ -204,7 +204,7 @@ static void start(stage *s, const char *more)
              "store: {dir: %s/store, map_size_mb: 64}\n"
              "content: {dir: %s}\n"
              "http: {listen: \"\"}\n"
-             "hooks: {listen: \"127.0.0.1:0\", fetch_budget_ms: 20000}\n"
+             "hooks: {listen: \"127.0.0.1:0\", fetch_budget_ms: 20000, deadline_ms: 60000}\n"
              "delivery: {backoff_min_ms: 20, backoff_max_ms: 100}\n"
              "fhir_servers:\n"
              "  ours: {url: \"http://127.0.0.1:%d/fhir\", client_id: " STANDIN_CLIENT
