@@ -1,6 +1,6 @@
 /* osteoguard check: every problem of a configuration and its content, with its place; with --online
- * also whether the brokers, the topics and the endpoints answer. Changes nothing anywhere: no topic
- * is created, no card is posted. */
+ * also whether the brokers, the topics, the endpoints and the FHIR servers answer. Changes nothing
+ * anywhere: no topic is created, no card is posted. */
 #include "daemon/cmd_check.h"
 
 #include <getopt.h>
@@ -10,7 +10,9 @@
 #include "daemon/cmd.h"
 #include "daemon/config.h"
 #include "daemon/content_dir.h"
+#include "daemon/fhir_servers.h"
 #include "daemon/file.h"
+#include "daemon/log.h"
 #include "daemon/rulebook.h"
 
 #define KAFKA_TIMEOUT_MS 10000
@@ -28,8 +30,9 @@ static const char usage[] =
     "      --content DIR   a content folder alone, as it is without a configuration\n"
     "      --rulebook FILE writes the rule book: every rule with its logic, evidence, thresholds,\n"
     "                      codes, texts and cases, to be read and signed; FILE.html or FILE.md\n"
-    "      --online        also asks the brokers for the topics, and the endpoints whether they "
-    "answer\n"
+    "      --online        also asks the brokers for the topics, the endpoints whether they "
+    "answer,\n"
+    "                      and the FHIR servers for their metadata, with a token if configured\n"
     "      --options       prints every option with its default and meaning, as YAML\n"
     "  -h, --help          this text\n"
     "\n"
@@ -247,6 +250,58 @@ static void check_endpoint(const config_endpoint *ep, tally *t)
     og_buf_done(&token);
 }
 
+/* ---- online: FHIR servers ---- */
+
+typedef struct trials {
+    tally *t;
+    size_t left;
+} trials;
+
+static void on_tried(void *ctx, const config_fhir_server *server, bool good, const char *text)
+{
+    trials *x = ctx;
+    x->left--;
+    if (good)
+        printf("FHIR server %s: %s\n", server->name, text);
+    else
+        problem(x->t, server->url, text);
+}
+
+static void drop_line(void *ctx, og_str line)
+{
+    (void)ctx;
+    (void)line;
+}
+
+/* All at once, and each with a token if we have an id there. */
+static void check_fhir_servers(const config *c, tally *t)
+{
+    trials x = {.t = t};
+    uv_loop_t loop;
+    http_client *client = NULL;
+    fhir_servers *servers = NULL;
+    og_error err;
+    og_error_init(&err);
+    uv_loop_init(&loop);
+    log_sink(drop_line, NULL); /* what is wrong is said once */
+    og_status status = http_client_new(&loop, NULL, &client, &err);
+    if (status == OG_OK)
+        status = fhir_servers_new(&loop, client, c, 0, &servers, &err);
+    for (size_t i = 0; i < c->fhir_server_count && status == OG_OK; i++) {
+        status = fhir_servers_try(servers, i, on_tried, &x, &err);
+        x.left += status == OG_OK;
+    }
+    if (status != OG_OK)
+        problem(t, c->origin, err.text);
+    while (x.left > 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    fhir_servers_close(servers, NULL, NULL);
+    http_client_close(client, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    log_sink(NULL, NULL);
+}
+
 /* ---- the command ---- */
 
 static int print_options(void)
@@ -283,6 +338,7 @@ static int check(const char *path, bool online, const char *rulebook)
         check_topics(c, &t);
         for (size_t i = 0; i < c->endpoint_count; i++)
             check_endpoint(&c->endpoints[i], &t);
+        check_fhir_servers(c, &t);
     }
     config_free(c);
     return conclude(&t);

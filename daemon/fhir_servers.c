@@ -11,6 +11,12 @@ typedef struct server {
     const config_fhir_server *config;
     smart *tokens; /* NULL: none by Backend Services */
     fhir_client *client;
+    struct {
+        fhir_servers_tried *fn;
+        void *ctx;
+        bool described;   /* a CapabilityStatement came */
+        char version[24]; /* of FHIR */
+    } trial;
 } server;
 
 struct fhir_servers {
@@ -150,6 +156,59 @@ fhir_client *fhir_servers_client(fhir_servers *fs, size_t i)
 smart *fhir_servers_tokens(fhir_servers *fs, size_t i)
 {
     return fs->list[i].tokens;
+}
+
+/* ---- trials ---- */
+
+static bool on_statement(void *ctx, og_str body)
+{
+    server *s = ctx;
+    fhir_doc doc;
+    og_arena *a = og_arena_new(32 * body.n + ((size_t)1 << 20));
+    if (a != NULL && fhir_decode(a, body, NULL, &doc, NULL) == OG_OK &&
+        fhir_is(fhir_get(fhir_root(&doc), "resourceType"), "CapabilityStatement")) {
+        og_str version = fhir_raw(fhir_get(fhir_root(&doc), "fhirVersion"));
+        s->trial.described = true;
+        snprintf(s->trial.version, sizeof s->trial.version, "%.*s", OG_STR_ARG(version));
+    }
+    og_arena_free(a);
+    return true;
+}
+
+static void on_tried(void *ctx, const fhir_result *r)
+{
+    const server *s = ctx;
+    bool good = false;
+    char text[400];
+    if (r->outcome == FHIR_READ_REFUSED && s->tokens == NULL) {
+        good = true;
+        snprintf(text, sizeof text, "answers, and wants a token (HTTP %d)", r->status);
+    } else if (r->outcome != FHIR_READ_DONE) {
+        snprintf(text, sizeof text, "%s", r->text);
+    } else if (!s->trial.described) {
+        snprintf(text, sizeof text, "%s: metadata is no CapabilityStatement", s->config->name);
+    } else {
+        good = strncmp(s->trial.version, "4.", 2) == 0;
+        snprintf(text, sizeof text, "serves FHIR %s%s%s", s->trial.version,
+                 s->tokens != NULL ? ", and gives us a token" : "",
+                 good ? "" : "; it should be R4");
+    }
+    s->trial.fn(s->trial.ctx, s->config, good, text);
+}
+
+og_status fhir_servers_try(fhir_servers *fs, size_t i, fhir_servers_tried *fn, void *ctx,
+                           og_error *err)
+{
+    server *s = &fs->list[i];
+    s->trial.fn = fn;
+    s->trial.ctx = ctx;
+    s->trial.described = false;
+    const fhir_query q = {.path = "metadata",
+                          .budget_ms = 3 * s->config->timeout_ms, /* two may go for a token */
+                          .on_page = on_statement,
+                          .on_done = on_tried,
+                          .ctx = s};
+    return fhir_client_read(s->client, &q, NULL, err);
 }
 
 /* ---- life ---- */

@@ -45,6 +45,15 @@ fhir_access fhir_servers_access(const fhir_servers *fs, size_t i, const hook_req
 /* What became of a read: counts it, and logs a failure. */
 void fhir_servers_note(const fhir_servers *fs, size_t i, const fhir_result *r);
 
+/* What became of a trial: good or not, and one sentence. */
+typedef void fhir_servers_tried(void *ctx, const config_fhir_server *server, bool good,
+                                const char *text);
+/* Tries the server: asks it who it is (its CapabilityStatement), with a token when ours are
+ * configured. fn comes once, from the loop, unless all is closed before. One trial of a server at a
+ * time. */
+OG_MUSTCHECK og_status fhir_servers_try(fhir_servers *fs, size_t i, fhir_servers_tried *fn,
+                                        void *ctx, og_error *err);
+
 /* fhir_envelope_fn: reads the outside of a body. */
 og_status fhir_servers_envelope(og_str body, fhir_envelope *ret);
 
