@@ -30,7 +30,8 @@ static void add_time(writer *w, const char *name, int64_t ms)
     char text[48];
     moment m = {ms, 0};
     if (ms > 0 && moment_format(&m, text) > 0)
-        og_buf_addf(&w->b, "%s\"%s\":\"%s\"", w->b.p[w->b.n - 1] == '{' ? "" : ",", name, text);
+        og_buf_addf(&w->b, "%s\"%s\":\"%s\"",
+                    og_str_ends(og_buf_str(&w->b), OG_STR("{")) ? "" : ",", name, text);
 }
 
 static og_str card_text(const writer *w, const char *name)

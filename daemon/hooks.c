@@ -27,8 +27,8 @@ const hook_kind *hooks_service(const plan_content *c, og_str id)
 static void add_template(void *ctx, const char *name, og_str query)
 {
     og_buf *out = ctx;
-    og_buf_addf(out, "%s\"%s\":\"%.*s\"", out->p[out->n - 1] == '{' ? "" : ",", name,
-                OG_STR_ARG(query));
+    og_buf_addf(out, "%s\"%s\":\"%.*s\"", og_str_ends(og_buf_str(out), OG_STR("{")) ? "" : ",",
+                name, OG_STR_ARG(query));
 }
 
 static void add_prefetch(const plan_content *c, og_buf *out)

@@ -72,7 +72,7 @@ static void add_code(og_buf *b, og_str system, og_str code)
 {
     if (system.n == 0 || code.n == 0)
         return; /* a bare code matches nothing */
-    og_buf_addz(b, b->p[b->n - 1] == '[' ? "{\"system\":" : ",{\"system\":");
+    og_buf_addz(b, og_str_ends(og_buf_str(b), OG_STR("[")) ? "{\"system\":" : ",{\"system\":");
     og_buf_add_json(b, system);
     og_buf_addz(b, ",\"concept\":[{\"code\":");
     og_buf_add_json(b, code);

@@ -39,6 +39,7 @@ static json_t *bundle_of(const delivery_endpoint *ep, const plan_alert *alert, b
     assert_int_equal(delivery_fhir_body(a, ep, &d, alert, 1 << 20, &again), OG_OK);
     assert_true(og_str_eq(text, again));
     assert_int_equal(delivery_fhir_body(a, ep, &d, alert, 100, &again), OG_LIMIT);
+    assert_int_equal(delivery_fhir_body(a, ep, &d, alert, 10, &again), OG_LIMIT);
     fhir_doc doc; /* each resource is one that R4 allows */
     assert_int_equal(fhir_decode(a, text, NULL, &doc, NULL), OG_OK);
     fhir_elem entries = fhir_get(fhir_root(&doc), "entry");

@@ -244,6 +244,10 @@ static void services_follow_from_the_rules(void **state)
     size_t i;
     json_t *service;
     (void)state;
+    og_buf_init(&page, 4); /* no room for anything */
+    hooks_discovery(w->content, &page);
+    assert_true(og_buf_failed(&page));
+    og_buf_done(&page);
     og_buf_init(&page, (size_t)16 << 20);
     hooks_discovery(w->content, &page);
     json_t *root = json_loadb(page.p, page.n, JSON_REJECT_DUPLICATES, NULL);
