@@ -39,6 +39,7 @@ typedef struct run {
 typedef struct touch {
     int64_t cause_ms; /* earliest timestamp of the events that touched the patient; 0: none did */
     bool tell;        /* also what stays as it is has to be told, where it was not */
+    bool lost;        /* there are alerts, but no record */
 } touch;
 
 #define TRY(call)                                                                                  \
@@ -229,12 +230,19 @@ static og_status mark_touched(run *r, og_error *err)
     return OG_OK;
 }
 
+/* The freshness gate (STREAM 3.8): "not there" is not said while something may be on its way, or
+ * while what is lost may come back. */
+static bool is_gated(const run *r)
+{
+    return r->b->gated || r->b->lost;
+}
+
 /* What comes by the clock alone waits while it is not known that the data are complete. */
 static og_status wake_due(run *r, og_error *err)
 {
     const og_str *patients;
     size_t count;
-    if (r->b->gated || r->b->lost)
+    if (is_gated(r))
         return OG_OK;
     TRY(store_due(r->txn, r->b->results, r->b->now_ms, PIPELINE_MAX_PATIENTS, &patients, &count,
                   err));
@@ -486,13 +494,12 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
 
 static og_status evaluation_failed(run *r, og_str patient, const og_error *why, og_error *err);
 
-/* The freshness gate (STREAM 3.8): "not there" is not said while something may be on its way. And
- * nothing is withdrawn while what is lost may come back. */
+/* Nor is anything withdrawn while what is lost may come back. */
 static bool must_wait(const run *r, const plan_change *change)
 {
     if (r->b->lost && change->kind == PLAN_RESOLVED)
         return true;
-    return r->b->gated && change->kind == PLAN_OPENED &&
+    return is_gated(r) && change->kind == PLAN_OPENED &&
            plan_content_rests_on_absence(r->b->content, change->alert.rule);
 }
 
@@ -514,7 +521,7 @@ static og_status compare(run *r, og_str patient, const plan_result *result, int6
                                     r->b->now_ms, &changes, &change_count, &why);
     if (status == OG_OK)
         status = feedback_hear(r->shared, r->patient_arena, &setup->feedback, r->b->content,
-                               r->b->now_ms, r->b->gated, open, open_count, &changes, &change_count,
+                               r->b->now_ms, is_gated(r), open, open_count, &changes, &change_count,
                                &review_ms, &why);
     if (status == OG_NOMEM || status == OG_LIMIT) /* nothing is written yet */
         return evaluation_failed(r, patient, &why, err);
@@ -609,6 +616,18 @@ static og_status note_lost(run *r, og_error *err)
     return store_set_meta(r->txn, STORE_LOST, OG_STR("1"), err);
 }
 
+/* All of the batch before one is evaluated: nothing is withdrawn as soon as one is lost. */
+static og_status find_lost(run *r, og_error *err)
+{
+    for (uint32_t i = 0; i < r->touched.count; i++) {
+        touch *t = r->touched.entries[i].value;
+        TRY(is_lost(r, r->touched.entries[i].key, &t->lost, err));
+        if (t->lost)
+            TRY(note_lost(r, err));
+    }
+    return OG_OK;
+}
+
 /* What was lost before is lost until the sources have been read again. */
 static og_status remember_lost(run *r, og_error *err)
 {
@@ -630,18 +649,11 @@ static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_e
     og_error_init(&why);
     og_arena_reset(r->patient_arena);
     int64_t began_us = clock_monotonic_us();
-    TRY(store_clear_dirty(r->txn, patient, err));
     og_status status = store_view(r->txn, r->shared, r->patient_arena, patient, &who.resources,
                                   &who.resource_count, &why);
     if (status == OG_CORRUPT || status == OG_IO) { /* the store, not the patient */
         *err = why;
         return status;
-    }
-    if (status == OG_OK && who.resource_count == 0) {
-        bool lost;
-        TRY(is_lost(r, patient, &lost, err));
-        if (lost)
-            return note_lost(r, err);
     }
     if (status == OG_OK)
         status = plan_content_evaluate(r->b->content, r->patient_arena, &who, r->b->now_ms,
@@ -655,11 +667,15 @@ static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_e
 
 static og_status evaluate_touched(run *r, og_error *err)
 {
+    TRY(find_lost(r, err));
     for (uint32_t i = 0; i < r->touched.count; i++) {
         const touch *t = r->touched.entries[i].value;
-        TRY(evaluate_patient(r, r->touched.entries[i].key, t->cause_ms, err));
+        og_str patient = r->touched.entries[i].key;
+        TRY(store_clear_dirty(r->txn, patient, err));
+        if (!t->lost)
+            TRY(evaluate_patient(r, patient, t->cause_ms, err));
         if (t->tell)
-            TRY(tell_endpoints(r, r->touched.entries[i].key, err));
+            TRY(tell_endpoints(r, patient, err));
     }
     return OG_OK;
 }
