@@ -582,6 +582,7 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_REVIEWS_DUE, c->reviews);
     metric_add(METRIC_TAKEN_OVER, c->taken_over);
     metric_add(METRIC_DEFERRED, c->deferred);
+    metric_add(METRIC_SHARED_LOST, c->shared_lost);
     metric_add(METRIC_PLACED, c->placed);
     metric_add(METRIC_UNPLACED, c->unplaced);
     metric_add(METRIC_FORGOTTEN, c->forgotten);
@@ -638,7 +639,8 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     follow_sweep(o, p, b);
     p->lost = b->lost;
     if (b->lost && o->options.on_lost != NULL)
-        o->options.on_lost(o->options.ctx, p->number, b->counts.withheld);
+        o->options.on_lost(o->options.ctx, b->lost_shared ? OWNER_SHARED : p->number,
+                           b->counts.withheld);
     uint64_t ready = b->dirty - b->waiting.count;
     /* After a batch that only caught up, the first that may evaluate is still to come. */
     if (b->restoring || ready > 0 || b->sweeping)

@@ -34,7 +34,9 @@ typedef struct run {
 
 #define REFERRERS   1000 /* marked at a time */
 #define CHANGES     1000 /* of shared resources, looked at a time */
-#define DUE_AT_ONCE 1    /* a review that is due whatever the clock shows; 0 would be none */
+#define LOST        "1"  /* values of STORE_LOST: records */
+#define LOST_SHARED "shared"
+#define DUE_AT_ONCE 1 /* a review that is due whatever the clock shows; 0 would be none */
 
 typedef struct touch {
     int64_t cause_ms; /* earliest timestamp of the events that touched the patient; 0: none did */
@@ -282,8 +284,15 @@ static og_status meta_int_or(store_txn *t, const char *name, int64_t other, int6
     return status == OG_NOTFOUND ? OG_OK : status;
 }
 
+static og_status note_lost(run *r, const char *topic, og_error *err)
+{
+    r->b->lost = true;
+    r->b->lost_shared = strcmp(topic, LOST_SHARED) == 0;
+    return store_set_meta(r->txn, STORE_LOST, og_str_of(topic), err);
+}
+
 /* What came on the shared topic since this partition looked last, by the view that this batch has
- * of it. */
+ * of it. If it ends before that place it is another topic, and what alerts rest on may be gone. */
 static og_status mark_for_shared(run *r, og_error *err)
 {
     int64_t seen, next;
@@ -293,8 +302,12 @@ static og_status mark_for_shared(run *r, og_error *err)
     TRY(meta_int_or(r->shared, STORE_NEXT_OFFSET, 0, &next, err));
     if (seen == next)
         return OG_OK;
+    if (seen > next) {
+        r->b->counts.shared_lost++;
+        TRY(note_lost(r, LOST_SHARED, err));
+    }
     size_t count = CHANGES;
-    for (int64_t at = seen < next ? seen : 0; count == CHANGES;) { /* behind it: another topic */
+    for (int64_t at = seen < next ? seen : 0; count == CHANGES;) {
         const og_str *changed;
         TRY(store_changes(r->shared, r->b->results, at, CHANGES, &changed, &count, &at, err));
         for (size_t i = 0; i < count; i++)
@@ -609,21 +622,15 @@ static og_status is_lost(run *r, og_str patient, bool *ret, og_error *err)
     return OG_OK;
 }
 
-static og_status note_lost(run *r, og_error *err)
-{
-    r->b->counts.withheld++;
-    r->b->lost = true;
-    return store_set_meta(r->txn, STORE_LOST, OG_STR("1"), err);
-}
-
 /* All of the batch before one is evaluated: nothing is withdrawn as soon as one is lost. */
 static og_status find_lost(run *r, og_error *err)
 {
     for (uint32_t i = 0; i < r->touched.count; i++) {
         touch *t = r->touched.entries[i].value;
         TRY(is_lost(r, r->touched.entries[i].key, &t->lost, err));
+        r->b->counts.withheld += t->lost;
         if (t->lost)
-            TRY(note_lost(r, err));
+            TRY(note_lost(r, LOST, err));
     }
     return OG_OK;
 }
@@ -636,6 +643,7 @@ static og_status remember_lost(run *r, og_error *err)
     if (status != OG_OK)
         return status == OG_NOTFOUND ? OG_OK : status;
     r->b->lost = !r->b->refilled;
+    r->b->lost_shared = og_str_is(mark, LOST_SHARED);
     return r->b->lost ? OG_OK : kv_delete(r->txn, STORE_META, OG_STR(STORE_LOST), err);
 }
 
@@ -977,7 +985,7 @@ static void reset_results(pipeline_batch *b)
     b->waiting = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
     b->sweeping = false;
     b->swept = b->swept_now = 0;
-    b->lost = false;
+    b->lost = b->lost_shared = false;
 }
 
 void pipeline_run(pipeline_batch *b)

@@ -89,7 +89,8 @@ typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
         resolved, answered, reviews, taken_over, deferred, withheld, joined, placed, unplaced,
         shared_changed;
-    uint64_t forgotten; /* tombstones */
+    uint64_t shared_lost; /* the shared topic ends before where it was read to */
+    uint64_t forgotten;   /* tombstones */
     merge_counts merges;
 } pipeline_counts;
 
@@ -150,8 +151,9 @@ typedef struct pipeline_batch {
     size_t outgoing_count;
     uint64_t outgoing_left; /* in the store, these included */
     /* Patients were found who have alerts but no record, not even a deleted one: the records topic
-     * has lost them. Nothing is withdrawn for that, and nothing else until refilled. */
-    bool lost;
+     * has lost them. Or the shared topic ends before where this partition has seen it
+     * (lost_shared). Nothing is withdrawn for that, and nothing else until refilled. */
+    bool lost, lost_shared;
     const pipeline_event *events;
     size_t event_count;
     pipeline_failure failures[PIPELINE_MAX_FAILURES];

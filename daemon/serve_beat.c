@@ -224,11 +224,20 @@ bool serve__is_current(void *ctx, int partition)
 
 /* ---- lost records ---- */
 
+/* What the beats speak of has come here, too: they do not stand on the shared topic. */
+static bool shared_is_read(const serve *s)
+{
+    kafka_position at;
+    owner_state shared = owner_get(s->owner, OWNER_SHARED);
+    return s->shared != NULL && kafka_source_positions(s->shared, &at, 1) == 1 && at.at_end &&
+           at.next >= at.high && shared.waiting == 0;
+}
+
 bool serve__is_refilled(void *ctx, int partition)
 {
     const serve *s = ctx;
-    if (s->lost_ms == 0)
-        return false; /* not even begun */
+    if (s->lost_ms == 0 || !shared_is_read(s))
+        return false; /* not even begun, or not over */
     return s->config->freshness_ms == 0 || all_read_since(&s->partitions[partition], s->lost_ms);
 }
 
@@ -238,11 +247,12 @@ void serve__on_lost(void *ctx, int partition, uint64_t count)
     metric_add(METRIC_WITHHELD, count);
     if (s->lost_ms != 0 || serve__stopping(s))
         return;
-    log_error(
-        "records are gone from %s[%d] that alerts rest on: nothing is withdrawn for that, and "
-        "the source topics are read again from the beginning; what they do not hold any more "
-        "has to be sent again",
-        s->config->kafka_records, partition);
+    bool shared = partition == OWNER_SHARED;
+    log_error("records are gone from %s[%d] that alerts %s on: nothing is withdrawn for that, and "
+              "the source topics are read again from the beginning; what they do not hold any more "
+              "has to be sent again",
+              shared ? s->config->kafka_shared : s->config->kafka_records, shared ? 0 : partition,
+              shared ? "may rest" : "rest");
     s->lost_ms = clock_wall_ms();
     s->wants_pending = true; /* an interruption begins the reading anew */
     serve__restart_sources(s, true);

@@ -511,6 +511,20 @@ static void lose_records(world *w)
     }
 }
 
+/* As after a shared topic that was created anew, and its store with it. */
+static void lose_shared(world *w)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/shared", w->dir);
+    kv_close(w->shared_store);
+    assert_int_equal(kv_discard(path, NULL), OG_OK);
+    assert_int_equal(store_open(path, 256u << 20, false, NULL, &w->shared_store, NULL), OG_OK);
+    world_clear(&w->shared);
+    w->shared_read = 0;
+    for (int p = 0; p < WORLD_PARTITIONS; p++)
+        wake_alerted(w, p);
+}
+
 /* The topic that the alerts rest on is gone: that is no reason to withdraw a single one, neither at
  * once nor while one resource after the other comes back. */
 static void lost_records_withdraw_nothing(void **state)
@@ -560,6 +574,39 @@ static void nothing_is_missed_while_records_are_lost(void **state)
     w->batch.refilled = true;
     world_settle_down(w);
     assert_non_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
+    world_free(w);
+}
+
+/* The same for what patients' records refer to: a Medication that is gone is none that was deleted.
+ */
+static void a_lost_shared_topic_withdraws_nothing(void **state)
+{
+    static found list[256];
+    world *w = world_new();
+    (void)state;
+    w->now_ms = MIDNIGHT + 1000;
+    play(w, 0, SIZE_MAX);
+    const found *rests = lookup(list, all_alerts(w, list), "sample-33", "B1");
+    assert_non_null(rests);
+    assert_string_equal(rests->state, "open");
+    size_t open = count_open(list, all_alerts(w, list));
+    uint64_t resolved = w->total.resolved;
+    lose_shared(w);
+    world_settle_down(w);
+    assert_int_equal(w->total.shared_lost, WORLD_PARTITIONS);
+    assert_int_equal(w->total.withheld, 0);
+    assert_int_equal(w->total.resolved, resolved);
+    assert_true(count_open(list, all_alerts(w, list)) >= open);
+    assert_int_equal(count_lost(w), WORLD_PARTITIONS);
+    assert_true(w->batch.lost_shared);
+    play(w, 0, SIZE_MAX); /* the sources are read again */
+    assert_int_equal(w->total.resolved, resolved);
+    w->batch.refilled = true;
+    world_settle_down(w);
+    assert_int_equal(count_lost(w), 0);
+    assert_int_equal(w->total.shared_lost, WORLD_PARTITIONS); /* once */
+    assert_int_equal(count_open(list, all_alerts(w, list)), open);
+    ehr_agrees(w, 0);
     world_free(w);
 }
 
@@ -690,6 +737,7 @@ int main(void)
         cmocka_unit_test(stores_come_back_from_the_topics),
         cmocka_unit_test(lost_records_withdraw_nothing),
         cmocka_unit_test(nothing_is_missed_while_records_are_lost),
+        cmocka_unit_test(a_lost_shared_topic_withdraws_nothing),
         cmocka_unit_test(what_is_deleted_is_not_lost),
         cmocka_unit_test(new_content_sees_every_patient),
         cmocka_unit_test(strange_records_are_passed_over),

@@ -495,6 +495,7 @@ static inline void world_take_results(world *w, int p)
     c->changed += b->counts.changed;
     c->resolved += b->counts.resolved;
     c->withheld += b->counts.withheld;
+    c->shared_lost += b->counts.shared_lost;
     c->reviews += b->counts.reviews;
     c->joined += b->counts.joined;
     w->next_due_ms[p] = b->next_due_ms;
