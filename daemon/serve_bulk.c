@@ -78,6 +78,7 @@ static void answered(uv_work_t *w, int status)
     serve__bulk_release(s, s->retired);
     og_arena_free(b->arena);
     free(b);
+    serve__resume_fetches(s);
 }
 
 bool serve__bulk_run(serve *s, http_exchange *x, og_arena *a, const hooks_call *call,

@@ -31,7 +31,7 @@ struct serve_fetch {
     size_t part_count, left; /* left: reads under way */
     og_str *bodies;
     size_t body_count, body_cap, bytes;
-    bool complete;
+    bool complete, ready; /* ready: all has come, and no worker is free for so much */
     int64_t began_us;
 };
 
@@ -50,17 +50,41 @@ static void count(const char *result)
     metric_add_label(METRIC_FETCHES, result, NULL, 1);
 }
 
-static void finish(fetch *f)
+static void answer(fetch *f)
 {
     serve *s = f->s;
     serve_fetched got = {f->bodies, f->body_count, f->complete};
-    metric_observe_us(METRIC_FETCH_TIME, clock_monotonic_us() - f->began_us);
-    count(f->body_count == 0 ? "none" : f->complete ? "complete" : "partial");
     s->caller = f->who;
     if (serve__answer_call(s, f->exchange, f->arena, &f->request, &got))
         f->arena = NULL; /* a worker has it now */
     s->caller = NULL;
     fetch_free(f);
+}
+
+static void finish(fetch *f)
+{
+    serve_fetched got = {f->bodies, f->body_count, f->complete};
+    metric_observe_us(METRIC_FETCH_TIME, clock_monotonic_us() - f->began_us);
+    count(f->body_count == 0 ? "none" : f->complete ? "complete" : "partial");
+    f->ready = serve__is_bulk(f->exchange, &got) && !serve__bulk_has_room(f->s);
+    if (!f->ready)
+        answer(f);
+}
+
+/* The one that has waited longest for a worker; NULL. */
+static fetch *first_ready(const serve *s)
+{
+    fetch *first = NULL;
+    for (fetch *f = s->fetches; f != NULL; f = f->next) /* newer ones come first */
+        first = f->ready ? f : first;
+    return first;
+}
+
+void serve__resume_fetches(serve *s)
+{
+    fetch *f;
+    while (!serve__stopping(s) && serve__bulk_has_room(s) && (f = first_ready(s)) != NULL)
+        answer(f);
 }
 
 /* ---- what comes ---- */

@@ -274,8 +274,7 @@ void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int6
     serve__answer_json(s, x, call->status, JSON, call->answer);
 }
 
-/* So much to look at that everybody else would wait. */
-static bool is_bulk(const http_exchange *x, const serve_fetched *fetched)
+bool serve__is_bulk(const http_exchange *x, const serve_fetched *fetched)
 {
     size_t n = http_exchange_body(x).n;
     for (size_t i = 0; fetched != NULL && i < fetched->count; i++)
@@ -316,7 +315,7 @@ bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_requ
     }
     call.offset_min = clock_offset_min(call.now_ms);
     call.known_ms = known_until(s, partition, call.now_ms);
-    if (a != s->hook_arena && is_bulk(x, fetched) && serve__bulk_run(s, x, a, &call, began))
+    if (a != s->hook_arena && serve__is_bulk(x, fetched) && serve__bulk_run(s, x, a, &call, began))
         return true;
     hooks_answer(&call);
     serve__finish_call(s, x, &call, began);

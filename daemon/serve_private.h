@@ -313,6 +313,8 @@ typedef struct serve_fetched {
  * lacks. a holds the request; true: a worker has it now, else it stays the caller's. */
 OG_MUSTCHECK bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q,
                                      const serve_fetched *fetched);
+/* Is it so much to look at that everybody else would wait? */
+bool serve__is_bulk(const http_exchange *x, const serve_fetched *fetched);
 
 /* serve_fetch.c */
 OG_MUSTCHECK og_status serve__open_fhir(serve *s, og_error *err);
@@ -320,6 +322,8 @@ OG_MUSTCHECK og_status serve__open_fhir(serve *s, og_error *err);
  * its time is over. False: nothing can be asked for; call->tried says whether it lacks something.
  */
 bool serve__fetch(serve *s, http_exchange *x, hooks_call *call);
+/* A worker is free again: answers the calls that waited for one, the first first. */
+void serve__resume_fetches(serve *s);
 /* Refuses the calls that wait. */
 void serve__close_fetches(serve *s);
 

@@ -27,7 +27,7 @@ typedef struct stage {
     standin *ehr;
     http_client *client;
     bool stopped, client_closed, answered;
-    int status; /* of the last answer */
+    int status, answers; /* status: of the last answer */
     char body[262144];
     og_buf log;
 } stage;
@@ -106,6 +106,7 @@ static void on_answer(void *ctx, const http_response *r)
 {
     stage *s = ctx;
     s->answered = true;
+    s->answers++;
     s->status = r->status;
     snprintf(s->body, sizeof s->body, "%.*s", OG_STR_ARG(r->body));
 }
@@ -548,6 +549,52 @@ static void a_call_for_a_new_patient_backfills_him(void **state)
     stage_free(s);
 }
 
+/* ---- much at once ---- */
+
+#define CROWD 6
+
+static bool holds_a_crowd(stage *s)
+{
+    return s->ehr->held_count == CROWD;
+}
+
+static bool crowd_is_answered(stage *s)
+{
+    return s->answers == CROWD;
+}
+
+/* More calls with much to look at than there are workers for it: none is evaluated on the loop. */
+static void who_fetched_much_waits_for_a_worker(void **state)
+{
+    stage *s = stage_new("");
+    char rest[200];
+    og_buf much;
+    (void)state;
+    og_buf_init(&much, 4 << 20);
+    og_buf_addz(&much, "{\"resourceType\":\"Bundle\",\"type\":\"searchset\",\"entry\":[");
+    for (int i = 0; i < 4000; i++)
+        og_buf_addf(&much,
+                    "%s{\"resource\":{\"resourceType\":\"Condition\",\"id\":\"c%d\",\"subject\":{"
+                    "\"reference\":\"Patient/v5\"},\"code\":{\"text\":\"x\"}}}",
+                    i > 0 ? "," : "", i);
+    og_buf_addz(&much, "]}");
+    s->ehr->slow = "Condition";
+    snprintf(rest, sizeof rest, ",\"fhirServer\":\"http://127.0.0.1:%d/fhir\"",
+             standin_port(s->ehr));
+    for (int i = 0; i < CROWD; i++)
+        begin_ask(s, rest);
+    wait_until(s, "asked", holds_a_crowd);
+    for (size_t i = 0; i < s->ehr->held_count; i++)
+        http_exchange_answer(s->ehr->held[i], 200, "application/fhir+json", og_buf_str(&much));
+    s->ehr->held_count = 0;
+    og_buf_done(&much);
+    wait_until(s, "answers", crowd_is_answered);
+    assert_int_equal(s->status, 200);
+    says(s, "\"fetched\":true,\"partial\":false");
+    assert_int_equal(metric_value(METRIC_HOOK_BULKS), CROWD);
+    stage_free(s);
+}
+
 /* ---- the end ---- */
 
 static bool holds_one(stage *s)
@@ -584,6 +631,7 @@ int main(void)
         cmocka_unit_test(alerts_are_resources_of_the_ehr),
         cmocka_unit_test(a_new_patient_is_backfilled),
         cmocka_unit_test(a_call_for_a_new_patient_backfills_him),
+        cmocka_unit_test(who_fetched_much_waits_for_a_worker),
         cmocka_unit_test(stopping_answers_who_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
