@@ -275,6 +275,52 @@ static void more_is_wanted(void **state)
     stage_free(s);
 }
 
+/* As if the shared topic had been longer when this partition read it. */
+static void was_longer(const stage *s, int partition)
+{
+    char path[160], name[16], dir[256];
+    store *st;
+    store_txn *t;
+    snprintf(path, sizeof path, "%s/store", s->dir);
+    snprintf(name, sizeof name, "%d", partition);
+    assert_true(store_path(path, PARTITIONS, name, dir, sizeof dir));
+    assert_int_equal(store_open(dir, (size_t)128 << 20, false, NULL, &st, NULL), OG_OK);
+    assert_int_equal(store_begin(st, true, &t, NULL), OG_OK);
+    assert_int_equal(store_set_meta_int(t, STORE_SHARED_SEEN, 1000000, NULL), OG_OK);
+    assert_int_equal(store_commit(t, NULL), OG_OK);
+    kv_close(st);
+}
+
+static bool is_refilled(stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        if (owner_get(s->at[0].serve->owner, i).lost)
+            return false;
+    return metric_value(METRIC_SHARED_LOST) > 0 && s->at[0].serve->lost_ms == 0 &&
+           was_read_again(s);
+}
+
+/* What alerts may rest on is gone: the sources are read again, and when they are, all goes on. */
+static void a_lost_topic_is_filled_again(void **state)
+{
+    stage *s = stage_new();
+    (void)state;
+    s->limits = "freshness_ms: 3000";
+    start_and_wait(s);
+    expected_messages = (int64_t)send_stream(s, 0, 10);
+    wait_until(s, "the stream worked off", all_worked_off);
+    stop(s);
+    was_longer(s, 1);
+    start_and_wait(s);
+    wait_until(s, "the sources read again", is_refilled);
+    assert_int_equal(metric_value(METRIC_SHARED_LOST), 1);
+    assert_int_equal(metric_value(METRIC_MESSAGES), expected_messages); /* once */
+    assert_int_equal(metric_value(METRIC_ALERTS_RESOLVED), 0);
+    wait_until(s, "every card", nothing_waits);
+    assert_int_equal(s->repeats, 0);
+    stage_free(s);
+}
+
 static bool reloaded(stage *s)
 {
     (void)s;
@@ -400,6 +446,7 @@ int main(void)
         cmocka_unit_test(readiness_follows_kafka_and_disk),
         cmocka_unit_test(a_damaged_store_comes_back_whole),
         cmocka_unit_test(more_is_wanted),
+        cmocka_unit_test(a_lost_topic_is_filled_again),
         cmocka_unit_test(a_reload_keeps_what_is_good),
         cmocka_unit_test(a_store_has_one_user),
         cmocka_unit_test(a_folder_without_rules_is_refused),
