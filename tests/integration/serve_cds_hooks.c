@@ -1,91 +1,26 @@
 /* CDS services over HTTP, asked as an EHR asks: discovery, calls, preflight, refusals. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "hooks_stage.h"
+
 #include <arpa/inet.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "connectors/http_client.h"
 #include "connectors/http_server.h"
-#include "daemon/clock.h"
-#include "daemon/file.h"
-#include "daemon/metrics.h"
-#include "daemon/serve_private.h"
-#include "mock_kafka.h"
-
-#define NOW_MS      1772352000000 /* 2026-03-01T09:00:00+01:00 */
-#define UUID        "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
-#define PATIENCE_MS 60000
-
-typedef struct stage {
-    mock_kafka kafka;
-    uv_loop_t loop;
-    uv_timer_t beat;
-    char dir[64];
-    config *config;
-    serve *serve;
-    http_client *client;
-    bool stopped, client_closed, answered, tls;
-    const char *certificate; /* that we show: "client", "stranger"; NULL: none */
-    int status;              /* of the last answer */
-    char body[262144];
-} stage;
-
-static int64_t daemon_time(void *ctx)
-{
-    (void)ctx;
-    return NOW_MS;
-}
-
-static void on_beat(uv_timer_t *t)
-{
-    (void)t; /* so that the condition is looked at */
-}
-
-static void wait_for(stage *s, const char *what, const bool *flag)
-{
-    int64_t begin = clock_monotonic_us() / 1000;
-    while (!*flag) {
-        if (clock_monotonic_us() / 1000 - begin > PATIENCE_MS)
-            fail_msg("waited too long: %s", what);
-        uv_run(&s->loop, UV_RUN_ONCE);
-    }
-}
 
 static void wait_until_ready(stage *s)
 {
     int64_t begin = clock_monotonic_us() / 1000;
-    while (!serve_ready(s->serve) || metric_value(METRIC_EVALUATIONS) == 0) {
-        if (clock_monotonic_us() / 1000 - begin > PATIENCE_MS)
-            fail_msg("waited too long: ready");
-        uv_run(&s->loop, UV_RUN_ONCE);
-    }
+    while (!serve_ready(s->serve) || metric_value(METRIC_EVALUATIONS) == 0)
+        wait_a_turn(s, "ready", begin);
 }
 
 static void wait_for_metric(stage *s, metric id, const char *what, int64_t count)
 {
     int64_t begin = clock_monotonic_us() / 1000;
-    while (metric_value(id) < count) {
-        if (clock_monotonic_us() / 1000 - begin > PATIENCE_MS)
-            fail_msg("waited too long: %s", what);
-        uv_run(&s->loop, UV_RUN_ONCE);
-    }
+    while (metric_value(id) < count)
+        wait_a_turn(s, what, begin);
 }
 
 /* ---- asking ---- */
-
-static void on_answer(void *ctx, const http_response *r)
-{
-    stage *s = ctx;
-    s->answered = true;
-    s->status = r->status;
-    snprintf(s->body, sizeof s->body, "%.*s", OG_STR_ARG(r->body));
-}
 
 static int ask(stage *s, const char *method, const char *path, const char *type, const char *body)
 {
@@ -115,38 +50,7 @@ static int ask(stage *s, const char *method, const char *path, const char *type,
     return s->status;
 }
 
-static void says(const stage *s, const char *part)
-{
-    if (strstr(s->body, part) == NULL)
-        fail_msg("\"%s\" is not in\n%s", part, s->body);
-}
-
 /* ---- the daemon ---- */
-
-static void quiet(void *ctx, og_str line)
-{
-    (void)ctx;
-    if (getenv("OG_TEST_LOG") != NULL)
-        fprintf(stderr, "%.*s", OG_STR_ARG(line));
-}
-
-static void print_problem(void *ctx, const og_error *err)
-{
-    (void)ctx;
-    print_error("%s:%u: %s\n", err->origin, err->line, err->text);
-}
-
-static void on_stopped(void *ctx, int status)
-{
-    stage *s = ctx;
-    s->stopped = true;
-    assert_int_equal(status, 0);
-}
-
-static void on_client_closed(void *ctx)
-{
-    ((stage *)ctx)->client_closed = true;
-}
 
 /* The patient of the case V5 is on the source topic before the daemon starts. */
 static void send_case(stage *s)
@@ -159,11 +63,6 @@ static void send_case(stage *s)
                      OG_OK);
     assert_int_equal(fhir_decode(a, og_buf_str(&text), NULL, &doc, NULL), OG_OK);
     og_str bundle = fhir_raw(fhir_get(fhir_root(&doc), "bundle"));
-    mock_kafka_topic(&s->kafka, "osteoguard.records", 3);
-    mock_kafka_topic(&s->kafka, "osteoguard.alerts", 3);
-    mock_kafka_topic(&s->kafka, "osteoguard.shared", 1);
-    mock_kafka_topic(&s->kafka, "osteoguard.dead-letters", 1);
-    mock_kafka_topic(&s->kafka, "fhir.bundle", 1);
     mock_kafka_put(&s->kafka, "fhir.bundle", 0, "Patient/v5", bundle.p, bundle.n);
     og_arena_free(a);
     og_buf_done(&text);
@@ -192,66 +91,26 @@ static void make_certificates(const stage *s)
     assert_int_equal(system(command), 0);
 }
 
-static void start(stage *s)
+static int begin_with(void **state, bool tls)
 {
-    char text[4096], hooks[1024] = "", clients[128] = "";
-    if (s->tls) {
+    char text[2048], hooks[1024] = "", clients[128] = "";
+    stage *s = stage_open("/tmp/og-cds-XXXXXX");
+    s->tls = tls;
+    if (tls) {
+        make_certificates(s);
         snprintf(hooks, sizeof hooks,
                  ", cert_file: %s/server.pem, key_file: %s/server.key, client_ca_file: %s/ca.pem",
                  s->dir, s->dir, s->dir);
         snprintf(clients, sizeof clients, "clients: {ehr: {certificate: ehr}}\n");
     }
-    og_error err;
-    og_clock clock = {.fixed = daemon_time};
-    og_report report = {.fn = print_problem};
-    serve_options options = {.clock = &clock, .seed = 7, .on_stopped = on_stopped, .ctx = s};
-    og_error_init(&err);
-    metrics_reset();
-    log_sink(quiet, NULL);
-    log_setup(LOG_LEVEL_DEBUG, LOG_FORMAT_JSON, true);
+    send_case(s);
     snprintf(text, sizeof text,
-             "site: {tenant: t, timezone: Europe/Berlin}\n"
-             "kafka:\n"
-             "  bootstrap: %s\n"
-             "  partitions: 3\n"
-             "  sources: [fhir.bundle]\n"
-             "  consumer_properties: {fetch.wait.max.ms: 20, session.timeout.ms: 6000}\n"
-             "store: {dir: %s/store, map_size_mb: 64}\n"
-             "content: {dir: %s}\n"
-             "http: {listen: \"\"}\n"
              "hooks: {listen: \"127.0.0.1:0\", cors_origins: [\"https://ehr.example.org\"],"
              " body_bytes: 1000000%s}\n%s"
              "audit: {file: %s/audit.jsonl}\n"
              "endpoints: {ehr: {url: \"http://127.0.0.1:9/\"}}\n",
-             s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content", hooks, clients, s->dir);
-    assert_int_equal(config_parse(og_str_of(text), "test.yaml", NULL, &s->config, &report, NULL),
-                     OG_OK);
-    if (serve_new(&s->loop, s->config, &options, &s->serve, &report, &err) != OG_OK)
-        fail_msg("%s", err.text);
-}
-
-static int begin_with(void **state, bool tls)
-{
-    stage *s = calloc(1, sizeof *s);
-    og_error err;
-    http_client_options client = {0};
-    og_error_init(&err);
-    if (s == NULL)
-        return 1;
-    strcpy(s->dir, "/tmp/og-cds-XXXXXX");
-    if (mkdtemp(s->dir) == NULL)
-        return 1;
-    signal(SIGPIPE, SIG_IGN);
-    s->tls = tls;
-    if (tls)
-        make_certificates(s);
-    uv_loop_init(&s->loop);
-    uv_timer_init(&s->loop, &s->beat);
-    uv_timer_start(&s->beat, on_beat, 5, 5);
-    mock_kafka_start(&s->kafka);
-    send_case(s);
-    assert_int_equal(http_client_new(&s->loop, &client, &s->client, &err), OG_OK);
-    start(s);
+             hooks, clients, s->dir);
+    stage_start(s, text, LOG_LEVEL_DEBUG, true);
     wait_until_ready(s);
     *state = s;
     return 0;
@@ -270,17 +129,8 @@ static int begin_tls(void **state)
 static int end(void **state)
 {
     stage *s = *state;
-    serve_stop(s->serve, 0);
-    wait_for(s, "stopped", &s->stopped);
-    config_free(s->config);
-    http_client_close(s->client, on_client_closed, s);
-    wait_for(s, "client closed", &s->client_closed);
-    uv_close((uv_handle_t *)&s->beat, NULL);
-    uv_run(&s->loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&s->loop), 0);
-    mock_kafka_stop(&s->kafka);
-    assert_int_equal(file_remove_tree(s->dir, NULL), OG_OK);
-    free(s);
+    stage_stop(s);
+    stage_close(s);
     return 0;
 }
 
@@ -296,8 +146,7 @@ static void ask_until(stage *s, const char *part)
 {
     int64_t begin = clock_monotonic_us() / 1000;
     do {
-        assert_int_equal(
-            ask(s, "POST", "/cds-services/osteoguard-patient-view", "application/json", VIEW), 200);
+        assert_int_equal(ask(s, "POST", PATIENT_VIEW, "application/json", VIEW), 200);
     } while (strstr(s->body, part) == NULL && clock_monotonic_us() / 1000 - begin < PATIENCE_MS);
     says(s, part);
 }
@@ -309,11 +158,8 @@ static void an_ehr_asks_and_is_answered(void **state)
     says(s, "\"id\":\"osteoguard-patient-view\"");
     ask_until(s, "\"code\":\"D3\"");
     says(s, "\"knownUntil\":\"2026-03-01T09:00:00");
-    assert_int_equal(ask(s, "POST", "/cds-services/osteoguard-patient-view",
-                         "application/json; charset=utf-8", VIEW),
-                     200);
-    assert_int_equal(ask(s, "OPTIONS", "/cds-services/osteoguard-patient-view", "text/plain", NULL),
-                     204);
+    assert_int_equal(ask(s, "POST", PATIENT_VIEW, "application/json; charset=utf-8", VIEW), 200);
+    assert_int_equal(ask(s, "OPTIONS", PATIENT_VIEW, "text/plain", NULL), 204);
 }
 
 /* The bytes of an answer, its headers with it. */
@@ -366,7 +212,7 @@ static void browsers_may_call(void **state)
     stage *s = *state;
     raw r;
     ask_raw(s, &r,
-            "OPTIONS /cds-services/osteoguard-patient-view HTTP/1.1\r\nHost: x\r\nConnection: "
+            "OPTIONS " PATIENT_VIEW " HTTP/1.1\r\nHost: x\r\nConnection: "
             "close\r\nOrigin: https://ehr.example.org\r\nAccess-Control-Request-Method: POST\r\n"
             "Access-Control-Request-Headers: authorization, content-type\r\n\r\n");
     assert_non_null(strstr(r.text, "HTTP/1.1 204"));
@@ -389,18 +235,18 @@ static void browsers_may_call(void **state)
 static void what_is_wrong_is_said(void **state)
 {
     stage *s = *state;
-    const char *const path = "/cds-services/osteoguard-patient-view";
     assert_int_equal(ask(s, "POST", "/cds-services/none", "application/json", VIEW), 404);
     says(s, "\"resourceType\":\"OperationOutcome\"");
-    assert_int_equal(ask(s, "POST", path, "text/plain", VIEW), 415);
-    assert_int_equal(ask(s, "POST", path, "application/json", "{"), 400);
+    assert_int_equal(ask(s, "POST", PATIENT_VIEW, "text/plain", VIEW), 415);
+    assert_int_equal(ask(s, "POST", PATIENT_VIEW, "application/json", "{"), 400);
     says(s, "\"code\":\"structure\"");
-    assert_int_equal(ask(s, "POST", path, "application/json", "{\"hook\":\"patient-view\"}"), 400);
+    assert_int_equal(
+        ask(s, "POST", PATIENT_VIEW, "application/json", "{\"hook\":\"patient-view\"}"), 400);
     says(s, "hookInstance is required");
     says(s, "\"expression\":[\"hookInstance\"]");
-    assert_int_equal(ask(s, "GET", path, "text/plain", NULL), 405);
+    assert_int_equal(ask(s, "GET", PATIENT_VIEW, "text/plain", NULL), 405);
     assert_int_equal(
-        ask(s, "POST", path, "application/json",
+        ask(s, "POST", PATIENT_VIEW, "application/json",
             "{\"hook\":\"patient-view\",\"hookInstance\":\"" UUID
             "\",\"context\":{\"userId\":\"Practitioner/1\",\"patientId\":\"nobody\"}}"),
         412);
@@ -452,8 +298,7 @@ static void send_view(stage *s, const char *body, reply *ret)
     og_error err;
     og_error_init(&err);
     conn_header headers[] = {{"Content-Type", OG_STR("application/json")}};
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/cds-services/osteoguard-patient-view",
-             serve_hooks_port(s->serve));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d" PATIENT_VIEW, serve_hooks_port(s->serve));
     http_request q = {.method = "POST",
                       .url = url,
                       .headers = headers,
@@ -495,16 +340,15 @@ static void what_brings_much_holds_nobody(void **state)
 static void a_certificate_lets_in(void **state)
 {
     stage *s = *state;
-    const char *const path = "/cds-services/osteoguard-patient-view";
     s->certificate = "client";
-    assert_int_equal(ask(s, "POST", path, "application/json", VIEW), 200);
+    assert_int_equal(ask(s, "POST", PATIENT_VIEW, "application/json", VIEW), 200);
     assert_int_equal(ask(s, "GET", "/cds-services", "text/plain", NULL), 200);
     s->certificate = NULL;
-    assert_int_equal(ask(s, "POST", path, "application/json", VIEW), 401);
+    assert_int_equal(ask(s, "POST", PATIENT_VIEW, "application/json", VIEW), 401);
     assert_string_equal(s->body, "");
     assert_int_equal(ask(s, "GET", "/cds-services", "text/plain", NULL), 401);
     s->certificate = "stranger";
-    assert_int_not_equal(ask(s, "POST", path, "application/json", VIEW), 200);
+    assert_int_not_equal(ask(s, "POST", PATIENT_VIEW, "application/json", VIEW), 200);
 }
 
 /* What is posted goes the way of every event: over the source topic. */
@@ -560,7 +404,7 @@ static void what_is_no_resource_is_refused(void **state)
         ask(s, "POST", "/fhir", "text/plain", "{\"resourceType\":\"Patient\",\"id\":\"b\"}"), 415);
 }
 
-#define FEEDBACK "/cds-services/osteoguard-patient-view/feedback"
+#define FEEDBACK PATIENT_VIEW "/feedback"
 
 /* The card of rule D3 in the last answer. */
 static void copy_uuid(const stage *s, char out[64])
@@ -591,21 +435,14 @@ static void what_is_overridden_is_not_answered_again(void **state)
     }
     int64_t begin = clock_monotonic_us() / 1000;
     do {
-        assert_int_equal(
-            ask(s, "POST", "/cds-services/osteoguard-patient-view", "application/json", VIEW), 200);
+        assert_int_equal(ask(s, "POST", PATIENT_VIEW, "application/json", VIEW), 200);
     } while (strstr(s->body, "\"code\":\"D3\"") != NULL &&
              clock_monotonic_us() / 1000 - begin < PATIENCE_MS);
     assert_null(strstr(s->body, "\"code\":\"D3\""));
     wait_for_metric(s, METRIC_OVERRIDES, "override", 1); /* counted after the store has it */
     assert_int_equal(metric_value(METRIC_OVERRIDES), 1); /* the repeat does not count */
-    og_buf page;
-    og_buf_init(&page, 1 << 20);
-    metrics_write(&page);
-    og_buf_addc(&page, '\0');
-    assert_non_null(strstr(page.p, "osteoguard_overrides_total{rule=\"D3\",reason=\"none\"} 1"));
-    assert_non_null(
-        strstr(page.p, "osteoguard_rule_alerts_total{rule=\"D3\",event=\"overridden\"} 1"));
-    og_buf_done(&page);
+    assert_true(metric_says("osteoguard_overrides_total{rule=\"D3\",reason=\"none\"} 1"));
+    assert_true(metric_says("osteoguard_rule_alerts_total{rule=\"D3\",event=\"overridden\"} 1"));
 }
 
 static void bad_feedback_is_refused(void **state)

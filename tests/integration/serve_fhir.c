@@ -2,57 +2,17 @@
  * written there. */
 #include "../unit/fhir_standin.h"
 
-#include <signal.h>
-#include <unistd.h>
+#include "hooks_stage.h"
 
-#include "connectors/http_client.h"
-#include "daemon/clock.h"
-#include "daemon/file.h"
-#include "daemon/metrics.h"
-#include "daemon/serve_private.h"
-#include "mock_kafka.h"
-
-#define NOW_MS      1772352000000 /* 2026-03-01T09:00:00+01:00 */
-#define UUID        "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"
-#define PATIENCE_MS 60000
-#define OWN         "Bearer own"
-
-typedef struct stage {
-    mock_kafka kafka;
-    uv_loop_t loop;
-    uv_timer_t beat;
-    char dir[64], key_path[96];
-    config *config;
-    serve *serve;
-    standin *ehr;
-    http_client *client;
-    bool stopped, client_closed, answered;
-    int status, answers; /* status: of the last answer */
-    char body[262144];
-    og_buf log;
-} stage;
-
-static int64_t daemon_time(void *ctx)
-{
-    (void)ctx;
-    return NOW_MS;
-}
-
-static void on_beat(uv_timer_t *t)
-{
-    (void)t; /* so that the condition is looked at */
-}
+#define OWN "Bearer own"
 
 typedef bool condition(stage *s);
 
 static void wait_until(stage *s, const char *what, condition *fn)
 {
     int64_t begin = clock_monotonic_us() / 1000;
-    while (!fn(s)) {
-        if (clock_monotonic_us() / 1000 - begin > PATIENCE_MS)
-            fail_msg("waited too long: %s", what);
-        uv_run(&s->loop, UV_RUN_ONCE);
-    }
+    while (!fn(s))
+        wait_a_turn(s, what, begin);
 }
 
 static bool is_ready(stage *s)
@@ -60,56 +20,7 @@ static bool is_ready(stage *s)
     return serve_ready(s->serve);
 }
 
-static bool is_answered(stage *s)
-{
-    return s->answered;
-}
-
-static bool is_stopped(stage *s)
-{
-    return s->stopped;
-}
-
-static bool is_client_closed(stage *s)
-{
-    return s->client_closed;
-}
-
-static void keep_log(void *ctx, og_str line)
-{
-    og_buf_adds(&((stage *)ctx)->log, line);
-    if (getenv("OG_TEST_LOG") != NULL)
-        fprintf(stderr, "%.*s", OG_STR_ARG(line));
-}
-
-static void print_problem(void *ctx, const og_error *err)
-{
-    (void)ctx;
-    print_error("%s:%u: %s\n", err->origin, err->line, err->text);
-}
-
-static void on_stopped(void *ctx, int status)
-{
-    stage *s = ctx;
-    s->stopped = true;
-    assert_int_equal(status, 0);
-}
-
-static void on_client_closed(void *ctx)
-{
-    ((stage *)ctx)->client_closed = true;
-}
-
 /* ---- asking ---- */
-
-static void on_answer(void *ctx, const http_response *r)
-{
-    stage *s = ctx;
-    s->answered = true;
-    s->answers++;
-    s->status = r->status;
-    snprintf(s->body, sizeof s->body, "%.*s", OG_STR_ARG(r->body));
-}
 
 /* rest: further members of the request. */
 static void begin_ask(stage *s, const char *rest)
@@ -118,8 +29,7 @@ static void begin_ask(stage *s, const char *rest)
     og_error err;
     og_error_init(&err);
     conn_header headers[] = {{"Content-Type", OG_STR("application/json")}};
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/cds-services/osteoguard-patient-view",
-             serve_hooks_port(s->serve));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d" PATIENT_VIEW, serve_hooks_port(s->serve));
     snprintf(body, sizeof body,
              "{\"hook\":\"patient-view\",\"hookInstance\":\"" UUID
              "\",\"context\":{\"userId\":\"Practitioner/1\",\"patientId\":\"v5\"}%s}",
@@ -136,7 +46,7 @@ static void begin_ask(stage *s, const char *rest)
 static int ask(stage *s, const char *rest)
 {
     begin_ask(s, rest);
-    wait_until(s, "answer", is_answered);
+    wait_for(s, "answer", &s->answered);
     return s->status;
 }
 
@@ -155,23 +65,6 @@ static int ask_with(stage *s, const char *base, int expires, const char *rest)
     return ask(s, all);
 }
 
-static void says(const stage *s, const char *part)
-{
-    if (strstr(s->body, part) == NULL)
-        fail_msg("\"%s\" is not in\n%s", part, s->body);
-}
-
-static bool metric_says(const char *line)
-{
-    og_buf page;
-    og_buf_init(&page, 1 << 20);
-    metrics_write(&page);
-    og_buf_addc(&page, '\0');
-    bool found = strstr(page.p, line) != NULL;
-    og_buf_done(&page);
-    return found;
-}
-
 /* ---- the daemon ---- */
 
 static json_t *records_of(const char *id)
@@ -185,26 +78,16 @@ static json_t *records_of(const char *id)
     return bundle;
 }
 
-static void start(stage *s, const char *more)
+/* more: further members of the server that is ours. */
+static stage *stage_new(const char *more)
 {
-    char text[4096];
-    og_error err;
-    og_clock clock = {.fixed = daemon_time};
-    og_report report = {.fn = print_problem};
-    serve_options options = {.clock = &clock, .seed = 7, .on_stopped = on_stopped, .ctx = s};
-    og_error_init(&err);
-    metrics_reset();
-    log_sink(keep_log, s);
+    char text[2048];
+    stage *s = stage_open("/tmp/og-fhir-XXXXXX");
+    snprintf(s->key_path, sizeof s->key_path, "%s/key.jwk", s->dir);
+    s->ehr = standin_new(&s->loop, "{\"alg\":\"ES384\"}", 0);
+    s->ehr->records = records_of("V5");
+    standin_write_key(s->ehr, s->key_path);
     snprintf(text, sizeof text,
-             "site: {tenant: t, timezone: Europe/Berlin}\n"
-             "kafka:\n"
-             "  bootstrap: %s\n"
-             "  partitions: 3\n"
-             "  sources: [fhir.bundle]\n"
-             "  consumer_properties: {fetch.wait.max.ms: 20, session.timeout.ms: 6000}\n"
-             "store: {dir: %s/store, map_size_mb: 64}\n"
-             "content: {dir: %s}\n"
-             "http: {listen: \"\"}\n"
              "hooks: {listen: \"127.0.0.1:0\", fetch_budget_ms: 20000, deadline_ms: 60000}\n"
              "delivery: {backoff_min_ms: 20, backoff_max_ms: 100}\n"
              "fhir_servers:\n"
@@ -213,66 +96,23 @@ static void start(stage *s, const char *more)
              "  theirs: {url: \"http://127.0.0.1:%d/open\"}\n"
              "endpoints: {ehr: {url: \"http://127.0.0.1:%d/fhir\", format: fhir, flag: true, "
              "task: true}}\n",
-             s->kafka.bootstrap, s->dir, OG_SOURCE_DIR "/rules/content", standin_port(s->ehr),
-             s->key_path, more, standin_port(s->ehr), standin_port(s->ehr));
-    assert_int_equal(config_parse(og_str_of(text), "test.yaml", NULL, &s->config, &report, NULL),
-                     OG_OK);
-    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON, false); /* as in production */
-    if (serve_new(&s->loop, s->config, &options, &s->serve, &report, &err) != OG_OK)
-        fail_msg("%s", err.text);
+             standin_port(s->ehr), s->key_path, more, standin_port(s->ehr), standin_port(s->ehr));
+    stage_start(s, text, LOG_LEVEL_INFO, false); /* as in production */
     wait_until(s, "ready", is_ready);
-}
-
-static stage *stage_new(const char *more)
-{
-    stage *s = calloc(1, sizeof *s);
-    og_error err;
-    http_client_options client = {0};
-    og_error_init(&err);
-    assert_non_null(s);
-    strcpy(s->dir, "/tmp/og-fhir-XXXXXX");
-    assert_non_null(mkdtemp(s->dir));
-    snprintf(s->key_path, sizeof s->key_path, "%s/key.jwk", s->dir);
-    signal(SIGPIPE, SIG_IGN);
-    og_buf_init(&s->log, 16 << 20);
-    uv_loop_init(&s->loop);
-    uv_timer_init(&s->loop, &s->beat);
-    uv_timer_start(&s->beat, on_beat, 5, 5);
-    mock_kafka_start(&s->kafka);
-    mock_kafka_topic(&s->kafka, "osteoguard.records", 3);
-    mock_kafka_topic(&s->kafka, "osteoguard.alerts", 3);
-    mock_kafka_topic(&s->kafka, "osteoguard.shared", 1);
-    mock_kafka_topic(&s->kafka, "osteoguard.dead-letters", 1);
-    mock_kafka_topic(&s->kafka, "fhir.bundle", 1);
-    assert_int_equal(http_client_new(&s->loop, &client, &s->client, &err), OG_OK);
-    s->ehr = standin_new(&s->loop, "{\"alg\":\"ES384\"}", 0);
-    s->ehr->records = records_of("V5");
-    standin_write_key(s->ehr, s->key_path);
-    start(s, more);
     return s;
 }
 
 /* Whatever a test did: no token and nothing that names the patient is in the log. */
 static void stage_free(stage *s)
 {
-    serve_stop(s->serve, 0);
-    wait_until(s, "stopped", is_stopped);
-    config_free(s->config);
-    standin_free(s->ehr, &s->loop);
-    http_client_close(s->client, on_client_closed, s);
-    wait_until(s, "client closed", is_client_closed);
-    uv_close((uv_handle_t *)&s->beat, NULL);
-    uv_run(&s->loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&s->loop), 0);
-    mock_kafka_stop(&s->kafka);
-    og_buf_addc(&s->log, '\0');
     static const char *const secrets[] = {"Bearer", "token-", "\"own\"", "v5", "patient=", "eyJ"};
+    stage_stop(s);
+    standin_free(s->ehr, &s->loop);
+    og_buf_addc(&s->log, '\0');
     for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
         if (strstr(s->log.p, secrets[i]) != NULL)
             fail_msg("\"%s\" is in the log:\n%s", secrets[i], s->log.p);
-    og_buf_done(&s->log);
-    assert_int_equal(file_remove_tree(s->dir, NULL), OG_OK);
-    free(s);
+    stage_close(s);
 }
 
 /* ---- tests ---- */
@@ -613,7 +453,7 @@ static void stopping_answers_who_waits(void **state)
     begin_ask(s, rest);
     wait_until(s, "asked", holds_one);
     serve_stop(s->serve, 0);
-    wait_until(s, "answer", is_answered);
+    wait_for(s, "answer", &s->answered);
     assert_int_equal(s->status, 503);
     stage_free(s);
 }
