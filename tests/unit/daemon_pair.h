@@ -89,6 +89,38 @@ static inline void lose_disks(pair *p)
         w->sent_count[i] = 0;
 }
 
+/* Both gatherers have flushed, and everything that follows from it has happened. */
+static inline void pair_settle(pair *p)
+{
+    gather_flush(p->second);
+    world_settle_down(p->w);
+    assert_int_equal(p->w->total.bad, 0);
+}
+
+/* ---- events ---- */
+
+/* A version of this minute of an order of the patient's; returns its length. */
+static inline int write_order(char *out, size_t size, const char *id, int minute,
+                              const char *patient)
+{
+    return snprintf(out, size,
+                    "{\"resourceType\":\"MedicationRequest\",\"id\":\"%s\",\"status\":\"active\","
+                    "\"intent\":\"order\",\"meta\":{\"lastUpdated\":\"2026-01-02T%02d:%02d:00Z\"},"
+                    "\"subject\":{\"reference\":\"Patient/%s\"},\"medicationCodeableConcept\":{"
+                    "\"coding\":[{\"system\":\"http://www.whocc.no/atc\",\"code\":\"M05BX04\"}]}}",
+                    id, minute / 60, minute % 60, patient);
+}
+
+/* Its delete at this minute, which names no patient. */
+static inline int write_delete(char *out, size_t size, const char *id, int minute)
+{
+    return snprintf(out, size,
+                    "{\"resourceType\":\"Bundle\",\"type\":\"history\",\"entry\":[{\"request\":{"
+                    "\"method\":\"DELETE\",\"url\":\"MedicationRequest/%s\"},\"response\":{"
+                    "\"status\":\"204\",\"lastModified\":\"2026-01-02T%02d:%02d:00Z\"}}]}",
+                    id, minute / 60, minute % 60);
+}
+
 /* ---- chance ---- */
 
 static uint32_t seed;
@@ -109,6 +141,18 @@ static inline void shuffle(void *list, size_t n, size_t size)
         memcpy(swap, at + (i - 1) * size, size);
         memcpy(at + (i - 1) * size, at + k * size, size);
         memcpy(at + k * size, swap, size);
+    }
+}
+
+/* Between two events: now and then all comes to rest, and now and then the disks are lost as well.
+ */
+static inline void pair_chance(pair *p)
+{
+    if (dice(4) == 0)
+        pair_settle(p);
+    if (dice(16) == 0) {
+        pair_settle(p);
+        lose_disks(p);
     }
 }
 
