@@ -1,10 +1,9 @@
 /* The owner of partitions on a real loop, with real stores: what waits, what runs, and what happens
  * when a store is taken away. */
 #include "daemon_world.h"
+#include "owner_idle.h"
 
 #include <lmdb.h>
-
-#include "daemon/owner.h"
 
 #define REQUEST(id, patient)                                                                       \
     "{\"resourceType\":\"MedicationRequest\",\"id\":\"" id                                         \
@@ -21,27 +20,6 @@ typedef struct scene {
     owner *owner;
     int damaged_count, damaged;
 } scene;
-
-static void on_delivery(void *ctx, int partition, const pipeline_delivery *d)
-{
-    (void)ctx;
-    (void)partition;
-    (void)d;
-}
-
-static void on_prepared(void *ctx, int partition, const pipeline_prepared *p)
-{
-    (void)ctx;
-    (void)partition;
-    (void)p;
-}
-
-static void on_pause(void *ctx, int partition, bool pause)
-{
-    (void)ctx;
-    (void)partition;
-    (void)pause;
-}
 
 static void on_damaged(void *ctx, int partition, const og_error *err)
 {
@@ -66,9 +44,9 @@ static scene *scene_new(void)
                        .arena_bytes = (size_t)64 << 20,
                        .partitions = WORLD_PARTITIONS,
                        .ctx = s,
-                       .on_delivery = on_delivery,
-                       .on_prepared = on_prepared,
-                       .on_pause = on_pause,
+                       .on_delivery = ignore_delivery,
+                       .on_prepared = ignore_prepared,
+                       .on_pause = ignore_pause,
                        .on_damaged = on_damaged};
     s->owner = owner_new(&o, s->w->content);
     assert_non_null(s->owner);

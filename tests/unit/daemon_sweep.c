@@ -1,8 +1,7 @@
 /* New content sees everybody: in slices, beside the events that come meanwhile, on and on over a
  * restart, and only differences are told. */
 #include "daemon_world.h"
-
-#include "daemon/owner.h"
+#include "owner_idle.h"
 
 enum { PEOPLE = 900 }; /* 300 in each partition, more than a batch takes */
 
@@ -108,27 +107,6 @@ static void on_swept(void *ctx, int partition, const owner_sweep *sweep)
     t->sum.resolved += sweep->resolved;
 }
 
-static void on_delivery(void *ctx, int partition, const pipeline_delivery *d)
-{
-    (void)ctx;
-    (void)partition;
-    (void)d;
-}
-
-static void on_prepared(void *ctx, int partition, const pipeline_prepared *p)
-{
-    (void)ctx;
-    (void)partition;
-    (void)p;
-}
-
-static void on_pause(void *ctx, int partition, bool pause)
-{
-    (void)ctx;
-    (void)partition;
-    (void)pause;
-}
-
 static void on_damaged(void *ctx, int partition, const og_error *err)
 {
     (void)ctx;
@@ -153,9 +131,9 @@ static void the_owner_tells_how_far_it_is(void **state)
                        .partitions = WORLD_PARTITIONS,
                        .ctx = &t,
                        .on_swept = on_swept,
-                       .on_delivery = on_delivery,
-                       .on_prepared = on_prepared,
-                       .on_pause = on_pause,
+                       .on_delivery = ignore_delivery,
+                       .on_prepared = ignore_prepared,
+                       .on_pause = ignore_pause,
                        .on_damaged = on_damaged};
     switch_off(w, "B1");
     owner *own = owner_new(&o, w->content);
