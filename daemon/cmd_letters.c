@@ -496,18 +496,11 @@ static bool parse_action(const char *text, action *ret)
 /* -1: go on; otherwise the exit status. */
 static int read_option(letters *x, int c)
 {
-    moment since;
     switch (c) {
     case 'c': x->config_path = optarg; return -1;
     case 'r': x->reason = optarg; return -1;
     case 't': x->topic = optarg; return -1;
-    case 's':
-        if (!moment_parse(og_str_of(optarg), false, &since))
-            return cmd_misuse("dead-letters",
-                              "--since takes a date or a time like 2026-03-01T09:00:00+01:00: %s",
-                              optarg);
-        x->since_ms = since.ms;
-        return -1;
+    case 's': return cmd_read_time("dead-letters", "--since", optarg, &x->since_ms);
     case 'l':
         if (!og_str_int(og_str_of(optarg), 1, INT64_MAX, &x->limit))
             return cmd_misuse("dead-letters", "--limit takes a number above 0: %s", optarg);

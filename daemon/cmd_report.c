@@ -7,7 +7,6 @@
 
 #include "daemon/cmd.h"
 #include "daemon/config.h"
-#include "daemon/moment.h"
 #include "daemon/report.h"
 #include "daemon/said.h"
 #include "daemon/topic_reader.h"
@@ -42,23 +41,13 @@ static void usage(FILE *to)
           to);
 }
 
-static int read_time(const char *name, const char *text, int64_t *ret)
-{
-    moment m;
-    if (!moment_parse(og_str_of(text), false, &m))
-        return cmd_misuse("report", "%s takes a date or a time like 2026-03-01T09:00:00+01:00: %s",
-                          name, text);
-    *ret = m.ms;
-    return -1;
-}
-
 /* -1: go on; otherwise the exit status. */
 static int read_option(job *x, int c)
 {
     switch (c) {
     case 'c': x->config_path = optarg; return -1;
-    case 's': return read_time("--since", optarg, &x->since_ms);
-    case 'u': return read_time("--until", optarg, &x->until_ms);
+    case 's': return cmd_read_time("report", "--since", optarg, &x->since_ms);
+    case 'u': return cmd_read_time("report", "--until", optarg, &x->until_ms);
     case 'j': x->json = true; return -1;
     case 'h': usage(stdout); return 0;
     default: return cmd_misuse("report", "unknown or incomplete option");
