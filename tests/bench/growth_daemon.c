@@ -1,0 +1,396 @@
+/* The daemon's stages without network: gather, the batches of the partitions and the outbox, one
+ * after the other on one thread, each under its own watch. */
+#include "growth.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/clock.h"
+
+/* ---- gather's other side: records into the partitions' queues ---- */
+
+static conn_verdict on_send(void *ctx, const kafka_record *r, kafka_report_fn *report,
+                            void *report_ctx, og_error *err)
+{
+    bench *b = ctx;
+    bool shared = strcmp(r->topic, "shared") == 0;
+    queue *q = &b->queues[shared ? PARTITIONS : r->partition];
+    (void)err;
+    if (strcmp(r->topic, "dead") == 0)
+        die("gather", "a dead letter");
+    if (q->count == sizeof q->at / sizeof q->at[0])
+        die("gather", "too many records in one turn");
+    char *copy = malloc(r->key.n + r->value.n);
+    if (copy == NULL)
+        die("gather", "no memory");
+    memcpy(copy, r->key.p, r->key.n);
+    memcpy(copy + r->key.n, r->value.p, r->value.n);
+    q->at[q->count++] = (pipeline_message){.key = {copy, r->key.n},
+                                           .value = {copy + r->key.n, r->value.n},
+                                           .offset = q->next_offset++,
+                                           .timestamp_ms = NOW_MS};
+    b->f.records += !record_is_place(r->key); /* a resource has two: what it is, and whose */
+    report(report_ctx, CONN_DONE, r->partition, 0, NULL);
+    return CONN_DONE;
+}
+
+static void on_done(void *ctx, const char *topic, int32_t partition, int64_t offset)
+{
+    (void)ctx;
+    (void)topic;
+    (void)partition;
+    (void)offset;
+}
+
+static void on_pause(void *ctx, bool pause)
+{
+    (void)ctx;
+    (void)pause;
+}
+
+static void on_reread(void *ctx)
+{
+    (void)ctx;
+}
+
+void daemon_take_in(bench *b, og_str value, stage *s)
+{
+    conn_message m = {.origin = {"fhir.bundle", 0, (int64_t)b->offset++, NOW_MS}, .value = value};
+    uint64_t before = b->f.records;
+    start(s);
+    gather_message(b->gather, &m);
+    stop(s, 0);
+    s->count += b->f.records - before;
+    b->f.bytes_in += value.n;
+}
+
+void daemon_forget(queue *q)
+{
+    for (size_t i = 0; i < q->count; i++)
+        free((char *)(uintptr_t)q->at[i].key.p);
+    q->count = 0;
+}
+
+/* ---- the outbox' other side: an EHR that takes everything at once ---- */
+
+static void add_task(bench *b, const outbox_item *item, const delivery_outcome *outcome)
+{
+    pipeline_task *t = &b->tasks[item->partition][b->task_count[item->partition]++];
+    if (b->task_count[item->partition] == MAX_TASKS)
+        die("outbox", "too many at a time");
+    *t = (pipeline_task){.ticket = item->ticket,
+                         .endpoint = item->endpoint,
+                         .patient = {strndup(item->patient.p, item->patient.n), item->patient.n},
+                         .settle = outcome != NULL};
+    memcpy(t->alert_id, item->alert_id, sizeof t->alert_id);
+    if (outcome != NULL)
+        t->outcome = *outcome;
+}
+
+static void on_prepare(void *ctx, const outbox_item *item)
+{
+    add_task(ctx, item, NULL);
+}
+
+static void on_settle(void *ctx, const outbox_item *item, const delivery_outcome *outcome)
+{
+    add_task(ctx, item, outcome);
+}
+
+static void on_post(void *ctx, const outbox_item *item, og_str body, og_str key)
+{
+    static const outbox_answer good = {.verdict = CONN_DONE, .retry_after_ms = -1};
+    bench *b = ctx;
+    (void)body;
+    (void)key;
+    b->answered++;
+    outbox_answered(b->outbox, item->ticket, &good, NOW_MS);
+}
+
+/* ---- batches ---- */
+
+static void take_results(bench *b, int p)
+{
+    const pipeline_batch *x = &b->batch;
+    if (x->status != OG_OK)
+        die("a batch", x->error.text);
+    b->f.alerts += x->counts.opened;
+    for (size_t i = 0; i < x->delivery_count; i++) {
+        const pipeline_delivery *d = &x->deliveries[i];
+        if (d->dropped)
+            outbox_drop(b->outbox, d->endpoint, d->row.patient, d->row.alert_id);
+        else if (!outbox_add(b->outbox, d->endpoint, p, &d->row))
+            die("outbox", "no memory");
+    }
+    for (size_t i = 0; i < x->prepared_count; i++)
+        outbox_prepared(b->outbox, x->prepared[i].ticket,
+                        x->prepared[i].gone ? NULL : &x->prepared[i].row, x->prepared[i].body,
+                        x->prepared[i].key);
+}
+
+static void run_batch(bench *b, int p, queue *q, bool restoring)
+{
+    pipeline_batch *x = &b->batch;
+    size_t n = b->task_count[p];
+    pipeline_task *tasks = NULL;
+    if (n > 0) {
+        tasks = malloc(n * sizeof *tasks);
+        if (tasks == NULL)
+            die("tasks", "no memory");
+        memcpy(tasks, b->tasks[p], n * sizeof *tasks);
+    }
+    b->task_count[p] = 0;
+    x->content = b->content;
+    x->store = b->stores[p];
+    x->shared = b->shared;
+    x->messages = q != NULL ? q->at : NULL;
+    x->message_count = q != NULL ? q->count : 0;
+    x->next_offset = q != NULL ? q->next_offset : -1;
+    x->tasks = tasks;
+    x->task_count = n;
+    x->now_ms = NOW_MS;
+    x->offset_min = 60;
+    x->restoring = restoring;
+    pipeline_run(x);
+    take_results(b, p);
+    for (size_t i = 0; i < n; i++)
+        free((char *)(uintptr_t)tasks[i].patient.p);
+    free(tasks);
+    if (q != NULL)
+        daemon_forget(q);
+}
+
+static void deliver(bench *b)
+{
+    for (;;) {
+        bool any = false;
+        uint64_t before = b->answered;
+        start(&b->f.deliver);
+        outbox_deliver(b->outbox, NOW_MS);
+        for (int p = 0; p < PARTITIONS; p++) {
+            if (b->task_count[p] == 0)
+                continue;
+            any = true;
+            run_batch(b, p, NULL, true); /* true: nobody is evaluated in between */
+        }
+        stop(&b->f.deliver, b->answered - before);
+        if (!any)
+            return;
+    }
+}
+
+/* What the daemon does every second: to the disk, and the pages given back. */
+void daemon_sync(bench *b, bool now)
+{
+    int64_t us = clock_monotonic_us();
+    if (!now && us - b->synced_us < SYNC_US)
+        return;
+    b->synced_us = us;
+    start(&b->f.sync);
+    for (int p = 0; p < PARTITIONS; p++) {
+        if (kv_sync(b->stores[p], NULL) != OG_OK)
+            die("sync", b->dir);
+        kv_trim(b->stores[p]);
+    }
+    kv_trim(b->shared);
+    locator_trim(b->locator);
+    stop(&b->f.sync, 1);
+}
+
+static void apply_shared(bench *b)
+{
+    queue *q = &b->queues[PARTITIONS];
+    if (q->count == 0)
+        return;
+    b->batch.shared = b->shared;
+    b->batch.messages = q->at;
+    b->batch.message_count = q->count;
+    b->batch.next_offset = q->next_offset;
+    pipeline_run_shared(&b->batch);
+    if (b->batch.status != OG_OK)
+        die("the shared topic", b->batch.error.text);
+    daemon_forget(q);
+}
+
+/* ---- the phases ---- */
+
+void daemon_load(bench *b)
+{
+    for (uint32_t n = 0; n < b->f.patients; n++) {
+        daemon_take_in(b, patients_bundle(b, n), &b->f.gather);
+        daemon_take_in(b, patients_creatinine(b, n, 0), &b->f.gather);
+        bool last = n + 1 == b->f.patients, full = last;
+        for (int p = 0; p < PARTITIONS; p++)
+            full |= b->queues[p].count >= BATCH;
+        if (full) { /* before a batch writes to the locator too */
+            start(&b->f.gather);
+            gather_flush(b->gather);
+            stop(&b->f.gather, 0);
+        }
+        for (int p = 0; p < PARTITIONS; p++) {
+            queue *q = &b->queues[p];
+            if (q->count < BATCH && !last)
+                continue;
+            uint64_t count = q->count;
+            start(&b->f.apply);
+            run_batch(b, p, q, true);
+            stop(&b->f.apply, count);
+        }
+        apply_shared(b);
+        daemon_sync(b, false);
+    }
+    b->f.resources = b->f.records;
+    b->f.bytes = b->f.bytes_in;
+}
+
+void daemon_evaluate_all(bench *b)
+{
+    for (int p = 0; p < PARTITIONS; p++)
+        do {
+            start(&b->f.evaluate);
+            run_batch(b, p, NULL, false);
+            stop(&b->f.evaluate, b->batch.counts.evaluations);
+            bool more = b->batch.dirty > 0 || b->batch.sweeping;
+            deliver(b);
+            daemon_sync(b, false);
+            if (!more)
+                break;
+        } while (true);
+}
+
+void daemon_events(bench *b)
+{
+    stage before = b->f.deliver;
+    for (uint32_t i = 0; i < EVENTS; i++) {
+        /* far apart, nobody twice in a turn, and always a change: whatever the size, each event
+         * costs an evaluation with the same differences */
+        uint32_t n = (uint32_t)((uint64_t)i * STEP % b->f.patients);
+        uint32_t version = 1 + (uint32_t)(i / b->f.patients);
+        daemon_take_in(b, patients_creatinine(b, n, version), &b->f.event_gather);
+        if (i % TURN != TURN - 1)
+            continue;
+        start(&b->f.event_gather);
+        gather_flush(b->gather);
+        stop(&b->f.event_gather, 0);
+        for (int p = 0; p < PARTITIONS; p++) {
+            start(&b->f.event_batch);
+            run_batch(b, p, &b->queues[p], false);
+            stop(&b->f.event_batch, 0);
+        }
+        deliver(b);
+        daemon_sync(b, false);
+    }
+    b->f.event_deliver = b->f.deliver;
+    b->f.event_deliver.cpu -= before.cpu;
+    b->f.event_deliver.wall -= before.wall;
+    b->f.deliver = before; /* they belong to the events */
+}
+
+/* ---- opening and closing ---- */
+
+static void open_stores(bench *b)
+{
+    char path[300];
+    og_error err;
+    bool fresh;
+    og_error_init(&err);
+    for (int p = 0; p <= PARTITIONS; p++) {
+        snprintf(path, sizeof path, "%s/%d", b->dir, p);
+        if (store_open(path, MAP_BYTES, false, NULL, p < PARTITIONS ? &b->stores[p] : &b->shared,
+                       &err) != OG_OK)
+            die(path, err.text);
+    }
+    snprintf(path, sizeof path, "%s/locator", b->dir);
+    if (locator_open(path, MAP_BYTES, NULL, &b->locator, &fresh, &err) != OG_OK)
+        die(path, err.text);
+    b->setup.locator = b->locator;
+}
+
+void daemon_close(bench *b, bool clean)
+{
+    for (int p = 0; p <= PARTITIONS; p++) {
+        store *s = p < PARTITIONS ? b->stores[p] : b->shared;
+        if (clean)
+            kv_close(s);
+        else
+            kv_abandon(s);
+    }
+    if (clean)
+        locator_close(b->locator);
+    else
+        locator_abandon(b->locator);
+}
+
+/* Open, and one batch of each partition: what a daemon does before it can go on. */
+double daemon_reopen(bench *b, bool clean)
+{
+    daemon_close(b, clean);
+    double began = seconds(CLOCK_MONOTONIC);
+    open_stores(b);
+    for (int p = 0; p < PARTITIONS; p++)
+        run_batch(b, p, NULL, false);
+    return seconds(CLOCK_MONOTONIC) - began;
+}
+
+double daemon_disk(const bench *b)
+{
+    double sum = 0;
+    for (int p = 0; p <= PARTITIONS + 1; p++) {
+        char path[320];
+        struct stat st;
+        if (p <= PARTITIONS)
+            snprintf(path, sizeof path, "%s/%d/data.mdb", b->dir, p);
+        else
+            snprintf(path, sizeof path, "%s/locator/data.mdb", b->dir);
+        if (stat(path, &st) == 0)
+            sum += (double)st.st_blocks * 512;
+    }
+    return sum;
+}
+
+void daemon_set_up(bench *b)
+{
+    static const outbox_endpoint queues[] = {{"ehr", 64}, {"@alerts", 64}};
+    gather_options go = {.tenant = "bench",
+                         .records_topic = "records",
+                         .shared_topic = "shared",
+                         .dead_letters_topic = "dead",
+                         .partitions = PARTITIONS,
+                         .max_message_bytes = (size_t)64 << 20,
+                         .max_record_bytes = (size_t)8 << 20,
+                         .dead_letter_bytes = 1000,
+                         .arena_bytes = (size_t)256 << 20,
+                         .max_depth = 128,
+                         .max_in_flight = 20000,
+                         .ctx = b,
+                         .send = on_send,
+                         .done = on_done,
+                         .pause = on_pause,
+                         .reread = on_reread};
+    outbox_options oo = {.endpoints = queues,
+                         .endpoint_count = 2,
+                         .backoff_min_ms = 1000,
+                         .backoff_max_ms = 60000,
+                         .seed = 1,
+                         .ctx = b,
+                         .prepare = on_prepare,
+                         .send = on_post,
+                         .settle = on_settle};
+    b->endpoints[0] = (delivery_endpoint){"ehr", false, "", "osteoguard", false};
+    b->endpoints[1] = (delivery_endpoint){"@alerts", true, "", "", true};
+    b->setup = (pipeline_setup){.tenant = "bench",
+                                .endpoints = b->endpoints,
+                                .endpoint_count = 2,
+                                .max_depth = 128,
+                                .evaluation_bytes = (size_t)256 << 20,
+                                .feedback = {90, 24}};
+    open_stores(b);
+    b->gather = gather_new(&go, b->content, b->locator);
+    b->outbox = outbox_new(&oo);
+    b->batch.setup = &b->setup;
+    b->batch.results = og_arena_new((size_t)256 << 20);
+    b->batch.scratch = og_arena_new((size_t)256 << 20);
+    if (b->gather == NULL || b->outbox == NULL || b->batch.results == NULL ||
+        b->batch.scratch == NULL)
+        die("start", "no memory");
+}
