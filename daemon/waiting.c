@@ -97,12 +97,13 @@ og_status waiting_ripe(store_txn *t, og_arena *a, const waiting_policy *policy, 
                        size_t max, const waiting_patient **ret, size_t *ret_count,
                        waiting_rest *ret_rest, og_error *err)
 {
+    const waiting_rest nobody = {.ripe_ms = INT64_MAX, .offset = INT64_MAX};
     search s = {.a = a,
                 .policy = policy,
                 .steady_ms = steady_ms,
                 .at = og_arena_zalloc(a, max, sizeof *s.at),
                 .max = max,
-                .rest = {.ripe_ms = INT64_MAX, .offset = INT64_MAX}};
+                .rest = nobody};
     if (s.at == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a list of patients");
     og_status status =
@@ -111,6 +112,6 @@ og_status waiting_ripe(store_txn *t, og_arena *a, const waiting_policy *policy, 
         return status;
     *ret = s.at;
     *ret_count = s.count;
-    *ret_rest = s.rest;
+    *ret_rest = s.count < max ? s.rest : nobody;
     return OG_OK;
 }

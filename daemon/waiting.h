@@ -37,7 +37,7 @@ typedef struct waiting_rest { /* those that have to wait on */
 
 /* Up to max patients of the dirty table that need not wait (any longer), in byte order; they live
  * in a. A time ahead of the steady clock is of a boot before: its patient does not wait. *ret_rest
- * is known when fewer than max were found. */
+ * tells nothing (as of nobody) when max were found: there may be more of both. */
 OG_MUSTCHECK og_status waiting_ripe(store_txn *t, og_arena *a, const waiting_policy *policy,
                                     int64_t steady_ms, size_t max, const waiting_patient **ret,
                                     size_t *ret_count, waiting_rest *ret_rest, og_error *err);

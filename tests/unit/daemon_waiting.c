@@ -215,6 +215,11 @@ static void the_rest_is_told(void **state)
     assert_int_equal(rest.count, 2);
     assert_int_equal(rest.ripe_ms, BEGIN + 100 + QUIET);
     assert_int_equal(rest.offset, 7);
+    assert_int_equal(waiting_ripe(t, w->arena, &policy, BEGIN + 200, 1, &list, &n, &rest, &err),
+                     OG_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(rest.count, 0); /* behind it somebody may be ripe */
+    assert_int_equal(rest.offset, INT64_MAX);
     assert_int_equal(
         waiting_ripe(t, w->arena, &policy, BEGIN + 200 + QUIET, 10, &list, &n, &rest, &err), OG_OK);
     assert_int_equal(n, 3);
