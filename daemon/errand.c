@@ -94,15 +94,16 @@ og_status errand_removal(store_txn *t, og_str key, og_error *err)
 typedef struct collect {
     og_arena *a;
     errand *at;
-    size_t count, max;
+    size_t count, max, bytes;
 } collect;
 
 static og_status collect_row(void *ctx, og_str k, og_str value, og_error *err)
 {
     collect *c = ctx;
     lengths n;
-    if (c->count == c->max)
+    if (c->count == c->max || c->bytes > STORE_SEND_BYTES)
         return OG_AGAIN;
+    c->bytes += value.n;
     if (value.n < sizeof n)
         return og_fail(err, OG_CORRUPT, "a stored errand is too short");
     memcpy(&n, value.p, sizeof n);

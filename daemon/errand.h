@@ -21,7 +21,7 @@ OG_MUSTCHECK og_status errand_place(store_txn *t, const record *r, og_error *err
 /* A tombstone of Kafka for a key of the store's own partition. */
 OG_MUSTCHECK og_status errand_removal(store_txn *t, og_str key, og_error *err);
 
-/* The first ones, up to max; copied to a. */
+/* The first ones, up to max or STORE_SEND_BYTES; copied to a. */
 OG_MUSTCHECK og_status errand_list(store_txn *t, og_arena *a, size_t max, errand **ret,
                                    size_t *ret_count, og_error *err);
 OG_MUSTCHECK og_status errand_done(store_txn *t, og_str row, og_error *err);

@@ -459,9 +459,13 @@ og_status store_to_send(store_txn *t, og_arena *a, og_str tenant, size_t max, st
         return og_fail(err, OG_NOMEM, "no memory for what is to be written again");
     og_status status =
         kv_scan(t, STORE_OUTGOING, (og_str){NULL, 0}, (og_str){NULL, 0}, collect_row, &c, err);
+    size_t bytes = 0;
     for (size_t i = 0; status == OG_OK && i < c.count; i++) {
         status = read_record(t, a, c.at[i].row, &c.at[i].record, err);
         c.at[i].record.tenant = tenant;
+        bytes += c.at[i].record.body.n;
+        if (bytes > STORE_SEND_BYTES)
+            c.count = i + 1;
     }
     if (status == OG_OK && og_arena_failed(a))
         status = og_fail(err, OG_NOMEM, "no memory for what is to be written again");

@@ -111,13 +111,16 @@ OG_MUSTCHECK og_status store_apply(store_txn *t, og_arena *scratch, const record
                                    const fhir_doc *doc, int64_t mark, store_applied *ret,
                                    og_error *err);
 
+/* What is listed to be written at a time: it ends with what passes this. */
+#define STORE_SEND_BYTES ((size_t)4 << 20)
+
 /* Something to be written to the topic; lives in the arena. */
 typedef struct store_outgoing {
     og_str row;   /* its key in the outgoing table */
     int64_t mark; /* store_sent takes the row away when it still has this */
     record record;
 } store_outgoing;
-/* Up to max of them, in order of their keys. tenant is that of the records. */
+/* Up to max of them, or STORE_SEND_BYTES, in order of their keys. tenant is that of the records. */
 OG_MUSTCHECK og_status store_to_send(store_txn *t, og_arena *a, og_str tenant, size_t max,
                                      store_outgoing **ret, size_t *ret_count, og_error *err);
 OG_MUSTCHECK og_status store_sent(store_txn *t, og_str row, int64_t mark, og_error *err);

@@ -2,6 +2,8 @@
  * refers to whom. */
 #include "daemon_world.h"
 
+#include "daemon/errand.h"
+
 typedef struct shelf {
     char dir[64];
     store *store, *shared;
@@ -258,6 +260,44 @@ static void has_the_newest(shelf *s)
 /* All versions of all resources in any order and more than once, an owner that stops and another
  * one that begins with nothing, and compaction in between: the state is the newest version of each,
  * and so is what a compacted log leaves (STREAM 0.1). */
+/* However large they are, a batch has room for what it takes at a time. */
+static void large_records_go_a_few_at_a_time(void **state)
+{
+    shelf s;
+    store_outgoing *out;
+    errand *errands;
+    size_t n = 0;
+    og_buf text;
+    (void)state;
+    shelf_open(&s);
+    og_buf_init(&text, 8u << 20);
+    og_buf_addz(&text, "{\"resourceType\":\"Observation\",\"id\":\"o\",\"note\":[{\"text\":\"");
+    for (int i = 0; i < 3 << 20; i++)
+        og_buf_addc(&text, 'x');
+    og_buf_addz(&text, "\"}]}");
+    char *json = world_copy(og_buf_str(&text));
+    for (int i = 0; i < 5; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "o%d", i);
+        (void)apply_to(&s, s.t, "p", json, false, "Observation", id, (version){0, 200, 7});
+        (void)apply_to(&s, s.t, "p", "{}", false, "Observation", id, (version){0, 100, 8});
+        record r = {.tenant = OG_STR("t"),
+                    .patient = OG_STR("p"),
+                    .type = OG_STR("Observation"),
+                    .id = og_str_of(id),
+                    .body = og_buf_str(&text)};
+        assert_int_equal(errand_record(s.t, &r, NULL), OG_OK);
+    }
+    assert_int_equal(to_send(&s, &out), 2);
+    assert_int_equal(out[1].record.body.n, text.n);
+    assert_int_equal(errand_list(s.t, s.a, 100, &errands, &n, NULL), OG_OK);
+    assert_int_equal(n, 2);
+    assert_true(errands[1].value.n > text.n);
+    free(json);
+    og_buf_done(&text);
+    shelf_close(&s);
+}
+
 static void a_compacted_log_keeps_the_newest(void **state)
 {
     (void)state;
@@ -587,6 +627,7 @@ int main(void)
         cmocka_unit_test(newer_versions_win_in_any_order),
         cmocka_unit_test(the_same_content_again_is_not_news),
         cmocka_unit_test(an_outdated_record_is_outdone),
+        cmocka_unit_test(large_records_go_a_few_at_a_time),
         cmocka_unit_test(a_compacted_log_keeps_the_newest),
         cmocka_unit_test(a_delete_has_a_version_too),
         cmocka_unit_test(a_view_holds_one_patient_and_what_it_refers_to),
