@@ -151,6 +151,10 @@ static og_status apply_place(run *r, const pipeline_message *m, og_error *err)
     TRY(place_apply(r->txn, r->b->scratch, og_str_of(r->b->setup->tenant), &rec, &applied, err));
     c->placed += applied == PLACE_SENT;
     c->unplaced += applied == PLACE_WAITING;
+    if (!rec.deleted)
+        return OG_OK;
+    /* As it is now: it may have outdone the version of its message, or be outlived. */
+    TRY(place_version(r->txn, r->b->scratch, m->key, &rec.order, &rec.deleted, err));
     return rec.deleted ? grave_note_place(r->txn, &rec, logged_ms(r, m), err) : OG_OK;
 }
 

@@ -123,19 +123,24 @@ static void a_corrected_subject_leaves_the_old_patient(void **state)
     }
 }
 
-/* The sender's clock was ahead when it wrote the version that the delete means. */
+/* The sender's clock is ahead when it writes this version, which a delete of minute 3 means. */
+static void give_ahead(pair *p)
+{
+    char text[600];
+    (void)write_order(text, sizeof text, "r", 6, "A");
+    conn_message put = {.origin = {"fhir.test", 0, 0, MS(2)}, .value = og_str_of(text)};
+    gather_message(p->w->gather, &put);
+}
+
 static void a_delete_without_a_time_outdoes_a_fast_clock(void **state)
 {
     (void)state;
     for (int late = 0; late < 2; late++) {
         pair p = pair_new();
         event delete = {1, 0, 3, false, "r", NULL};
-        char text[600];
-        (void)write_order(text, sizeof text, "r", 6, "A");
-        conn_message put = {.origin = {"fhir.test", 0, 0, MS(2)}, .value = og_str_of(text)};
         if (late)
             give(&p, true, &delete);
-        gather_message(p.w->gather, &put);
+        give_ahead(&p);
         if (!late) {
             assert_dump(&p, "A MedicationRequest/r 6");
             give(&p, true, &delete);
@@ -248,6 +253,30 @@ static void deletes_are_forgotten_one_day(void **state)
     pair_free(&p);
 }
 
+/* Its place has a version that no message has. */
+static void a_delete_that_outdid_is_forgotten_too(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        pair p = pair_new();
+        event delete = {1, 0, 3, false, "r", NULL};
+        p.w->setup.tombstone_ms = 30 * DAY;
+        p.w->real_ms = 100 * DAY;
+        if (late)
+            give(&p, true, &delete);
+        give_ahead(&p);
+        assert_int_equal(left_in(&p).places, 1);
+        if (!late)
+            give(&p, true, &delete);
+        assert_int_equal(left_in(&p).deleted, 1);
+        p.w->real_ms += 31 * DAY;
+        (void)left_in(&p);
+        left l = left_in(&p);
+        assert_int_equal(l.deleted + l.places + l.graves, 0);
+        pair_free(&p);
+    }
+}
+
 /* Something newer was written before the removal, and is read only after that was decided. */
 static void a_removal_spares_what_came_meanwhile(void **state)
 {
@@ -344,6 +373,7 @@ int main(void)
         cmocka_unit_test(a_delete_without_a_time_outdoes_a_fast_clock),
         cmocka_unit_test(places_come_back_from_a_compacted_topic),
         cmocka_unit_test(deletes_are_forgotten_one_day),
+        cmocka_unit_test(a_delete_that_outdid_is_forgotten_too),
         cmocka_unit_test(a_removal_spares_what_came_meanwhile),
         cmocka_unit_test(any_order_ends_as_the_right_one),
     };
