@@ -409,15 +409,21 @@ static void an_unknown_patient_needs_data(void **state)
     ",\"draftOrders\":{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[{"           \
     "\"resource\":" list "}]}"
 
-/* V2 without its order: the dose that C1 forbids is caught before it is signed. */
-static void a_draft_is_judged_before_it_is_signed(void **state)
+/* V2 without its order. */
+static void take_case_without_order(world *w)
 {
-    world *w = world_at_nine();
-    (void)state;
     take_case(w, "V2");
     world_event(w, "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{"
                    "\"method\":\"DELETE\",\"url\":\"MedicationRequest/v2-order\"}}]}");
     world_settle_down(w);
+}
+
+/* The dose that C1 forbids is caught before it is signed. */
+static void a_draft_is_judged_before_it_is_signed(void **state)
+{
+    world *w = world_at_nine();
+    (void)state;
+    take_case_without_order(w);
     reply r = ask(w, "patient-view", USER "\"patientId\":\"v2\"", "");
     assert_int_equal(r.status, 200);
     assert_null(card_of(&r, "C1"));
@@ -440,10 +446,7 @@ static void only_what_is_selected_is_judged(void **state)
 {
     world *w = world_at_nine();
     (void)state;
-    take_case(w, "V2");
-    world_event(w, "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{"
-                   "\"method\":\"DELETE\",\"url\":\"MedicationRequest/v2-order\"}}]}");
-    world_settle_down(w);
+    take_case_without_order(w);
     reply r = ask(w, "order-select",
                   USER "\"patientId\":\"v2\",\"selections\":[\"MedicationRequest/d1\"]" ORDERS(
                       DRAFT("\"id\":\"d1\",", "draft", "M05BA08", "4")),
@@ -491,10 +494,7 @@ static void a_draft_that_is_not_quite_fhir_is_judged(void **state)
     };
     world *w = world_at_nine();
     (void)state;
-    take_case(w, "V2");
-    world_event(w, "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{"
-                   "\"method\":\"DELETE\",\"url\":\"MedicationRequest/v2-order\"}}]}");
-    world_settle_down(w);
+    take_case_without_order(w);
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         char context[2048];
         snprintf(context, sizeof context,
