@@ -118,7 +118,8 @@ static bool is_full_of_cards(stage *s)
     return has_d3_by_clock(s) && life_is_quiet(s);
 }
 
-void store_is_damaged(void)
+/* A daemon has worked off the whole stream, and is gone. */
+static stage *stage_full(void)
 {
     stage *s = stage_new();
     s->later = true;
@@ -126,6 +127,12 @@ void store_is_damaged(void)
     (void)send_stream(s, 0, SIZE_MAX);
     life_wait(s, &l, "everything", is_full_of_cards);
     life_stop(s, &l);
+    return s;
+}
+
+void store_is_damaged(void)
+{
+    stage *s = stage_full();
     size_t said = s->post_count;
     for (size_t i = 0; i < DAMAGES; i++) {
         for (size_t k = 0; k < STORES; k++)
@@ -192,17 +199,12 @@ static bool was_noticed(stage *s)
 
 void store_has_wrong_values(void)
 {
-    stage *s = stage_new();
-    s->later = true;
-    life l = life_begin(s, 0);
-    (void)send_stream(s, 0, SIZE_MAX);
-    life_wait(s, &l, "everything", is_full_of_cards);
-    life_stop(s, &l);
+    stage *s = stage_full();
     for (size_t k = 0; k <= PARTITIONS; k++) /* and the shared one */
         damage(s, k, flip_bits);
     /* Other content: every patient is looked at before a partition is done with starting. */
     s->content_dir = OG_SOURCE_DIR "/rules/content, disabled: [A7]";
-    l = life_begin(s, 0);
+    life l = life_begin(s, 0);
     life_wait(s, &l, "that it is noticed", was_noticed);
     double discarded = life_metric(s, 0, "osteoguard_store_discarded_total");
     check(discarded >= 1, "wrong values were noticed, and their stores rebuilt: %g", discarded);
