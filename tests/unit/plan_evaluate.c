@@ -354,8 +354,6 @@ static void cards_come_heaviest_first(void **state)
     fixture_free(&f);
 }
 
-#define PERIODIC(rule_action) ",\"title\":\"s\"" rule_action
-
 static void the_next_look_is_the_earliest(void **state)
 {
     static const struct {
