@@ -639,22 +639,13 @@ static void what_is_deleted_is_not_lost(void **state)
 static void new_content_sees_every_patient(void **state)
 {
     static found list[256];
-    const char *off[] = {"D3"};
-    plan_content *other = NULL;
-    og_report report = {.fn = cmd_print_problem};
-    plan_options options = {.disabled = off, .disabled_count = 1};
     world *w = world_new();
     (void)state;
     w->now_ms = MIDNIGHT + 1000;
     play(w, 0, SIZE_MAX);
-    assert_int_equal(content_dir_load(OG_SOURCE_DIR "/rules/content", &options, &other, &report),
-                     OG_OK);
-    plan_content *old = w->content;
     uint64_t evaluations = w->total.evaluations;
-    w->content = other;
-    gather_set_content(w->gather, other);
+    world_take_content(w, world_content_without("D3"));
     world_settle_down(w);
-    plan_content_free(old);
     assert_true(w->total.evaluations > evaluations + 20);
     size_t n = all_alerts(w, list);
     for (size_t i = 0; i < n; i++)

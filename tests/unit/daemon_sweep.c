@@ -35,24 +35,11 @@ static world *stage(void)
     return w;
 }
 
-static void switch_off(world *w, const char *rule)
-{
-    const char *off[] = {rule};
-    plan_content *other = NULL;
-    og_report report = {.fn = cmd_print_problem};
-    plan_options options = {.disabled = off, .disabled_count = 1};
-    assert_int_equal(content_dir_load(OG_SOURCE_DIR "/rules/content", &options, &other, &report),
-                     OG_OK);
-    plan_content_free(w->content);
-    w->content = other;
-    gather_set_content(w->gather, other);
-}
-
 static void a_sweep_goes_on_where_it_stood(void **state)
 {
     world *w = stage();
     (void)state;
-    switch_off(w, "B1");
+    world_take_content(w, world_content_without("B1"));
     world_run_partition(w, 0, NULL, 0, -1);
     assert_true(w->batch.sweeping);
     assert_int_equal(w->batch.swept, PIPELINE_MAX_PATIENTS);
@@ -77,7 +64,7 @@ static void the_same_words_are_not_told_again(void **state)
     world *w = stage();
     (void)state;
     size_t posts = w->post_count, alerts = w->alert_count;
-    switch_off(w, "D3"); /* of which nobody here has an alert */
+    world_take_content(w, world_content_without("D3")); /* of which nobody here has an alert */
     for (int turn = 0; turn < 3; turn++)
         for (int p = 0; p < WORLD_PARTITIONS; p++)
             world_run_partition(w, p, NULL, 0, -1);
@@ -135,7 +122,7 @@ static void the_owner_tells_how_far_it_is(void **state)
                        .on_prepared = ignore_prepared,
                        .on_pause = ignore_pause,
                        .on_damaged = on_damaged};
-    switch_off(w, "B1");
+    world_take_content(w, world_content_without("B1"));
     owner *own = owner_new(&o, w->content);
     assert_non_null(own);
     owner_set_store(own, OWNER_SHARED, w->shared_store, -1);

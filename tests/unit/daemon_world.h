@@ -343,6 +343,25 @@ static inline plan_content *world_content(const plan_setting *settings, size_t c
     return content;
 }
 
+/* The content without one of its rules. */
+static inline plan_content *world_content_without(const char *rule)
+{
+    plan_content *content = NULL;
+    og_report report = {.fn = cmd_print_problem};
+    plan_options options = {.disabled = &rule, .disabled_count = 1};
+    assert_int_equal(content_dir_load(OG_SOURCE_DIR "/rules/content", &options, &content, &report),
+                     OG_OK);
+    return content;
+}
+
+/* As a reload does it; content is taken. */
+static inline void world_take_content(world *w, plan_content *content)
+{
+    plan_content_free(w->content);
+    w->content = content;
+    gather_set_content(w->gather, content);
+}
+
 static inline world *world_new(void)
 {
     world *w = calloc(1, sizeof *w);
