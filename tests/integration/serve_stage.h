@@ -350,7 +350,9 @@ static inline bool nothing_waits(stage *s)
             owned++;
             rows += !owner_get(s->at[m].serve->owner, i).settled + p->publishing + p->posting;
             assert_int_equal(store_begin(p->store, false, &t, NULL), OG_OK);
-            assert_int_equal(delivery_each(t, a, count_row, &rows, NULL), OG_OK);
+            /* what cannot be read is not at rest: the daemon has yet to find it and rebuild */
+            if (delivery_each(t, a, count_row, &rows, NULL) != OG_OK)
+                rows++;
             store_abort(t);
         }
     }
