@@ -15,12 +15,13 @@
 
 #define MAX_WAITING 10000
 #define MAX_SEEN    65536 /* patients that are not asked for again; by hash, newer ones win */
-#define MAX_TRIES   3
+#define MAX_TRIES   10    /* by default waits of 1 s to 256 s lie between them */
 #define BUDGET_MS   60000 /* of one patient */
 
 typedef struct waiting {
     struct waiting *next;
     unsigned tries;
+    uint64_t not_before; /* of the loop */
     char patient[RECORD_MAX_PATIENT + 1];
 } waiting;
 
@@ -39,8 +40,8 @@ struct serve_backfill {
     part *parts;
     size_t part_count;
     og_arena *arena;
-    bool complete, armed;
-    int64_t every_ms;
+    bool complete;
+    uint64_t began, every_ms; /* began: the last one, of the loop */
     uint64_t seen[MAX_SEEN];
 };
 typedef struct serve_backfill backfill;
@@ -52,7 +53,59 @@ static void count(const char *result)
 
 /* ---- one patient ---- */
 
-static void arm(backfill *b);
+static void on_time(uv_timer_t *t);
+
+/* The next one, not sooner than this and not sooner than the rate allows. */
+static void arm(backfill *b, uint64_t not_before)
+{
+    uint64_t now = uv_now(b->s->loop), rate = b->began + b->every_ms;
+    uint64_t at = not_before > rate ? not_before : rate;
+    if (b->first != NULL && b->now == NULL)
+        uv_timer_start(&b->timer, on_time, at > now ? at - now : 0, 0);
+}
+
+static void arm_for_first(backfill *b)
+{
+    uint64_t first = UINT64_MAX;
+    for (const waiting *w = b->first; w != NULL; w = w->next)
+        first = w->not_before < first ? w->not_before : first;
+    arm(b, first);
+}
+
+/* Behind the others. */
+static void append(backfill *b, waiting *w)
+{
+    w->next = NULL;
+    *b->end = w;
+    b->end = &w->next;
+    b->count++;
+}
+
+/* The first one whose time has come; NULL. */
+static waiting *take_due(backfill *b)
+{
+    waiting **link = &b->first, *w;
+    while (*link != NULL && (*link)->not_before > uv_now(b->s->loop))
+        link = &(*link)->next;
+    w = *link;
+    if (w == NULL)
+        return NULL;
+    *link = w->next;
+    if (w->next == NULL)
+        b->end = link;
+    b->count--;
+    return w;
+}
+
+/* Doubled with each attempt, as between deliveries: a server that is down is not there a second
+ * later. */
+static uint64_t wait_of(const serve *s, unsigned tries)
+{
+    int64_t ms = s->config->backoff_min_ms;
+    for (unsigned i = 1; i < tries && ms < s->config->backoff_max_ms; i++)
+        ms *= 2;
+    return (uint64_t)(ms < s->config->backoff_max_ms ? ms : s->config->backoff_max_ms);
+}
 
 static void finish(backfill *b)
 {
@@ -62,19 +115,17 @@ static void finish(backfill *b)
     if (b->complete) {
         count("done");
         free(w);
-    } else if (++w->tries < MAX_TRIES) { /* behind the others */
+    } else if (++w->tries < MAX_TRIES) {
         count("again");
-        w->next = NULL;
-        *b->end = w;
-        b->end = &w->next;
-        b->count++;
+        w->not_before = uv_now(b->s->loop) + wait_of(b->s, w->tries);
+        append(b, w);
     } else {
         count("failed");
         log_error("a backfill is given up after %d attempts", MAX_TRIES);
         free(w);
     }
     metric_set(METRIC_BACKFILL_WAITING, (int64_t)b->count);
-    arm(b);
+    arm_for_first(b);
 }
 
 static void on_report(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
@@ -149,24 +200,15 @@ static void begin(backfill *b)
 static void on_time(uv_timer_t *t)
 {
     backfill *b = t->data;
-    b->armed = false;
-    if (b->now != NULL || b->first == NULL || serve__stopping(b->s))
+    if (b->now != NULL || serve__stopping(b->s))
         return;
-    b->now = b->first;
-    b->first = b->now->next;
-    b->count--;
-    if (b->first == NULL)
-        b->end = &b->first;
+    b->now = take_due(b);
+    if (b->now == NULL) {
+        arm_for_first(b);
+        return;
+    }
+    b->began = uv_now(b->s->loop);
     begin(b);
-}
-
-/* The next one, not sooner than the rate allows. */
-static void arm(backfill *b)
-{
-    if (b->armed || b->first == NULL || b->now != NULL)
-        return;
-    b->armed = true;
-    uv_timer_start(&b->timer, on_time, (uint64_t)b->every_ms, 0);
 }
 
 /* ---- who is new ---- */
@@ -188,11 +230,9 @@ void serve__backfill(serve *s, og_str patient)
     }
     *slot = hash;
     memcpy(w->patient, patient.p, patient.n);
-    *b->end = w;
-    b->end = &w->next;
-    b->count++;
+    append(b, w);
     metric_set(METRIC_BACKFILL_WAITING, (int64_t)b->count);
-    arm(b);
+    arm(b, 0);
 }
 
 void serve__note_record(serve *s, int partition, og_str key)
@@ -238,7 +278,8 @@ og_status serve__open_backfill(serve *s, og_error *err)
         b->s = s;
         b->server = i;
         b->end = &b->first;
-        b->every_ms = 60000 / c->backfill_per_minute;
+        b->every_ms = (uint64_t)(60000 / c->backfill_per_minute);
+        b->began = uv_now(s->loop);
         uv_timer_init(s->loop, &b->timer);
         b->timer.data = b;
         s->backfill = b;

@@ -373,6 +373,26 @@ static void a_new_patient_is_backfilled(void **state)
 }
 
 /* What a call brought to light is known to the next one without asking. */
+static bool has_failed_often(stage *s)
+{
+    (void)s;
+    return metric_says("osteoguard_backfills_total{result=\"again\"} 4\n");
+}
+
+static void a_backfill_waits_for_a_server_that_is_down(void **state)
+{
+    static const char first[] = "{\"resourceType\":\"Patient\",\"id\":\"v5\"}";
+    stage *s = stage_new(BACKFILL);
+    (void)state;
+    s->ehr->closed_to_all = true;
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, "Patient/v5", first, strlen(first));
+    wait_until(s, "attempts", has_failed_often);
+    s->ehr->closed_to_all = false;
+    wait_until(s, "backfill", is_backfilled);
+    assert_true(metric_says("osteoguard_backfills_waiting 0\n"));
+    stage_free(s);
+}
+
 static void a_call_for_a_new_patient_backfills_him(void **state)
 {
     stage *s = stage_new(BACKFILL);
@@ -470,6 +490,7 @@ int main(void)
         cmocka_unit_test(what_the_server_does_wrong_is_counted),
         cmocka_unit_test(alerts_are_resources_of_the_ehr),
         cmocka_unit_test(a_new_patient_is_backfilled),
+        cmocka_unit_test(a_backfill_waits_for_a_server_that_is_down),
         cmocka_unit_test(a_call_for_a_new_patient_backfills_him),
         cmocka_unit_test(who_fetched_much_waits_for_a_worker),
         cmocka_unit_test(stopping_answers_who_waits),
