@@ -1,12 +1,13 @@
 /* bench_hooks: calls of the CDS services, over HTTP, through the daemon.
  *
- *   bench_hooks CONTENT [CALLS_PER_SECOND [SECONDS]]
+ *   bench_hooks CONTENT [CALLS_PER_SECOND [SECONDS [MINUTES]]]
  *
  * The daemon runs in this process on an embedded broker with the patients of the clinical cases V2
  * and V5; a second thread is the EHR. Measured: patient-view answered from state at a steady rate,
  * order-sign with a draft at the same rate, and patient-view with prefetch data as fast as 16
- * connections go. Prints p50, p99 and the worst, and the resident memory before and after. Nothing
- * here is asserted. */
+ * connections go. Prints p50, p99 and the worst, and the resident memory before and after. With
+ * MINUTES the calls come mixed, at the steady rate, for so long, and the resident memory is printed
+ * as it goes. Nothing here is asserted. */
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 #include <stdatomic.h>
@@ -33,7 +34,7 @@ typedef struct bench {
     rd_kafka_t *kafka;
     serve *serve;
     config *config;
-    int rate, seconds, port;
+    int rate, seconds, minutes, port;
     uv_thread_t ehr;
     bool ehr_runs;
     atomic_bool done;
@@ -47,7 +48,7 @@ typedef struct load { /* one kind of call, from the EHR's thread */
     int port, rate; /* rate 0: as fast as it goes */
     uint64_t began_ns, until_ns;
     uint64_t *sent_ns, *took_ns;
-    uint32_t sent, answered, refused, total;
+    uint32_t sent, answered, refused, total, seconds;
 } load;
 
 typedef struct call {
@@ -129,14 +130,14 @@ static void run_load(bench *b, load *l)
     uv_loop_init(&loop);
     l->loop = &loop;
     l->port = b->port;
-    l->total = l->rate > 0 ? (uint32_t)(l->rate * b->seconds) : MAX_CALLS;
+    l->total = l->rate > 0 ? (uint32_t)l->rate * l->seconds : MAX_CALLS;
     l->sent_ns = calloc(l->total + CONNECTIONS, sizeof *l->sent_ns);
     l->took_ns = calloc(l->total + CONNECTIONS, sizeof *l->took_ns);
     if (l->sent_ns == NULL || l->took_ns == NULL ||
         http_client_new(&loop, &options, &l->client, &err) != OG_OK)
         die("EHR", err.text);
     l->began_ns = uv_hrtime();
-    l->until_ns = l->began_ns + (uint64_t)b->seconds * 1000000000u;
+    l->until_ns = l->began_ns + (uint64_t)l->seconds * 1000000000u;
     uv_timer_init(&loop, &pace);
     pace.data = l;
     if (l->rate > 0)
@@ -146,7 +147,8 @@ static void run_load(bench *b, load *l)
     while (l->rate > 0 ? l->answered < l->total
                        : uv_hrtime() < l->until_ns || l->answered < l->sent)
         uv_run(&loop, UV_RUN_ONCE);
-    print_load(l);
+    if (b->minutes == 0 || l->refused > 0)
+        print_load(l);
     uv_close((uv_handle_t *)&pace, NULL);
     http_client_close(l->client, NULL, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);
@@ -217,6 +219,24 @@ static og_buf prefetch_body(const bench *b, const char *id, const char *patient)
     "\"doseAndRate\":[{\"doseQuantity\":{\"value\":4,\"unit\":\"mg\",\"system\":"                  \
     "\"http://unitsofmeasure.org\",\"code\":\"mg\"}}]}]}}]}}}"
 
+/* A minute: half of it asks from state, a quarter signs orders, a quarter sends data along. */
+static void run_minutes(bench *b, const load *view, const load *sign, const load *sent)
+{
+    uint64_t calls = 0;
+    for (int i = 1; i <= b->minutes; i++) {
+        load mix[] = {*view, *sign, *sent};
+        for (size_t k = 0; k < sizeof mix / sizeof mix[0]; k++) {
+            mix[k].rate = k == 0 ? b->rate : (b->rate + 3) / 4;
+            mix[k].seconds = k == 0 ? 30 : 15;
+            run_load(b, &mix[k]);
+            calls += mix[k].answered;
+        }
+        printf("minute %3d: %9llu calls, resident memory %.1f MB\n", i, (unsigned long long)calls,
+               resident_mb());
+        fflush(stdout);
+    }
+}
+
 static void ehr(void *ctx)
 {
     bench *b = ctx;
@@ -234,10 +254,13 @@ static void ehr(void *ctx)
     };
     printf("resident memory before: %.1f MB\n", resident_mb());
     for (size_t i = 0; i < sizeof loads / sizeof loads[0]; i++) {
+        loads[i].seconds = (uint32_t)b->seconds;
         if (loads[i].size == 0)
             loads[i].size = strlen(loads[i].body);
-        run_load(b, &loads[i]);
+        if (b->minutes == 0)
+            run_load(b, &loads[i]);
     }
+    run_minutes(b, &loads[0], &loads[1], &loads[3]);
     printf("resident memory after: %.1f MB\n", resident_mb());
     og_buf_done(&small);
     og_buf_done(&large);
@@ -348,14 +371,16 @@ int main(int argc, char **argv)
 {
     static bench b;
     if (argc < 2) {
-        fputs("usage: bench_hooks CONTENT [CALLS_PER_SECOND [SECONDS]]\n", stderr);
+        fputs("usage: bench_hooks CONTENT [CALLS_PER_SECOND [SECONDS [MINUTES]]]\n", stderr);
         return 2;
     }
     b.content = argv[1];
     b.rate = argc > 2 ? atoi(argv[2]) : 1000;
     b.seconds = argc > 3 ? atoi(argv[3]) : 10;
+    b.minutes = argc > 4 ? atoi(argv[4]) : 0;
     snprintf(b.dir, sizeof b.dir, "/tmp/bench_hooks.XXXXXX");
-    if (b.rate <= 0 || b.seconds <= 0 || b.rate * b.seconds > MAX_CALLS || mkdtemp(b.dir) == NULL)
+    if (b.rate <= 0 || b.seconds <= 0 || b.minutes < 0 ||
+        b.rate * (b.seconds > 30 ? b.seconds : 30) > MAX_CALLS || mkdtemp(b.dir) == NULL)
         die("arguments", "rate and seconds");
     uv_loop_init(&b.loop);
     make_broker(&b);
