@@ -184,7 +184,7 @@ static og_status evaluate_rule(plan__eval *e, const plan__rule *r, plan__made *m
     bool applies;
     og_status s = plan__expr_all(e->run, r->conditions, r->condition_count, &applies, err);
 
-    if (s == OG_OK)
+    if (s == OG_OK && e->patient->hook.n == 0)
         s = review(e, r, next, err);
     if (s == OG_OK && applies)
         s = plan__card_build(e, r, made, &outcome->note, err);
@@ -210,8 +210,9 @@ static og_status evaluate_rules(plan__eval *e, plan__made *made, plan_outcome *o
         if (s == OG_OK)
             continue;
         outcomes[i].kind = PLAN_FAILED;
-        look_again(next, next_midnight(&e->request)); /* tomorrow may know better */
-        if (s == OG_LIMIT && begin(e, err) != OG_OK)  /* the limits are per run */
+        if (e->patient->hook.n == 0)
+            look_again(next, next_midnight(&e->request)); /* tomorrow may know better */
+        if (s == OG_LIMIT && begin(e, err) != OG_OK)      /* the limits are per run */
             return OG_NOMEM;
     }
     return OG_OK;

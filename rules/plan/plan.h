@@ -158,7 +158,8 @@ typedef struct plan_result {
     size_t card_count;
     const plan_outcome *outcomes;
     size_t outcome_count;
-    int64_t next_review_ms; /* when the result can change without new data; 0: never */
+    int64_t next_review_ms; /* when the result can change without new data; 0: never, or a hook
+                             * asks: it asks again when it wants to know */
 } plan_result;
 
 /* Evaluates all rules for one patient at as_of. Resources are seen with the codings that

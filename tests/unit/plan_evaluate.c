@@ -403,6 +403,9 @@ static void rules_for_hooks_wait_for_their_hook(void **state)
     snprintf(rule, sizeof rule, "%.*s{\"type\":\"periodic\"}%s", (int)(at - base), base, end);
     assert_int_equal(only(&f, rule, &r)->kind, PLAN_FIRED);
     assert_true(r.next_review_ms == 1772406000000);
+    r = fixture_ask(&f, "patient-view", false); /* who asks now will ask again */
+    assert_int_equal(fixture_outcome(&r, "R1")->kind, PLAN_FIRED);
+    assert_true(r.next_review_ms == 0);
     fixture_free(&f);
 }
 

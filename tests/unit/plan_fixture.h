@@ -126,12 +126,13 @@ static inline fhir_resource fixture_resource(fixture *f, const char *json)
 /* 2026-03-01T09:00:00+01:00 */
 #define AS_OF_MS 1772352000000LL
 
-static inline plan_result fixture_evaluate(fixture *f, bool explain)
+/* What a hook that asks gets; empty: nobody asks. */
+static inline plan_result fixture_ask(fixture *f, const char *hook, bool explain)
 {
     fhir_resource patient =
         fixture_resource(f, "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"gender\":\"female\"}");
     plan_patient p = {
-        .tenant = OG_STR("site"), .id = OG_STR("p1"), .resources = &patient, .resource_count = 1};
+        .tenant = OG_STR("site"), .id = OG_STR("p1"), .resource_count = 1, .hook = og_str_of(hook)};
     fhir_resource *kept = og_arena_alloc(f->arena, sizeof *kept);
     plan_result r;
     og_error err;
@@ -144,6 +145,11 @@ static inline plan_result fixture_evaluate(fixture *f, bool explain)
                               explain ? PLAN_REASONS : PLAN_CARDS, &r, &err) != OG_OK)
         fail_msg("evaluation fails: %s", err.text);
     return r;
+}
+
+static inline plan_result fixture_evaluate(fixture *f, bool explain)
+{
+    return fixture_ask(f, "", explain);
 }
 
 static inline const plan_outcome *fixture_outcome(const plan_result *r, const char *rule)
