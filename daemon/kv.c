@@ -289,7 +289,7 @@ static const int fatal[] = {SIGBUS, SIGSEGV, SIGABRT};
 #define FATALS (sizeof fatal / sizeof fatal[0])
 static struct sigaction before[FATALS];
 
-/* In a signal handler, in a process that is about to die: no locks, no stdio. */
+/* Also in a signal handler, in a process that is about to die: no locks, no stdio. */
 static void note_damage(const kv *k)
 {
     static const char name[] = "/damaged";
@@ -578,9 +578,12 @@ void kv_close(kv *k)
     }
     /* What it says about itself must not reach the disk before what it speaks of. */
     in_lmdb = k;
-    if (mdb_env_sync(k->env, 1) == 0 && write_head(k, true, NULL) == OG_OK)
-        (void)mdb_env_sync(k->env, 1);
+    int rc = mdb_env_sync(k->env, 1);
+    if (rc == 0 && write_head(k, true, NULL) == OG_OK)
+        rc = mdb_env_sync(k->env, 1);
     in_lmdb = NULL;
+    if (rc != 0)
+        note_damage(k);
     kv_abandon(k);
 }
 
@@ -589,12 +592,23 @@ og_status kv_discard(const char *dir, og_error *err)
     return file_remove_tree(dir, err);
 }
 
+/* The kernel tells of pages that it could not write once, and takes them for written from then on:
+ * to sync again would succeed and prove nothing. */
+static og_status not_on_disk(const kv *k, int rc, og_error *err)
+{
+    og_status status =
+        og_fail(err, OG_CORRUPT, "the disk has not taken what was written: %s", mdb_strerror(rc));
+    og_error_origin(err, k->dir);
+    note_damage(k);
+    return status;
+}
+
 og_status kv_sync(kv *k, og_error *err)
 {
     int dead;
     int rc = mdb_env_sync(k->env, 1);
     (void)mdb_reader_check(k->env, &dead); /* a reader that was killed would keep its pages */
-    return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot write to the disk", rc);
+    return rc == 0 ? OG_OK : not_on_disk(k, rc, err);
 }
 
 /* Pages of the map that were touched count as ours, up to the whole file. They are the page cache's
@@ -635,6 +649,8 @@ og_status kv_commit(kv_txn *t, og_error *err)
     const kv *k = t->k;
     int rc = LMDB(k, mdb_txn_commit(t->txn));
     free(t);
+    if (rc == EIO && k->sync_each)
+        return not_on_disk(k, rc, err);
     return rc == 0 ? OG_OK : fail_mdb(err, k, "cannot commit", rc);
 }
 

@@ -45,7 +45,8 @@ void kv_close(kv *k);
 void kv_abandon(kv *k);
 /* Removes what kv_open made in dir. It must not be open. */
 OG_MUSTCHECK og_status kv_discard(const char *dir, og_error *err);
-/* Waits until everything that was committed is on the disk. */
+/* Waits until everything that was committed is on the disk. OG_CORRUPT: the disk did not take it,
+ * and nobody knows what it holds; the store is to be thrown away, also by the next kv_open. */
 OG_MUSTCHECK og_status kv_sync(kv *k, og_error *err);
 /* Gives back the pages of its file that were read or written: they stay in the page cache, but no
  * longer count as this process' memory. For any thread, at any time. */
@@ -61,7 +62,7 @@ bool kv_is_new(const kv *k);
 
 OG_MUSTCHECK og_status kv_begin(kv *k, bool write, kv_txn **ret, og_error *err);
 /* All or nothing; the transaction is gone afterwards, also on failure. OG_LIMIT: the store is full;
- * OG_IO. */
+ * OG_IO; OG_CORRUPT with sync_each, as kv_sync. */
 OG_MUSTCHECK og_status kv_commit(kv_txn *t, og_error *err);
 void kv_abort(kv_txn *t); /* accepts NULL */
 

@@ -57,6 +57,7 @@ typedef struct serve_partition {
     int64_t end;            /* shared topic: where it ended; INT64_MAX: not known (any more) */
     int64_t synced_offset;  /* what a commit to the group may say */
     int64_t syncing_offset; /* what it may say after the sync that runs */
+    bool not_on_disk;       /* the sync that runs has failed */
     bool rebuild;           /* to be thrown away as soon as nobody uses it */
     bool ask_end;           /* the topic's end is to be asked for again */
     int64_t asked_at;       /* next offset of the store when it was asked for */

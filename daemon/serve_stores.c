@@ -296,8 +296,9 @@ static void sync_work(uv_work_t *w)
         if (p->syncing_offset == p->synced_offset)
             continue;
         if (kv_sync(p->syncing, &err) != OG_OK) {
-            log_failure(LOG_LEVEL_ERROR, "cannot write a store to the disk", &err);
+            log_failure(LOG_LEVEL_ERROR, "a store will be rebuilt from its topic", &err);
             s->sync_failed = true;
+            p->not_on_disk = true;
             p->syncing_offset = p->synced_offset; /* no commit says more than the disk holds */
         }
     }
@@ -309,8 +310,12 @@ static void sync_done(uv_work_t *w, int status)
     (void)status;
     s->sync_busy = false;
     s->open_things--;
-    for (int i = 0; i <= s->count; i++)
-        s->partitions[i].synced_offset = s->partitions[i].syncing_offset;
+    for (int i = 0; i <= s->count; i++) {
+        serve_partition *p = &s->partitions[i];
+        p->synced_offset = p->syncing_offset;
+        p->rebuild |= p->not_on_disk;
+        p->not_on_disk = false;
+    }
     serve__commit_records(s);
 }
 

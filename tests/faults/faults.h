@@ -86,6 +86,7 @@ void store_is_damaged_under_it(void);
 void store_has_wrong_values(void);
 void disk_is_full(void);
 void store_is_read_only(void);
+void disk_has_errors(void);
 void descriptors_run_out(void);
 
 void broker_is_away(void);

@@ -41,6 +41,7 @@ static const scenario scenarios[] = {
     {"store-bits", "bits flipped in the stores' values", store_has_wrong_values, false},
     {"disk-full", "no file may grow", disk_is_full, false},
     {"store-readonly", "the store cannot be written", store_is_read_only, false},
+    {"disk-errors", "the disk fails to sync, to write, to write all", disk_has_errors, false},
     {"descriptors", "nothing more can be opened", descriptors_run_out, false},
     {"broker-away", "the broker goes for longer than a session", broker_is_away, false},
     {"broker-errors", "errors in answers to produce, fetch, commit, heartbeat",

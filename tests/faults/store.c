@@ -318,6 +318,73 @@ void store_is_read_only(void)
     stage_free(s);
 }
 
+/* ---- a disk that fails ---- */
+
+static const stage *failing;
+
+static void put_before(void)
+{
+    const char *asan = getenv("ASAN_OPTIONS");
+    char options[512];
+    snprintf(options, sizeof options, "%s%sverify_asan_link_order=0", asan != NULL ? asan : "",
+             asan != NULL && asan[0] != '\0' ? ":" : "");
+    setenv("ASAN_OPTIONS", options, 1);
+    setenv("LD_PRELOAD", OG_BINARY_DIR "/tests/faults/libfailing_disk.so", 1);
+    setenv("FAILING_DISK", failing->dir, 1);
+}
+
+static bool is_not_ready(stage *s)
+{
+    return life_metric(s, 0, "osteoguard_ready") == 0;
+}
+
+static double discarded_before;
+static bool was_rebuilt(stage *s)
+{
+    return life_metric(s, 0, "osteoguard_store_discarded_total") > discarded_before;
+}
+
+static int64_t committed_before;
+static bool has_moved(stage *s)
+{
+    return committed_of_owner(s) > committed_before;
+}
+
+/* What the disk did not take once is not believed to be there later: the store is thrown away. What
+ * could not even be written is tried again. */
+void disk_has_errors(void)
+{
+    static const char *const ways[] = {"sync", "write", "short"};
+    char path[160];
+    size_t next = 0;
+    stage *s = stage_new();
+    failing = s;
+    s->before_exec = put_before;
+    for (size_t i = 0; i < 3; i++) {
+        life l = life_begin(s, 0);
+        next += send_stream(s, next, next + 10);
+        if (!life_comes_to_rest(s, &l))
+            fail_msg("it died before the disk failed");
+        discarded_before = life_metric(s, 0, "osteoguard_store_discarded_total");
+        committed_before = committed_of_owner(s);
+        assert_int_equal(file_write(stage_path(s, "fails", path), og_str_of(ways[i]), NULL), OG_OK);
+        next += send_stream(s, next, next + 10);
+        life_wait(s, &l, "that it says so", is_not_ready);
+        if (i == 0)
+            life_wait(s, &l, "that it is thrown away", was_rebuilt);
+        check(committed_of_owner(s) == committed_before, "%s: no offset moves while the disk fails",
+              ways[i]);
+        assert_int_equal(unlink(path), 0);
+        check(life_comes_to_rest(s, &l), "%s: with a good disk it goes on", ways[i]);
+        life_wait(s, &l, "that offsets move again", has_moved);
+        life_stop(s, &l);
+    }
+    s->before_exec = NULL;
+    judge(s, NULL);
+    note("3 ways");
+    stage_free(s);
+}
+
 /* ---- no more descriptors ---- */
 
 static rlim_t open_descriptors(int pid)
