@@ -911,6 +911,21 @@ static bool type_length(binder *b, cql__node *n)
     return true;
 }
 
+static bool is_now(const cql__node *n)
+{
+    return n->kind == CQL__CLOCK && n->flag;
+}
+
+/* A comparison with Now(), or no more of it than its offset. */
+static bool is_by_clock(const cql__node *n)
+{
+    if (n->argc == 1)
+        return n->op == cql_op_TimezoneOffsetFrom && is_now(n->args[0]);
+    return n->argc == 2 && (is_now(n->args[0]) || is_now(n->args[1])) &&
+           (n->op == cql_op_Less || n->op == cql_op_LessOrEqual || n->op == cql_op_Greater ||
+            n->op == cql_op_GreaterOrEqual);
+}
+
 /* The operators that rules use most have kinds of their own. */
 static bool name_operator(cql__node *n)
 {
@@ -921,6 +936,8 @@ static bool name_operator(cql__node *n)
     else if ((n->op == cql_op_Today || n->op == cql_op_Now) && n->argc == 0) {
         n->flag = n->op == cql_op_Now;
         n->kind = CQL__CLOCK;
+    } else if (is_by_clock(n)) {
+        n->kind = CQL__BY_CLOCK;
     }
     return true;
 }

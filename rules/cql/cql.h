@@ -121,5 +121,10 @@ size_t cql_run_sources(cql_run *run, const cql_define *d, const fhir_resource *c
 OG_MUSTCHECK og_status cql_explain(cql_run *run, const cql_define *d, og_buf *out, og_error *err);
 /* Steps taken so far. */
 uint64_t cql_run_steps(const cql_run *run);
+/* The first as-of time after the run's at which something evaluated so far can have another value,
+ * of the same resources, on the same day and with the same offset: what Now() was compared with.
+ * INT64_MAX: there is none; INT64_MIN: the time of day was used in a way that says nothing of it.
+ */
+int64_t cql_run_changes_ms(const cql_run *run);
 
 #endif

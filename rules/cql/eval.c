@@ -612,6 +612,47 @@ static void eval_slot(cql_run *run, const cql__node *n, cql_value *ret)
 static void eval_clock(cql_run *run, const cql__node *n, cql_value *ret)
 {
     *ret = n->flag ? run->now : run->today;
+    if (n->flag)
+        run->c.changes_ms = INT64_MIN;
+}
+
+/* Now() changes its side of a moment when it comes to it, or has just passed it. */
+static void note_moment(cql_run *run, int64_t at_ms)
+{
+    int64_t now_ms = run->request->as_of_ms;
+    if (at_ms == now_ms)
+        at_ms++;
+    if (at_ms > now_ms && at_ms < run->c.changes_ms)
+        run->c.changes_ms = at_ms;
+}
+
+/* On which side of v Now() is. What knows no time of day is compared by the day; an hour may be
+ * parts of two where Now() is (cql__at_offset). */
+static void note_compared(cql_run *run, const cql_value *v)
+{
+    if (cql_is_null(*v) || (v->kind == CQL_DATETIME && v->temporal.precision < OG_HOUR))
+        return;
+    if (v->kind != CQL_DATETIME || v->temporal.precision == OG_HOUR) {
+        run->c.changes_ms = INT64_MIN;
+        return;
+    }
+    note_moment(run, og_temporal_earliest_ms(&v->temporal, run->c.offset_min));
+    note_moment(run, og_temporal_latest_ms(&v->temporal, run->c.offset_min));
+}
+
+static void eval_by_clock(cql_run *run, const cql__node *n, cql_value *ret)
+{
+    cql_value args[2];
+    for (uint32_t i = 0; i < n->argc; i++) {
+        const cql__node *arg = n->args[i];
+        int64_t before_ms = run->c.changes_ms;
+        cql__eval_to(run, arg, &args[i]);
+        if (arg->kind == CQL__CLOCK && arg->flag)
+            run->c.changes_ms = before_ms;
+        else
+            note_compared(run, &args[i]);
+    }
+    call_op(run, n, args, ret);
 }
 
 static void eval_define_ref(cql_run *run, const cql__node *n, cql_value *ret)
@@ -892,6 +933,7 @@ static const cql__evaluator evaluators[] = {
     [CQL__NOT] = eval_not,
     [CQL__IS_NULL] = eval_is_null,
     [CQL__CLOCK] = eval_clock,
+    [CQL__BY_CLOCK] = eval_by_clock,
     [CQL__IF] = eval_if,
     [CQL__CASE] = eval_case,
     [CQL__IS] = eval_is,

@@ -498,6 +498,7 @@ cql_value cql_op_Time(cql_op_context *c, const cql_value *args, size_t count)
 cql_value cql_op_Now(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)args, (void)count;
+    c->changes_ms = INT64_MIN;
     return cql__temporal(CQL_DATETIME, c->now);
 }
 
@@ -531,6 +532,7 @@ static cql_value time_of(og_temporal t)
 cql_value cql_op_TimeOfDay(cql_op_context *c, const cql_value *args, size_t count)
 {
     (void)args, (void)count;
+    c->changes_ms = INT64_MIN;
     return time_of(c->now);
 }
 

@@ -23,6 +23,7 @@ typedef struct cql_op_context {
     uint16_t depth;         /* of values inside values while = and ~ walk them; 0 at first */
     void *user;             /* the evaluator */
     struct cql__keys *keys; /* codes made ready for looking up (op_clinical.c), or NULL */
+    int64_t changes_ms;     /* cql_run_changes_ms; INT64_MIN: the time of day was asked for */
 } cql_op_context;
 
 typedef cql_value (*cql_op)(cql_op_context *c, const cql_value *args, size_t count);

@@ -327,7 +327,8 @@ static types walk(reader *r, activation *a, const cql__node *n)
     case CQL__CALL: return visit_call(r, a, n);
     case CQL__RETRIEVE: return visit_retrieve(r, a, n->retrieve);
     case CQL__QUERY: return visit_query(r, a, n->query);
-    case CQL__OP: return visit_op(r, a, n);
+    case CQL__OP:
+    case CQL__BY_CLOCK: return visit_op(r, a, n);
     case CQL__IS:
     case CQL__IS_NULL: walk_args(r, a, n); return 0;
     case CQL__AS:

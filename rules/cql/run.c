@@ -411,6 +411,7 @@ cql_run *cql_run_begin(og_arena *a, const cql_set *set, const cql_request *reque
     };
     run->today = cql_op_Today(&run->c, NULL, 0);
     run->now = cql_op_Now(&run->c, NULL, 0);
+    run->c.changes_ms = INT64_MAX; /* nobody has asked yet */
     return prepare_memory(run) ? run : NULL;
 }
 
@@ -435,4 +436,9 @@ og_status cql_run_define(cql_run *run, const cql_define *d, cql_value *ret, og_e
 uint64_t cql_run_steps(const cql_run *run)
 {
     return run->steps;
+}
+
+int64_t cql_run_changes_ms(const cql_run *run)
+{
+    return run->c.changes_ms;
 }

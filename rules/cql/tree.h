@@ -63,21 +63,23 @@ typedef enum cql__kind {
     CQL__COALESCE,
     CQL__NOT,
     CQL__IS_NULL,
-    CQL__CLOCK,     /* Today(), or with flag Now(): the same all through a run */
-    CQL__IF,        /* condition, then, else */
-    CQL__CASE,      /* when, then, ..., else; flag: args[0] is the comparand */
-    CQL__IS,        /* type */
-    CQL__AS,        /* type; flag: strict */
-    CQL__INTERVAL,  /* low, high, low closed, high closed (the last two may be NULL) */
-    CQL__LIST_OF,   /* args */
-    CQL__TUPLE_OF,  /* names, args */
-    CQL__INSTANCE,  /* type, class_name, names, args */
-    CQL__SLOT,      /* slot: alias, let, operand, $this, $index, $total */
-    CQL__NAME,      /* IdentifierRef before linking */
-    CQL__LOOPVAR,   /* Current, Iteration, Total (slot 0, 1, 2) before linking */
-    CQL__PROPERTY,  /* path over args[0], or over slot when there is no argument */
-    CQL__DEFINE,    /* define; flag: Patient context seen from Unfiltered, makes a list */
-    CQL__CALL,      /* call over args */
+    CQL__CLOCK,    /* Today(), or with flag Now(): the same all through a run */
+    CQL__BY_CLOCK, /* op over args, of which Now() is one: it is known when that comes out otherwise
+                    */
+    CQL__IF,       /* condition, then, else */
+    CQL__CASE,     /* when, then, ..., else; flag: args[0] is the comparand */
+    CQL__IS,       /* type */
+    CQL__AS,       /* type; flag: strict */
+    CQL__INTERVAL, /* low, high, low closed, high closed (the last two may be NULL) */
+    CQL__LIST_OF,  /* args */
+    CQL__TUPLE_OF, /* names, args */
+    CQL__INSTANCE, /* type, class_name, names, args */
+    CQL__SLOT,     /* slot: alias, let, operand, $this, $index, $total */
+    CQL__NAME,     /* IdentifierRef before linking */
+    CQL__LOOPVAR,  /* Current, Iteration, Total (slot 0, 1, 2) before linking */
+    CQL__PROPERTY, /* path over args[0], or over slot when there is no argument */
+    CQL__DEFINE,   /* define; flag: Patient context seen from Unfiltered, makes a list */
+    CQL__CALL,     /* call over args */
     CQL__PARAMETER, /* define */
     CQL__SETREF,   /* ValueSetRef or CodeSystemRef before linking: CONSTANT after it; flag: preserve
                     */

@@ -44,6 +44,64 @@ static void order_of_operands_does_not_hide_errors(void **state)
     check_expression("{'type':'Coalesce','operand':[$B(true)," FAILS "]}", "true");
 }
 
+/* 0: no other value on this day; -1: nobody can say. */
+static void it_is_known_when_now_gives_another_value(void **state)
+{
+#define NOW           "{'type':'Now'}"
+#define AT(moment)    "{'type':'ToDateTime','operand':$S(" moment ")}"
+#define CMP(op, a, b) "{'type':'" op "','operand':[" a "," b "]}"
+    static const struct {
+        const char *elm, *value;
+        int64_t after_ms;
+    } table[] = {
+        {"{'type':'Today'}", "@2024-03-01", 0},
+        {CMP("Greater", AT("2024-03-01T12:00:00.001Z"), NOW), "true", 1},
+        {CMP("Greater", NOW, AT("2024-03-01T14:30:00+01:00")), "false", 5400000},
+        {CMP("Less", NOW, AT("2024-03-01T13:30:00Z")), "true", 5400000},
+        {CMP("LessOrEqual", NOW, AT("2024-03-01T13:30:00Z")), "true", 5400000},
+        {CMP("LessOrEqual", NOW, AT("2024-03-01T12:00:00.000Z")), "true", 1},
+        {CMP("GreaterOrEqual", AT("2024-03-01T12:00:00Z"), NOW), "true", 1},
+        {CMP("Greater", AT("2024-03-01T11:59:59.999Z"), NOW), "false", 0},
+        {CMP("Less", AT("2024-03-01"), NOW), "null", 0},
+        {CMP("Less", AT("2024-02"), NOW), "true", 0},
+        {CMP("Less", "{'type':'Null'}", NOW), "null", 0},
+        {"{'type':'TimezoneOffsetFrom','operand':" NOW "}", "0.0", 0},
+        /* both are asked */
+        {"{'type':'Or','operand':[" CMP("Less", NOW, AT("2024-03-01T13:00:00Z")) "," CMP(
+             "Less", NOW, AT("2024-03-01T12:00:01Z")) "]}",
+         "true", 3600000},
+        {"{'type':'And','operand':[" CMP("Less", NOW, AT("2024-03-01T13:00:00Z")) "," CMP(
+             "Less", NOW, AT("2024-03-01T12:00:01Z")) "]}",
+         "true", 1000},
+        {NOW, "@2024-03-01T12:00:00.000+00:00", -1},
+        {"{'type':'TimeOfDay'}", "@T12:00:00.000", -1},
+        {"{'type':'DateFrom','operand':" NOW "}", "@2024-03-01", -1},
+        {CMP("Greater", NOW, CMP("Subtract", NOW, "{'type':'Quantity','value':1,'unit':'day'}")),
+         "true", -1},
+        {CMP("Equal", NOW, AT("2024-03-01T13:30:00Z")), "false", -1},
+        {"{'type':'CalculateAge','precision':'Year','operand':" AT("2000-03-01T13:00:00Z") "}",
+         "23", -1},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        fixture *f = fixture_new();
+        problems p = {0};
+        char defs[2000];
+        snprintf(defs, sizeof defs, "{'name':'X','context':'Patient','expression':%s}",
+                 table[i].elm);
+        assert_int_equal(add_defs(f->set, defs, &p), OG_OK);
+        start(f);
+        assert_true(cql_run_changes_ms(f->run) == INT64_MAX);
+        assert_string_equal(value_of(f, "X"), table[i].value);
+        int64_t want = table[i].after_ms > 0    ? AS_OF_MS + table[i].after_ms
+                       : table[i].after_ms == 0 ? INT64_MAX
+                                                : INT64_MIN;
+        if (cql_run_changes_ms(f->run) != want)
+            fail_msg("%s: %lld", table[i].elm, (long long)(cql_run_changes_ms(f->run) - AS_OF_MS));
+        fixture_free(f);
+    }
+}
+
 static void case_compares_or_tests(void **state)
 {
     (void)state;
@@ -706,6 +764,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logic_has_three_values),
         cmocka_unit_test(order_of_operands_does_not_hide_errors),
+        cmocka_unit_test(it_is_known_when_now_gives_another_value),
         cmocka_unit_test(case_compares_or_tests),
         cmocka_unit_test(types_are_tested_and_cast),
         cmocka_unit_test(selectors_make_values),
