@@ -727,7 +727,7 @@ static og_status load_all(plan__load *l, const plan_file *files, size_t count)
     if (!load_rules(l) || (l->linked && !load_settings(l)))
         return OG_NOMEM;
     og_error_init(&err);
-    if (l->count == 0 && !plan__wants_build(c, &err))
+    if (l->count == 0 && (!plan__wants_build(c, &err) || !plan__readers_build(c, &err)))
         return err.status;
     make_digest(l);
     for (size_t i = 0; i < c->rule_count; i++)

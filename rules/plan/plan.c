@@ -171,8 +171,17 @@ static og_status review(plan__eval *e, const plan__rule *r, int64_t *next, og_er
 
 /* ---- one rule, all rules ---- */
 
+/* Nothing that was evaluated comes out otherwise before then. */
+static void hold_until(plan__eval *e, int64_t at)
+{
+    if (at < e->holds_until_ms)
+        e->holds_until_ms = at;
+}
+
 static og_status begin(plan__eval *e, og_error *err)
 {
+    if (e->run != NULL)
+        hold_until(e, cql_run_changes_ms(e->run));
     e->run = cql_run_begin(e->arena, e->content->cql, &e->request);
     return e->run != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory to evaluate");
 }
@@ -195,15 +204,23 @@ static og_status evaluate_rule(plan__eval *e, const plan__rule *r, plan__made *m
 
 /* OG_NOMEM only: everything else is the rule's own misfortune. */
 static og_status evaluate_rules(plan__eval *e, plan__made *made, plan_outcome *outcomes,
-                                int64_t *next, og_error *err)
+                                int64_t *reviews, og_error *err)
 {
     for (size_t i = 0; i < e->content->rule_count; i++) {
         const plan__rule *r = &e->content->rules[i];
+        int64_t *next = &reviews[i];
         outcomes[i].rule = r->id;
         outcomes[i].kind = PLAN_GATED;
         og_error_init(&outcomes[i].error);
         if (!r->on_data && !r->on_clock && !plan__rule_on_hook(r, e->patient->hook))
             continue;
+        if (plan_rules_has(e->patient->spared, i)) {
+            outcomes[i].kind = PLAN_NOT_FIRED;
+            *next = e->patient->spared_reviews[i];
+            e->spared++;
+            continue;
+        }
+        e->asked++;
         og_status s = evaluate_rule(e, r, &made[i], &outcomes[i], next);
         if (og_arena_failed(e->arena))
             return og_fail(err, OG_NOMEM, "no memory to evaluate rule %.*s", OG_STR_ARG(r->id));
@@ -337,15 +354,15 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                                 int64_t as_of_ms, int offset_min, plan_depth depth,
                                 plan_result *ret, og_error *err)
 {
-    plan__eval e = {.content = c, .arena = a, .patient = patient};
+    plan__eval e = {.content = c, .arena = a, .patient = patient, .holds_until_ms = INT64_MAX};
     plan_card *cards = og_arena_zalloc(a, c->rule_count + 1, sizeof *cards);
     plan__made *made = og_arena_zalloc(a, c->rule_count + 1, sizeof *made);
     plan_outcome *outcomes = og_arena_zalloc(a, c->rule_count + 1, sizeof *outcomes);
-    int64_t next = 0;
+    int64_t *reviews = og_arena_zalloc(a, c->rule_count + 1, sizeof *reviews), next = 0;
     size_t count = 0;
     og_status s;
 
-    if (cards == NULL || made == NULL || outcomes == NULL)
+    if (cards == NULL || made == NULL || outcomes == NULL || reviews == NULL)
         return og_fail(err, OG_NOMEM, "no memory to evaluate");
     e.request = (cql_request){.resources = patient->resources,
                               .resource_count = patient->resource_count,
@@ -356,9 +373,16 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                               .limits = c->limits};
     og_table_init(&e.parts, a);
     if ((s = translate_all(&e, err)) != OG_OK || (s = begin(&e, err)) != OG_OK ||
-        (s = evaluate_rules(&e, made, outcomes, &next, err)) != OG_OK ||
+        (s = evaluate_rules(&e, made, outcomes, reviews, err)) != OG_OK ||
         (s = put_together(&e, made, outcomes, cards, &count, err)) != OG_OK)
         return s;
+    for (size_t i = 0; i < c->rule_count; i++)
+        if (reviews[i] != 0)
+            look_again(&next, reviews[i]);
+    hold_until(&e, cql_run_changes_ms(e.run));
+    hold_until(&e, next_midnight(&e.request));
+    if (next != 0)
+        hold_until(&e, next);
     for (size_t i = 0; depth >= PLAN_CONDITIONS && i < c->rule_count; i++)
         tell_conditions(&e, &c->rules[i], &outcomes[i]);
     for (size_t i = 0; depth >= PLAN_REASONS && i < c->rule_count; i++)
@@ -369,6 +393,10 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                          .card_count = count,
                          .outcomes = outcomes,
                          .outcome_count = c->rule_count,
-                         .next_review_ms = next};
+                         .next_review_ms = next,
+                         .reviews = reviews,
+                         .asked = e.asked,
+                         .spared = e.spared,
+                         .holds_until_ms = e.holds_until_ms};
     return OG_OK;
 }

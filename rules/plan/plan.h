@@ -58,6 +58,18 @@ bool plan_content_rests_on_absence(const plan_content *c, og_str rule);
 bool plan_content_wants(const plan_content *c, const fhir_resource *r);
 bool plan_content_wants_type(const plan_content *c, og_str type);
 
+/* Sets of rules have a bit for each, rule i at bit i % 64 of word i / 64; so many words. */
+size_t plan_content_rule_words(const plan_content *c);
+static inline bool plan_rules_has(const uint64_t *rules, size_t i)
+{
+    return rules != NULL && (rules[i / 64] >> i % 64 & 1) != 0;
+}
+/* The rules to whose firing or next review this resource can ever matter. Judged on the safe side,
+ * as plan_content_wants is; a Patient matters to all. ret has room for the set; a is for the call.
+ */
+void plan_content_readers(const plan_content *c, og_arena *a, const fhir_resource *r,
+                          uint64_t *ret);
+
 /* ---- CDS Hooks: who answers, and what is to be sent along ---- */
 
 /* Does the rule with this id answer on this hook (a named-event trigger)? */
@@ -77,6 +89,8 @@ typedef struct plan_patient {
     const fhir_resource *resources; /* see cql_request */
     size_t resource_count;
     og_str hook; /* CDS Hooks: the hook that asks; its own rules run too. Empty: nobody asks */
+    const uint64_t *spared; /* rules that are known not to fire: they are not asked. NULL: none */
+    const int64_t *spared_reviews; /* plan_result.reviews of the time when they were */
 } plan_patient;
 
 typedef enum plan_indicator { PLAN_INFO, PLAN_WARNING, PLAN_CRITICAL } plan_indicator;
@@ -160,12 +174,20 @@ typedef struct plan_result {
     size_t outcome_count;
     int64_t next_review_ms; /* when the result can change without new data; 0: never, or a hook
                              * asks: it asks again when it wants to know */
+    const int64_t *reviews; /* the same of each rule */
+    size_t asked;           /* rules that were evaluated; neither spared nor PLAN_GATED */
+    size_t spared;
+    int64_t holds_until_ms; /* a rule that was asked and does not fire comes out so again, with the
+                             * same review, before this as-of time, with the same offset, as long as
+                             * no resource changes that it reads (plan_content_readers) */
 } plan_result;
 
 /* Evaluates all rules for one patient at as_of. Resources are seen with the codings that
  * ConceptMaps add; the caller's stay as they are. offset_min is the site's at as_of: it makes
  * Today() and the next local midnight. A failing rule costs that rule only (PLAN_FAILED). Same
- * input and as_of give the same result. Everything lives in a and borrows the patient's documents.
+ * input and as_of give the same result, whichever rules are spared; but for a rule that fails
+ * because those before it have used up the steps. Everything lives in a and borrows the patient's
+ * documents.
  */
 OG_MUSTCHECK og_status plan_content_evaluate(const plan_content *c, og_arena *a,
                                              const plan_patient *patient, int64_t as_of_ms,

@@ -162,6 +162,26 @@ typedef struct plan__want { /* what rules read of one resource type */
     plan__filter *filters;
 } plan__want;
 
+typedef struct plan__reading { /* one code filter and the rules that have it */
+    const cql_requirement *what;
+    const fhir_code_key *keys; /* of its direct codes */
+    uint64_t *rules;
+    struct plan__reading *next; /* at the same path */
+} plan__reading;
+
+typedef struct plan__place { /* where filters look */
+    og_str path;
+    plan__reading *readings;
+    uint64_t *rules; /* of all of them */
+    struct plan__place *next;
+} plan__place;
+
+typedef struct plan__reads { /* who reads resources of a type */
+    og_str type;
+    uint64_t *rules; /* without a filter that can be judged here */
+    plan__place *places;
+} plan__reads;
+
 struct plan_content {
     og_arena *arena;
     fhir_terminology *terms;
@@ -179,6 +199,8 @@ struct plan_content {
     cql_limits limits;
     og_table wants;               /* type → plan__want */
     fhir_terminology *want_terms; /* the value sets of the filters */
+    og_table reads;               /* type → plan__reads */
+    const uint64_t *read_all;     /* rules that read whatever there is */
 };
 
 typedef struct plan__source { /* a JSON file of the folder, while it is being loaded */
@@ -234,6 +256,21 @@ bool plan__definition_read(plan__load *l, const plan__source *file, plan__rule *
 /* want.c */
 bool plan__wants_build(plan_content *c, og_error *err);
 
+/* What is known of the codings at one place. */
+typedef enum plan__verdict {
+    PLAN__NOTHING, /* no coding that could be judged */
+    PLAN__OTHER,   /* codings, and none is asked for */
+    PLAN__ASKED_FOR
+} plan__verdict;
+/* Is this code asked for? */
+typedef bool plan__asks(void *ctx, const fhir_code_key *key);
+/* Asks for every coding at path of a resource, and for what it translates to. */
+plan__verdict plan__judge(const plan_content *c, og_arena *a, const fhir_resource *r, og_str path,
+                          plan__asks *asks, void *ctx);
+
+/* readers.c */
+bool plan__readers_build(plan_content *c, og_error *err);
+
 /* translate.c: the resource with the codings that ConceptMaps add; r itself when there are none. */
 OG_MUSTCHECK og_status plan__translate(const plan_content *c, og_arena *a, const fhir_resource *r,
                                        fhir_resource *ret, og_error *err);
@@ -259,6 +296,8 @@ typedef struct plan__eval {
     const plan_patient *patient;
     cql_request request;
     og_table parts; /* of definitions that were explained: see plan__parts_of */
+    size_t asked, spared;
+    int64_t holds_until_ms;
 } plan__eval;
 
 /* Value of an expression; an error says which. */

@@ -162,44 +162,39 @@ bool plan__wants_build(plan_content *c, og_error *err)
     return err->status == OG_OK;
 }
 
-/* What is known of the codings at one place. */
-typedef enum verdict {
-    NOTHING, /* no coding that could be judged */
-    OTHER,   /* codings, and none is asked for */
-    ASKED_FOR
-} verdict;
+typedef struct judgement {
+    const plan_content *c;
+    og_arena *a;
+    plan__asks *asks;
+    void *ctx;
+} judgement;
 
-static bool asked_for(const plan__filter *f, og_str system, og_str code)
+static plan__verdict judge_coding(const judgement *j, fhir_elem coding)
 {
-    return f->codes != NULL && fhir_valueset_has(f->codes, system, code);
-}
-
-static verdict judge_coding(const plan_content *c, const plan__filter *f, og_arena *a,
-                            fhir_elem coding)
-{
-    og_str system = fhir_string(a, fhir_get(coding, "system"));
-    og_str code = fhir_string(a, fhir_get(coding, "code")), to_system, to_code;
+    og_str system = fhir_string(j->a, fhir_get(coding, "system"));
+    og_str code = fhir_string(j->a, fhir_get(coding, "code")), to_system, to_code;
 
     if (system.n == 0 || code.n == 0)
-        return NOTHING;
-    if (asked_for(f, system, code))
-        return ASKED_FOR;
-    if (c->translates && fhir_translate(c->terms, system, code, &to_system, &to_code) &&
-        asked_for(f, to_system, to_code))
-        return ASKED_FOR;
-    return OTHER;
+        return PLAN__NOTHING;
+    fhir_code_key key = fhir_code_key_of(system, code);
+    bool asked = j->asks(j->ctx, &key);
+    if (j->c->translates && fhir_translate(j->c->terms, system, code, &to_system, &to_code)) {
+        key = fhir_code_key_of(to_system, to_code);
+        asked |= j->asks(j->ctx, &key);
+    }
+    return asked ? PLAN__ASKED_FOR : PLAN__OTHER;
 }
 
 /* A CodeableConcept, a Coding, or something that cannot be judged (a code, a Reference). */
-static verdict judge_concept(const plan_content *c, const plan__filter *f, og_arena *a, fhir_elem e)
+static plan__verdict judge_concept(const judgement *j, fhir_elem e)
 {
     fhir_elem codings = fhir_get(e, "coding");
-    verdict v = NOTHING;
+    plan__verdict v = PLAN__NOTHING;
 
     if (!fhir_exists(codings))
-        return judge_coding(c, f, a, e);
+        return judge_coding(j, e);
     for (fhir_elem x = fhir_each_first(codings); fhir_exists(x); x = fhir_each_next(codings, x)) {
-        verdict one = judge_coding(c, f, a, x);
+        plan__verdict one = judge_coding(j, x);
         v = one > v ? one : v;
     }
     return v;
@@ -221,26 +216,32 @@ static fhir_elem element_of(fhir_elem root, og_str path)
 
 /* Everything that a path leads to, through lists. What lies on the way and is absent cannot be
  * asked for; where the path ends, a missing code cannot be judged. */
-static verdict judge_at(const plan_content *c, const plan__filter *f, og_arena *a, fhir_elem e,
-                        og_str path)
+static plan__verdict judge_at(const judgement *j, fhir_elem e, og_str path)
 {
     ptrdiff_t dot = og_str_find(path, '.');
     og_str step = dot < 0 ? path : (og_str){path.p, (size_t)dot};
     fhir_elem at = element_of(e, step);
-    verdict v = dot < 0 || fhir_exists(at) ? NOTHING : OTHER;
+    plan__verdict v = dot < 0 || fhir_exists(at) ? PLAN__NOTHING : PLAN__OTHER;
 
     for (fhir_elem x = fhir_each_first(at); fhir_exists(x); x = fhir_each_next(at, x)) {
-        verdict one = dot < 0 ? judge_concept(c, f, a, x)
-                              : judge_at(c, f, a, x, og_str_from(path, (size_t)dot + 1));
+        plan__verdict one =
+            dot < 0 ? judge_concept(j, x) : judge_at(j, x, og_str_from(path, (size_t)dot + 1));
         v = one > v ? one : v;
     }
     return v;
 }
 
-static verdict judge(const plan_content *c, const plan__filter *f, og_arena *a,
-                     const fhir_resource *r)
+plan__verdict plan__judge(const plan_content *c, og_arena *a, const fhir_resource *r, og_str path,
+                          plan__asks *asks, void *ctx)
 {
-    return judge_at(c, f, a, r->root, f->path);
+    judgement j = {c, a, asks, ctx};
+    return judge_at(&j, r->root, path);
+}
+
+static bool wants_code(void *ctx, const fhir_code_key *key)
+{
+    const plan__filter *f = ctx;
+    return f->codes != NULL && fhir_valueset_has_key(f->codes, key);
 }
 
 bool plan_content_wants_type(const plan_content *c, og_str type)
@@ -260,8 +261,8 @@ bool plan_content_wants(const plan_content *c, const fhir_resource *r)
         return true;
     og_arena *a = og_arena_new((size_t)1 << 20); /* blocks are taken only for escaped codes */
     bool wanted = a == NULL;
-    for (const plan__filter *f = w->filters; f != NULL && !wanted; f = f->next)
-        wanted = judge(c, f, a, r) != OTHER;
+    for (plan__filter *f = w->filters; f != NULL && !wanted; f = f->next)
+        wanted = plan__judge(c, a, r, f->path, wants_code, f) != PLAN__OTHER;
     og_arena_free(a);
     return wanted;
 }
