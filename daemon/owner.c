@@ -575,6 +575,8 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_OUTDATED, c->outdated);
     metric_add(METRIC_BAD_RECORDS, c->bad);
     metric_add(METRIC_EVALUATIONS, c->evaluations);
+    metric_add(METRIC_RULES_ASKED, c->rules_asked);
+    metric_add(METRIC_RULES_SPARED, c->rules_spared);
     metric_add(METRIC_EVALUATION_FAILURES, c->evaluation_failures);
     metric_add(METRIC_ALERTS_OPENED, c->opened);
     metric_add(METRIC_ALERTS_CHANGED, c->changed);
@@ -890,8 +892,11 @@ owner *owner_new(const owner_options *options, const plan_content *content)
     o->sent = calloc(PIPELINE_MAX_OUTGOING, sizeof *o->sent);
     o->batch.results = og_arena_new(options->arena_bytes);
     o->batch.scratch = og_arena_new(options->arena_bytes);
+    if (options->recall_bytes > 0)
+        o->batch.recall = recall_new(options->recall_bytes);
     if (o->parts == NULL || o->messages == NULL || o->tasks == NULL || o->said == NULL ||
-        o->sent == NULL || o->batch.results == NULL || o->batch.scratch == NULL) {
+        o->sent == NULL || o->batch.results == NULL || o->batch.scratch == NULL ||
+        (options->recall_bytes > 0 && o->batch.recall == NULL)) {
         owner_free(o);
         return NULL;
     }
@@ -930,5 +935,6 @@ void owner_free(owner *o)
     free(o->sent);
     og_arena_free(o->batch.results);
     og_arena_free(o->batch.scratch);
+    recall_free(o->batch.recall);
     free(o);
 }

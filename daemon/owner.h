@@ -30,7 +30,8 @@ typedef struct owner_options {
     const og_clock *clock;
     size_t batch_records;
     int64_t batch_wait_ms;
-    size_t arena_bytes; /* of each of the two arenas of a batch */
+    size_t arena_bytes;  /* of each of the two arenas of a batch */
+    size_t recall_bytes; /* for what rules said of patients last time (recall.h); 0: nothing */
     int partitions;
     void *ctx;
     void (*on_delivery)(void *ctx, int partition, const pipeline_delivery *d);

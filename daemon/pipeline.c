@@ -656,23 +656,32 @@ static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_e
     plan_patient who = {.tenant = og_str_of(r->b->setup->tenant),
                         .id = patient,
                         .plain_id = record_plain_id(patient)};
+    const pipeline_batch *b = r->b;
     plan_result result;
+    recall_view known;
+    const uint64_t *hashes;
     og_error why;
     og_error_init(&why);
     og_arena_reset(r->patient_arena);
     int64_t began_us = clock_monotonic_us();
-    og_status status = store_view(r->txn, r->shared, r->patient_arena, patient, &who.resources,
-                                  &who.resource_count, &why);
+    og_status status = store_view_hashed(r->txn, r->shared, r->patient_arena, patient,
+                                         &who.resources, &hashes, &who.resource_count, &why);
     if (status == OG_CORRUPT || status == OG_IO) { /* the store, not the patient */
         *err = why;
         return status;
     }
-    if (status == OG_OK)
-        status = plan_content_evaluate(r->b->content, r->patient_arena, &who, r->b->now_ms,
-                                       r->b->offset_min, PLAN_CARDS, &result, &why);
+    if (status == OG_OK) {
+        recall_look(b->recall, r->patient_arena, b->content, &who, hashes, b->now_ms, b->offset_min,
+                    &known);
+        status = plan_content_evaluate(b->content, r->patient_arena, &who, b->now_ms, b->offset_min,
+                                       PLAN_CARDS, &result, &why);
+    }
     TRY(note_time(r, clock_monotonic_us() - began_us, err));
     if (status != OG_OK)
         return evaluation_failed(r, patient, &why, err);
+    recall_keep(b->recall, b->content, &known, &result);
+    r->b->counts.rules_asked += result.asked;
+    r->b->counts.rules_spared += result.spared;
     note_rule_failures(r, patient, &result);
     return compare(r, patient, &result, cause_ms, err);
 }

@@ -11,6 +11,7 @@
 #include "daemon/feedback.h"
 #include "daemon/locator.h"
 #include "daemon/merge.h"
+#include "daemon/recall.h"
 #include "daemon/said.h"
 #include "daemon/store.h"
 #include "daemon/waiting.h"
@@ -89,8 +90,9 @@ typedef struct pipeline_counts {
     uint64_t applied, same, stale, outdated, bad, evaluations, evaluation_failures, opened, changed,
         resolved, answered, reviews, taken_over, deferred, withheld, joined, placed, unplaced,
         shared_changed;
-    uint64_t shared_lost; /* the shared topic ends before where it was read to */
-    uint64_t forgotten;   /* tombstones */
+    uint64_t shared_lost;               /* the shared topic ends before where it was read to */
+    uint64_t forgotten;                 /* tombstones */
+    uint64_t rules_asked, rules_spared; /* by all evaluations together */
     merge_counts merges;
 } pipeline_counts;
 
@@ -116,6 +118,8 @@ typedef struct pipeline_batch {
     const pipeline_setup *setup;
     const plan_content *content;
     store *store, *shared;
+    recall
+        *recall; /* what rules said last time, of all partitions; NULL: all are asked each time */
     const pipeline_message *messages;
     size_t message_count;
     int64_t next_offset;      /* of the partition after these messages; -1: unchanged */

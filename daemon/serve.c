@@ -301,6 +301,7 @@ static og_status open_workers(serve *s, og_error *err)
                         .batch_records = (size_t)c->batch_records,
                         .batch_wait_ms = c->batch_wait_ms,
                         .arena_bytes = (size_t)c->arena_mb << 20,
+                        .recall_bytes = (size_t)c->recall_mb << 20,
                         .partitions = s->count,
                         .ctx = s,
                         .on_delivery = serve__on_delivery,

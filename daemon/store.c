@@ -541,7 +541,8 @@ og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_error *err)
 typedef struct view {
     og_arena *a;
     fhir_resource *at;
-    og_str *senders; /* of each */
+    og_str *senders;  /* of each */
+    uint64_t *hashes; /* of each one's text */
     size_t count, cap;
     size_t shared_first; /* at[shared_first..count) are shared resources */
     store_txn *shared;
@@ -554,14 +555,16 @@ static og_str behind_slash(og_str type_id)
     return og_str_from(type_id, (size_t)(og_str_find(type_id, '/') + 1));
 }
 
-static og_status view_add(view *v, og_str type_id, og_str image, og_error *err)
+static og_status view_add(view *v, og_str type_id, const head *h, og_str image, og_error *err)
 {
     if (v->count == v->cap) {
         size_t cap = v->cap == 0 ? 64 : v->cap * 2;
         v->at = og_arena_grow(v->a, v->at, v->cap * sizeof *v->at, cap * sizeof *v->at);
         v->senders =
             og_arena_grow(v->a, v->senders, v->cap * sizeof *v->senders, cap * sizeof *v->senders);
-        if (v->at == NULL || v->senders == NULL)
+        v->hashes =
+            og_arena_grow(v->a, v->hashes, v->cap * sizeof *v->hashes, cap * sizeof *v->hashes);
+        if (v->at == NULL || v->senders == NULL || v->hashes == NULL)
             return og_fail(err, OG_NOMEM, "no memory for the patient's resources");
         v->cap = cap;
     }
@@ -571,9 +574,11 @@ static og_status view_add(view *v, og_str type_id, og_str image, og_error *err)
     og_status status = fhir_image_read(v->a, image, doc, err);
     if (status == OG_OK)
         status = fhir_resource_of(fhir_root(doc), &v->at[v->count], err);
-    if (status == OG_OK)
-        v->senders[v->count++] = record_sender(behind_slash(type_id));
-    return status;
+    if (status != OG_OK)
+        return status;
+    v->hashes[v->count] = h->hash;
+    v->senders[v->count++] = record_sender(behind_slash(type_id));
+    return OG_OK;
 }
 
 /* Of a merged patient the survivor sees the resources, neither the Patient nor what merging needs.
@@ -603,7 +608,7 @@ static og_status view_visit(void *ctx, og_str k, og_str value, og_error *err)
     }
     v->last = type_id;
     v->last_order = order;
-    return view_add(v, type_id, image, err);
+    return view_add(v, type_id, &h, image, err);
 }
 
 static bool view_has_shared(const view *v, og_str type_id)
@@ -633,11 +638,12 @@ static og_status view_refer(void *ctx, og_str type_id, og_error *err)
         return status == OG_NOTFOUND ? OG_OK : status; /* it may come later, or never */
     if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
-    return h.deleted ? OG_OK : view_add(v, type_id, image, err);
+    return h.deleted ? OG_OK : view_add(v, type_id, &h, image, err);
 }
 
-og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
-                     const fhir_resource **ret, size_t *ret_count, og_error *err)
+og_status store_view_hashed(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
+                            const fhir_resource **ret, const uint64_t **ret_hashes,
+                            size_t *ret_count, og_error *err)
 {
     view v = {.a = a, .shared = shared};
     key k;
@@ -658,8 +664,16 @@ og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patien
     if (status != OG_OK)
         return status;
     *ret = v.at;
+    *ret_hashes = v.hashes;
     *ret_count = v.count;
     return OG_OK;
+}
+
+og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
+                     const fhir_resource **ret, size_t *ret_count, og_error *err)
+{
+    const uint64_t *hashes;
+    return store_view_hashed(t, shared, a, patient, ret, &hashes, ret_count, err);
 }
 
 static og_status first_row(void *ctx, og_str k, og_str value, og_error *err)

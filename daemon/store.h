@@ -132,6 +132,11 @@ OG_MUSTCHECK og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_erro
  * borrowed from the transactions until they end or a resource is written. */
 OG_MUSTCHECK og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
                                   const fhir_resource **ret, size_t *ret_count, og_error *err);
+/* The same with a hash of each one's text: where it is the same, so is the resource. */
+OG_MUSTCHECK og_status store_view_hashed(store_txn *t, store_txn *shared, og_arena *a,
+                                         og_str patient, const fhir_resource **ret,
+                                         const uint64_t **ret_hashes, size_t *ret_count,
+                                         og_error *err);
 
 /* Whether there is any row of a resource of this patient, a deleted one's too. */
 OG_MUSTCHECK og_status store_knows(store_txn *t, og_str patient, bool *ret, og_error *err);

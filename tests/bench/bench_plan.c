@@ -6,8 +6,9 @@
  * that the rules look at: monthly denosumab by code and by reference, courses, orders, laboratory
  * values, diagnoses. Printed for it, and for each clinical case of the content: medians of reading
  * the stored images, of reading JSON, of the CQL that the result needs, and of the whole evaluation
- * with cards; evaluations a second on one core; evaluation steps and arena bytes. Figures are
- * printed, never asserted. */
+ * with cards; evaluations a second on one core; evaluation steps and arena bytes. Then what one
+ * more resource costs for the patient of 200 and for one of a case, with and without what is
+ * remembered of the rules that did not fire (recall.h). Figures are printed, never asserted. */
 #include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include "daemon/cmd.h"
 #include "daemon/content_dir.h"
 #include "daemon/file.h"
+#include "daemon/recall.h"
 #include "rules/plan/plan_private.h"
 
 #define AS_OF_MS 1772355600000LL /* 2026-03-01T10:00:00+01:00 */
@@ -204,7 +206,7 @@ static void add_laboratory(subject *s)
 
 static subject synthetic(void)
 {
-    subject s = new_subject("200 resources", 200);
+    subject s = new_subject("200 resources", 201);
     add(&s, "{\"resourceType\":\"Patient\",\"id\":\"p\",\"active\":true,\"gender\":\"female\","
             "\"birthDate\":"
             "\"1958-04-04\"}");
@@ -222,7 +224,7 @@ static subject synthetic(void)
     add_statement(&s, "denosumab-course", "M05BX04", 36, 0);
     add_statement(&s, "vitamin-d", "A11CC05", 36, 0);
     add_statement(&s, "calcium", "A12AA04", 36, 0);
-    for (int i = 0; s.count < s.cap; i++)
+    for (int i = 0; s.count < 200; i++)
         add_order(&s, i % 2 == 0 ? "vitamin-d" : "calcium", i % 2 == 0 ? "A11CC05" : "A12AA04",
                   i < 2 ? "active" : "completed", i);
     return s;
@@ -361,6 +363,86 @@ static void measure(const plan_content *c, const subject *s, size_t rounds)
     og_arena_free(data);
 }
 
+/* ---- one more resource ---- */
+
+typedef struct arrival {
+    const plan_content *c;
+    const subject *s; /* the last one is what arrives */
+    recall *memory;
+    og_arena *data, *a;
+    plan_result result;
+} arrival;
+
+/* Evaluates the first `count` resources; the time, and with m what m spares. */
+static double evaluate_first(arrival *x, recall *m, size_t count)
+{
+    plan_patient p = {.id = OG_STR("p"), .resource_count = count};
+    uint64_t *hashes = og_arena_alloc(x->data, (x->s->count + 1) * sizeof *hashes);
+    recall_view v;
+    og_arena_reset(x->a);
+    p.resources = read_all(x->data, x->s, true);
+    for (size_t i = 0; i < count; i++)
+        hashes[i] = og_str_hash(x->s->texts[i]);
+    double began = now_us();
+    recall_look(m, x->a, x->c, &p, hashes, x->s->as_of_ms, x->s->offset_min, &v);
+    if (plan_content_evaluate(x->c, x->a, &p, x->s->as_of_ms, x->s->offset_min, PLAN_CARDS,
+                              &x->result, NULL) != OG_OK)
+        exit(1);
+    recall_keep(m, x->c, &v, &x->result);
+    return now_us() - began;
+}
+
+static void measure_arrival(const plan_content *c, const subject *s, const char *what,
+                            size_t rounds)
+{
+    arrival x = {.c = c,
+                 .s = s,
+                 .memory = recall_new((size_t)1 << 20),
+                 .data = og_arena_new((size_t)1 << 30),
+                 .a = og_arena_new((size_t)1 << 30)};
+    double *all = calloc(3 * rounds, sizeof *all);
+    size_t asked = 0;
+    for (size_t i = 0; i < rounds; i++) {
+        og_arena_reset(x.data);
+        all[2 * rounds + i] = evaluate_first(&x, x.memory, s->count - 1);
+        all[i] = evaluate_first(&x, x.memory, s->count);
+        asked = x.result.asked;
+        recall_free(x.memory); /* whoever is seen for the first time */
+        x.memory = recall_new((size_t)1 << 20);
+        all[rounds + i] = evaluate_first(&x, NULL, s->count);
+    }
+    double spared = median(all, rounds), plain = median(all + rounds, rounds);
+    printf("%-14s %-20s %8.1f %8.1f %8.1f %6zu %6zu %6.2f\n", s->name, what, plain, spared,
+           median(all + 2 * rounds, rounds), x.result.asked, asked, plain / spared);
+    free(all);
+    recall_free(x.memory);
+    og_arena_free(x.data);
+    og_arena_free(x.a);
+}
+
+static void measure_arrivals(const plan_content *c, subject *s, size_t rounds)
+{
+    static const struct {
+        const char *what, *loinc, *unit;
+        double value;
+    } table[] = {
+        {"new haemoglobin", "718-7", "g/dL", 11.2},  {"new pain score", "72514-3", "{score}", 3},
+        {"new ECOG", "89247-1", "{score}", 1},       {"new weight", "29463-7", "kg", 66},
+        {"new creatinine", "2160-0", "mg/dL", 0.95}, {"new calcium", "2000-8", "mmol/L", 2.3}};
+    size_t before = s->count;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        add_observation(s, "arrival", 1, table[i].loinc, table[i].value, table[i].unit);
+        measure_arrival(c, s, table[i].what, rounds);
+        s->count = before;
+    }
+    add_condition(s, "arrival", "http://snomed.info/sct", "24184005", 1);
+    measure_arrival(c, s, "new other diagnosis", rounds);
+    s->count = before;
+    add_order(s, "arrival", "A11CC05", "active", 0);
+    measure_arrival(c, s, "new order", rounds);
+    s->count = before;
+}
+
 int main(int argc, char **argv)
 {
     const char *folder = argc > 1 ? argv[1] : OG_SOURCE_DIR "/rules/content";
@@ -391,6 +473,18 @@ int main(int argc, char **argv)
         free(names[i]);
     }
     free(names);
+    printf("one more resource; all rules, those that are left, the evaluation before (nothing is "
+           "remembered), rules\n");
+    printf("%-14s %-20s %8s %8s %8s %6s %6s %6s\n", "patient", "what", "all", "left", "first",
+           "rules", "asked", "times");
+    s = synthetic();
+    measure_arrivals(c, &s, (size_t)rounds);
+    og_arena_free(s.arena);
+    snprintf(cases, sizeof cases, "%s/cases/V5.json", folder);
+    if (from_case(cases, "V5.json", &s)) {
+        measure_arrivals(c, &s, (size_t)rounds);
+        og_arena_free(s.arena);
+    }
     plan_content_free(c);
     return 0;
 }

@@ -36,6 +36,7 @@ typedef struct figures {
     uint64_t patients, resources, records, alerts, bytes_in, bytes;
     stage parse, write, gather, apply, evaluate, deliver, sync;
     stage event_gather, event_batch, event_deliver; /* of EVENTS, at that size */
+    uint64_t asked, spared;                         /* rules, by these */
     double disk, open_clean, open_killed;           /* bytes; seconds */
     double anon_mb, peak_mb;
 } figures;

@@ -115,6 +115,8 @@ static void take_results(bench *b, int p)
     if (x->status != OG_OK)
         die("a batch", x->error.text);
     b->f.alerts += x->counts.opened;
+    b->f.asked += x->counts.rules_asked;
+    b->f.spared += x->counts.rules_spared;
     for (size_t i = 0; i < x->delivery_count; i++) {
         const pipeline_delivery *d = &x->deliveries[i];
         if (d->dropped)
@@ -261,6 +263,7 @@ void daemon_evaluate_all(bench *b)
 void daemon_events(bench *b)
 {
     stage before = b->f.deliver;
+    b->f.asked = b->f.spared = 0;
     for (uint32_t i = 0; i < EVENTS; i++) {
         /* far apart, nobody twice in a turn, and always a change: whatever the size, each event
          * costs an evaluation with the same differences */
@@ -388,9 +391,10 @@ void daemon_set_up(bench *b)
     b->gather = gather_new(&go, b->content, b->locator);
     b->outbox = outbox_new(&oo);
     b->batch.setup = &b->setup;
+    b->batch.recall = recall_new((size_t)32 << 20);
     b->batch.results = og_arena_new((size_t)256 << 20);
     b->batch.scratch = og_arena_new((size_t)256 << 20);
     if (b->gather == NULL || b->outbox == NULL || b->batch.results == NULL ||
-        b->batch.scratch == NULL)
+        b->batch.scratch == NULL || b->batch.recall == NULL)
         die("start", "no memory");
 }

@@ -394,6 +394,8 @@ static inline world *world_new(void)
     w->batch.setup = &w->setup;
     w->batch.results = og_arena_new((size_t)1 << 30);
     w->batch.scratch = og_arena_new((size_t)1 << 30);
+    w->batch.recall = recall_new((size_t)1 << 20);
+    assert_non_null(w->batch.recall);
     world_open_outbox(w);
     w->now_ms = 1772319600000; /* 2026-03-01T00:00+01:00 */
     w->real_ms = 1000;
@@ -448,6 +450,7 @@ static inline void world_free(world *w)
     free(w->alerts);
     og_arena_free(w->batch.results);
     og_arena_free(w->batch.scratch);
+    recall_free(w->batch.recall);
     og_arena_free(w->arena);
     plan_content_free(w->content);
     assert_int_equal(file_remove_tree(w->dir, NULL), OG_OK);
@@ -510,6 +513,8 @@ static inline void world_take_results(world *w, int p)
                       b->failures[i].error.text, b->failures[i].error.path);
     c->evaluations += b->counts.evaluations;
     c->evaluation_failures += b->counts.evaluation_failures;
+    c->rules_asked += b->counts.rules_asked;
+    c->rules_spared += b->counts.rules_spared;
     c->opened += b->counts.opened;
     c->changed += b->counts.changed;
     c->resolved += b->counts.resolved;

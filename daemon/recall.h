@@ -1,0 +1,44 @@
+/* What rules said of patients last time, so that only those are asked again that can say something
+ * else now. In memory alone, and never needed: what is forgotten is asked again.
+ *
+ * A rule that did not fire does not fire now either, as long as the day, the offset of the time
+ * zone and the content are the same, the clock has not come to a moment that it looks at, and none
+ * of the resources that it reads has come, changed or gone. That is found out by comparing the
+ * patient's view with the one of that time, so it does not matter on which way a view came to be
+ * another one (events, merges, a shared Medication, a store that was lost), nor whether the batch
+ * that asked was committed: a note says what holds of a view, not of a patient.
+ *
+ * Rules that fire are asked every time: what suppresses, merges and forbids sees all of them, and
+ * no card is kept. One thread at a time. */
+#ifndef OG_DAEMON_RECALL_H
+#define OG_DAEMON_RECALL_H
+
+#include "rules/plan/plan.h"
+
+typedef struct recall recall;
+
+recall *recall_new(size_t max_bytes); /* caller owns; NULL: no memory */
+void recall_free(recall *m);          /* accepts NULL */
+
+/* One evaluation, between look and keep; lives in its arena. */
+typedef struct recall_view {
+    og_str patient;
+    const uint64_t *hashes; /* of the resources, store_view_hashed */
+    uint64_t *readers;      /* of each resource, a set; NULL: nothing can be kept */
+    size_t count;
+    int64_t as_of_ms, until_ms; /* until_ms: of what was spared */
+    int offset_min;
+} recall_view;
+
+/* Sets what p, whose resources have these hashes, may spare at as_of; *ret is for recall_keep. m
+ * may be NULL: then nothing is spared or kept. Lives in a. */
+void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
+                 const uint64_t *hashes, int64_t as_of_ms, int offset_min, recall_view *ret);
+/* Notes what came of it, in place of what was noted of this patient; where there is no room, what
+ * was not looked at for longest is forgotten. */
+void recall_keep(recall *m, const plan_content *c, const recall_view *v, const plan_result *result);
+
+/* Memory in use; not more than max_bytes. */
+size_t recall_bytes(const recall *m);
+
+#endif

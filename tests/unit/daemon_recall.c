@@ -1,0 +1,422 @@
+/* What is remembered of a patient, and each way in which it ceases to hold. */
+#include "daemon/recall.h"
+#include "plan_fixture.h"
+
+#define SNOMED    "http://snomed.info/sct"
+#define RETRIEVE  "{\"type\":\"Retrieve\",\"dataType\":\"{http://hl7.org/fhir}"
+#define EXISTS(x) "{\"type\":\"Exists\",\"operand\":" x "}"
+#define SET(name)                                                                                  \
+    "{\"name\":\"" name "\",\"id\":\"https://example.org/ValueSet/" name                           \
+    "\",\"accessLevel\":\"Public\"}"
+#define VALUESET(name, code)                                                                       \
+    "{\"resourceType\":\"ValueSet\",\"url\":\"https://example.org/ValueSet/" name                  \
+    "\",\"status\":\"active\",\"compose\":{\"include\":[{\"system\":\"" SNOMED                     \
+    "\",\"concept\":[{\"code\":\"" code "\"}]}]}}"
+#define IN(type, set)                                                                              \
+    RETRIEVE type "\",\"codeProperty\":\"code\",\"codeComparator\":\"in\",\"codes\":{\"type\":"    \
+                  "\"ValueSetRef\",\"name\":\"" set "\",\"preserve\":true}}"
+#define MOMENT(text) "{\"type\":\"ToDateTime\",\"operand\":" STR(text) "}"
+#define TITLED       ",\"title\":\"A summary\""
+#define NEXT(name)                                                                                 \
+    TITLED ",\"extension\":[" OG_EXT("next-review", "\"valueExpression\":" EXPR(name)) "]"
+
+#define EIGHT    1772391600000 /* in the evening of the day of AS_OF_MS */
+#define NOON     1772362800000
+#define MIDNIGHT 1772406000000
+
+/* R1 a diagnosis by its code, R2 a Medication, R3 after eight, R4 always, R5 never, R6 fails. */
+static void load(fixture *f, const char *fifth, const char *sixth)
+{
+    fixture_good(
+        f,
+        fixture_load(
+            f, NULL, "elm/T.json",
+            LIBRARY(
+                "T", "", SET("Bone"),
+                "," DEF("Yes", YES) "," DEF("No", NO) "," DEF("Fails", FAILS) "," DEF(
+                    "Bone",
+                    EXISTS(IN(
+                        "Condition",
+                        "Bone"))) "," DEF("Medicine",
+                                          EXISTS(
+                                              RETRIEVE
+                                              "Medication\"}")) "," DEF("Late",
+                                                                        "{\"type\":\"Greater\","
+                                                                        "\"operand\":[{\"type\":"
+                                                                        "\"Now\"}," MOMENT(
+                                                                            "2026-03-01T20:00:00."
+                                                                            "000+01:00") "]}") "," DEF("Noon",
+                                                                                                       MOMENT(
+                                                                                                           "2026-03-01T12:00:00+01:00"))),
+            "PlanDefinition-1.json", RULE("R1", "Bone", "", TITLED), "PlanDefinition-2.json",
+            RULE("R2", "Medicine", "", TITLED), "PlanDefinition-3.json",
+            RULE("R3", "Late", "", TITLED), "PlanDefinition-4.json", RULE("R4", "Yes", "", TITLED),
+            "PlanDefinition-5.json", fifth, "PlanDefinition-6.json", sixth, "ValueSet-Bone.json",
+            VALUESET("Bone", "94222008"), NULL));
+}
+
+#define R(type, id, code)                                                                          \
+    "{\"resourceType\":\"" type "\",\"id\":\"" id "\",\"code\":{\"coding\":[{\"system\":\"" SNOMED \
+    "\",\"code\":\"" code "\"}]}}"
+#define PATIENT "{\"resourceType\":\"Patient\",\"id\":\"p\"}"
+#define BONE    R("Condition", "bone", "94222008")
+#define COLD(n) R("Condition", "cold-" n, "82272006")
+#define DRUG(n) R("Medication", "drug-" n, "1")
+
+#define MAX_VIEW 300
+
+typedef struct scene {
+    fixture f;
+    og_arena *arena; /* of one evaluation */
+    recall *m;
+    const char *patient;
+    const char *view[MAX_VIEW + 1]; /* JSON, then NULL */
+    int64_t as_of_ms;
+    int offset_min;
+    char spared[16]; /* rules, as "135" */
+    plan_result result;
+} scene;
+
+static scene *scene_new(void)
+{
+    scene *s = calloc(1, sizeof *s);
+    assert_non_null(s);
+    load(&s->f, RULE("R5", "No", "", TITLED), RULE("R6", "Fails", "", TITLED));
+    s->arena = og_arena_new((size_t)64 << 20);
+    s->m = recall_new((size_t)1 << 20);
+    assert_non_null(s->arena);
+    assert_non_null(s->m);
+    s->patient = "p";
+    s->as_of_ms = AS_OF_MS;
+    s->offset_min = 60;
+    return s;
+}
+
+static void scene_free(scene *s)
+{
+    recall_free(s->m);
+    og_arena_free(s->arena);
+    fixture_free(&s->f);
+    free(s);
+}
+
+static void see(scene *s, ...)
+{
+    va_list ap;
+    size_t n = 0;
+    va_start(ap, s);
+    do
+        s->view[n] = va_arg(ap, const char *);
+    while (s->view[n++] != NULL);
+    va_end(ap);
+}
+
+/* Evaluates what is seen; gives the rules that were spared. */
+static const char *ask(scene *s)
+{
+    og_arena *a = s->arena;
+    og_arena_reset(a);
+    fhir_resource *list = og_arena_zalloc(a, MAX_VIEW, sizeof *list);
+    uint64_t *hashes = og_arena_zalloc(a, MAX_VIEW, sizeof *hashes);
+    recall_view v;
+    size_t count = 0, n = 0;
+    assert_non_null(list);
+    assert_non_null(hashes);
+    for (; s->view[count] != NULL; count++) {
+        list[count] = fixture_resource(&s->f, s->view[count]);
+        hashes[count] = og_str_hash(og_str_of(s->view[count]));
+    }
+    plan_patient p = {.tenant = OG_STR("t"),
+                      .id = og_str_of(s->patient),
+                      .resources = list,
+                      .resource_count = count};
+    recall_look(s->m, a, s->f.content, &p, hashes, s->as_of_ms, s->offset_min, &v);
+    for (size_t i = 0; i < plan_content_rule_count(s->f.content); i++)
+        if (plan_rules_has(p.spared, i))
+            s->spared[n++] = (char)('1' + i);
+    s->spared[n] = '\0';
+    assert_int_equal(plan_content_evaluate(s->f.content, a, &p, s->as_of_ms, s->offset_min,
+                                           PLAN_CARDS, &s->result, NULL),
+                     OG_OK);
+    assert_int_equal(s->result.spared, n);
+    recall_keep(s->m, s->f.content, &v, &s->result);
+    return s->spared;
+}
+
+/* Rules that fire or fail are asked every time, the others when there is a reason. */
+static void nothing_changes_and_nobody_is_asked(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    see(s, BONE, COLD("1"), PATIENT, NULL);
+    assert_string_equal(ask(s), "");
+    assert_string_equal(ask(s), "235");
+    s->as_of_ms += 3600000;
+    assert_string_equal(ask(s), "235");
+    assert_int_equal(fixture_outcome(&s->result, "R1")->kind, PLAN_FIRED);
+    assert_int_equal(fixture_outcome(&s->result, "R6")->kind, PLAN_FAILED);
+    assert_int_equal(s->result.asked, 3);
+    scene_free(s);
+}
+
+static void whoever_reads_what_has_changed_is_asked(void **state)
+{
+    static const struct {
+        const char *before[6], *after[6], *spared;
+    } table[] = {
+        /* new */
+        {{PATIENT}, {COLD("1"), PATIENT}, "1235"},
+        {{PATIENT}, {BONE, PATIENT}, "235"},
+        {{PATIENT}, {DRUG("1"), PATIENT}, "135"},
+        {{COLD("1"), COLD("3"), PATIENT}, {COLD("1"), COLD("2"), COLD("3"), PATIENT}, "1235"},
+        {{COLD("1"), COLD("3"), PATIENT}, {COLD("1"), BONE, COLD("3"), DRUG("1"), PATIENT}, "35"},
+        /* gone: what it was is remembered */
+        {{COLD("1"), PATIENT}, {PATIENT}, "1235"},
+        {{BONE, PATIENT}, {PATIENT}, "235"},
+        {{COLD("1"), DRUG("1"), PATIENT}, {PATIENT}, "135"},
+        {{COLD("1"), PATIENT}, {NULL}, ""},
+        {{"{\"resourceType\":\"Condition\",\"id\":\"c\"}", PATIENT}, {PATIENT}, "235"},
+        /* another one now */
+        {{COLD("1"), PATIENT}, {R("Condition", "cold-1", "1"), PATIENT}, "1235"},
+        {{COLD("1"), PATIENT}, {R("Condition", "cold-1", "94222008"), PATIENT}, "235"},
+        {{R("Condition", "bone", "94222008"), PATIENT},
+         {R("Condition", "bone", "1"), PATIENT},
+         "235"},
+        {{"{\"resourceType\":\"Condition\",\"id\":\"c\"}", PATIENT},
+         {R("Condition", "c", "1"), PATIENT},
+         "235"}, /* the text alone might have said it */
+        {{PATIENT}, {"{\"resourceType\":\"Patient\",\"id\":\"p\",\"active\":true}"}, ""},
+        /* in another order, which somebody may look at */
+        {{PATIENT, COLD("1"), COLD("2")}, {PATIENT, COLD("2"), COLD("1")}, "1235"},
+        {{PATIENT, R("Medication", "a", "1"), R("Medication", "b", "1")},
+         {PATIENT, R("Medication", "b", "1"), R("Medication", "a", "1")},
+         "135"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        scene *s = scene_new();
+        const char *const *v = table[i].before;
+        see(s, v[0], v[1], v[2], v[3], v[4], v[5], NULL);
+        ask(s);
+        v = table[i].after;
+        see(s, v[0], v[1], v[2], v[3], v[4], v[5], NULL);
+        const char *have = ask(s);
+        if (strcmp(have, table[i].spared) != 0)
+            fail_msg("row %zu: %s, not %s", i, have, table[i].spared);
+        scene_free(s);
+    }
+}
+
+/* More than what is looked for in one place: asked for nothing, never the other way round. */
+static void much_may_change_at_once(void **state)
+{
+    scene *s = scene_new();
+    char text[MAX_VIEW][160];
+    (void)state;
+    for (size_t i = 0; i < MAX_VIEW; i++)
+        snprintf(text[i], sizeof text[i], COLD("%03zu"), i);
+    for (size_t i = 0; i < 100; i++)
+        s->view[i] = text[i];
+    s->view[100] = DRUG("1");
+    s->view[101] = NULL;
+    ask(s);
+    for (size_t i = 0; i < 250; i++)
+        s->view[i] = text[i];
+    s->view[250] = DRUG("2");
+    s->view[251] = NULL;
+    assert_string_equal(ask(s), "135");
+    s->view[0] = BONE;
+    s->view[1] = DRUG("2");
+    s->view[2] = NULL;
+    assert_string_equal(ask(s), "35");
+    scene_free(s);
+}
+
+static void the_clock_is_a_reason(void **state)
+{
+    static const struct {
+        int64_t first, then;
+        int offset_min;
+        const char *spared;
+    } table[] = {
+        {AS_OF_MS, AS_OF_MS, 60, "1235"},
+        {AS_OF_MS, EIGHT - 1, 60, "1235"},
+        {AS_OF_MS, EIGHT, 60, ""},            /* R3 looks at it */
+        {EIGHT + 1, MIDNIGHT - 1, 60, "125"}, /* R3 fired */
+        {EIGHT + 1, MIDNIGHT, 60, ""},
+        {AS_OF_MS, AS_OF_MS - 1, 60, ""}, /* set back */
+        {AS_OF_MS, AS_OF_MS + 1, 120, ""},
+        {AS_OF_MS, AS_OF_MS + 86400000, 60, ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        scene *s = scene_new();
+        see(s, PATIENT, NULL);
+        s->as_of_ms = table[i].first;
+        ask(s);
+        s->as_of_ms = table[i].then;
+        s->offset_min = table[i].offset_min;
+        const char *have = ask(s);
+        if (strcmp(have, table[i].spared) != 0)
+            fail_msg("row %zu: %s, not %s", i, have, table[i].spared);
+        scene_free(s);
+    }
+}
+
+/* Whose rest began earlier does not begin anew because others were asked since. */
+static void what_was_spared_keeps_its_time(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    see(s, PATIENT, NULL);
+    ask(s);
+    s->as_of_ms += 1000;
+    see(s, COLD("1"), PATIENT, NULL);
+    assert_string_equal(ask(s), "1235"); /* R3 is not asked and says nothing of eight */
+    s->as_of_ms = EIGHT + 1;
+    assert_string_equal(ask(s), "");
+    assert_int_equal(fixture_outcome(&s->result, "R3")->kind, PLAN_FIRED);
+    scene_free(s);
+}
+
+static void a_due_review_is_a_reason(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    fixture_free(&s->f);
+    load(&s->f, RULE("R5", "No", "", NEXT("Noon")), RULE("R6", "No", "", TITLED));
+    see(s, PATIENT, NULL);
+    ask(s);
+    s->as_of_ms = NOON - 1;
+    assert_string_equal(ask(s), "12356");
+    assert_int_equal(s->result.next_review_ms, NOON);
+    assert_int_equal(s->result.reviews[4], NOON);
+    assert_int_equal(s->result.reviews[5], 0);
+    s->as_of_ms = NOON;
+    assert_string_equal(ask(s), "");
+    assert_int_equal(s->result.next_review_ms, MIDNIGHT);
+    assert_string_equal(ask(s), "12356");
+    assert_int_equal(s->result.next_review_ms, MIDNIGHT);
+    scene_free(s);
+}
+
+static void other_content_is_a_reason(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    see(s, PATIENT, NULL);
+    ask(s);
+    assert_string_equal(ask(s), "1235");
+    fixture_free(&s->f);
+    load(&s->f, RULE("R5", "No", "", TITLED), RULE("R6", "No", "", TITLED));
+    assert_string_equal(ask(s), "");
+    assert_string_equal(ask(s), "12356");
+    scene_free(s);
+}
+
+static void each_patient_is_remembered(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    see(s, PATIENT, NULL);
+    ask(s);
+    s->patient = "q";
+    assert_string_equal(ask(s), "");
+    see(s, BONE, PATIENT, NULL);
+    assert_string_equal(ask(s), "235");
+    assert_string_equal(ask(s), "235");
+    s->patient = "p";
+    see(s, PATIENT, NULL);
+    assert_string_equal(ask(s), "1235");
+    scene_free(s);
+}
+
+static void memory_has_an_end(void **state)
+{
+    scene *s = scene_new();
+    char id[16];
+    const size_t max = 64 << 10;
+    (void)state;
+    recall_free(s->m);
+    s->m = recall_new(max);
+    s->patient = id;
+    see(s, PATIENT, NULL);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        assert_string_equal(ask(s), "");
+        assert_true(recall_bytes(s->m) <= max);
+        if (i % 10 == 9) { /* who comes again and again stays */
+            snprintf(id, sizeof id, "0");
+            assert_string_equal(ask(s), "1235");
+        }
+    }
+    assert_true(recall_bytes(s->m) > max / 2);
+    snprintf(id, sizeof id, "1");
+    assert_string_equal(ask(s), "");
+    snprintf(id, sizeof id, "999");
+    assert_string_equal(ask(s), "1235");
+    scene_free(s);
+}
+
+/* One patient does not take the room of all, and what is known of him before goes. */
+static void too_much_is_not_remembered(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    recall_free(s->m);
+    s->m = recall_new(16 << 10);
+    see(s, PATIENT, NULL);
+    ask(s);
+    size_t before = recall_bytes(s->m);
+    for (size_t i = 0; i < 100; i++)
+        s->view[i] = COLD("1");
+    s->view[100] = NULL;
+    assert_string_equal(ask(s), "");
+    assert_true(recall_bytes(s->m) < before);
+    assert_string_equal(ask(s), "");
+    scene_free(s);
+}
+
+static void without_memory_all_are_asked(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    recall_free(s->m);
+    s->m = NULL;
+    see(s, PATIENT, NULL);
+    ask(s);
+    assert_string_equal(ask(s), "");
+    s->m = recall_new((size_t)1 << 20);
+    ask(s);
+    for (size_t bytes = 0; bytes < 4096; bytes += 64) { /* the arena ends somewhere */
+        og_arena *a = og_arena_new(bytes);
+        fhir_resource list[2] = {fixture_resource(&s->f, COLD("1")),
+                                 fixture_resource(&s->f, PATIENT)};
+        uint64_t hashes[2] = {1, 2};
+        plan_patient p = {.id = OG_STR("p"), .resources = list, .resource_count = 2};
+        recall_view v;
+        recall_look(s->m, a, s->f.content, &p, hashes, AS_OF_MS, 60, &v);
+        if (p.spared != NULL)
+            assert_non_null(p.spared_reviews);
+        og_arena_free(a);
+    }
+    scene_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_changes_and_nobody_is_asked),
+        cmocka_unit_test(whoever_reads_what_has_changed_is_asked),
+        cmocka_unit_test(much_may_change_at_once),
+        cmocka_unit_test(the_clock_is_a_reason),
+        cmocka_unit_test(what_was_spared_keeps_its_time),
+        cmocka_unit_test(a_due_review_is_a_reason),
+        cmocka_unit_test(other_content_is_a_reason),
+        cmocka_unit_test(each_patient_is_remembered),
+        cmocka_unit_test(memory_has_an_end),
+        cmocka_unit_test(too_much_is_not_remembered),
+        cmocka_unit_test(without_memory_all_are_asked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
