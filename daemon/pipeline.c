@@ -520,11 +520,27 @@ static bool must_wait(const run *r, const plan_change *change)
            plan_content_rests_on_absence(r->b->content, change->alert.rule);
 }
 
-static og_status compare(run *r, og_str patient, const plan_result *result, int64_t cause_ms,
+/* The cards of a brief result mostly say what is believed already; for what is not their words are
+ * needed. */
+static og_status find_words(run *r, plan_patient *who, plan_result *result, const plan_alert *open,
+                            size_t open_count, og_error *err)
+{
+    const pipeline_batch *b = r->b;
+    if (!result->brief || plan_alert_is_said(open, open_count, result))
+        return OG_OK;
+    who->held = NULL;
+    TRY(plan_content_evaluate(b->content, r->patient_arena, who, b->now_ms, b->offset_min,
+                              PLAN_CARDS, result, err));
+    r->b->counts.rules_asked += result->asked;
+    return OG_OK;
+}
+
+static og_status compare(run *r, plan_patient *who, plan_result *result, int64_t cause_ms,
                          og_error *err)
 {
     const pipeline_setup *setup = r->b->setup;
     int64_t review_ms = result->next_review_ms;
+    og_str patient = who->id;
     const plan_alert *open;
     const plan_change *changes;
     size_t open_count, change_count;
@@ -533,6 +549,8 @@ static og_status compare(run *r, og_str patient, const plan_result *result, int6
     if (setup->offset_at != NULL)
         review_ms = clock_review_ms(review_ms, r->b->now_ms, setup->offset_at);
     og_status status = store_alerts(r->txn, r->patient_arena, patient, &open, &open_count, &why);
+    if (status == OG_OK)
+        status = find_words(r, who, result, open, open_count, &why);
     if (status == OG_OK)
         status = plan_alert_compare(r->patient_arena, r->b->content, open, open_count, result,
                                     r->b->now_ms, &changes, &change_count, &why);
@@ -681,9 +699,10 @@ static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_e
         return evaluation_failed(r, patient, &why, err);
     recall_keep(b->recall, b->content, &known, &result);
     r->b->counts.rules_asked += result.asked;
-    r->b->counts.rules_spared += result.spared;
     note_rule_failures(r, patient, &result);
-    return compare(r, patient, &result, cause_ms, err);
+    TRY(compare(r, &who, &result, cause_ms, err));
+    r->b->counts.rules_spared += result.spared;
+    return OG_OK;
 }
 
 static og_status evaluate_touched(run *r, og_error *err)

@@ -1,6 +1,7 @@
 /* Notes of patients: a hash table whose buckets are as many as it is born with, and a list by last
  * use from which the oldest goes when the bytes run out. A note is one block: the rules that did
- * not fire, their reviews, then for each resource of the view its hash and the rules that read it.
+ * not fire and those that did, reviews, then for each resource of the view its hash and the rules
+ * that read it.
  *
  * The resources that two views have in common, in the same order, are the same for every rule; all
  * others, of either view, wake the rules that read them. */
@@ -19,9 +20,17 @@ typedef struct note {
     size_t bytes;
     int64_t since_ms, until_ms;
     int offset_min;
-    uint32_t id_n, count, review_count;
-    uint64_t words[]; /* silent, dated: sets; reviews of the dated; hashes; readers; the id */
+    uint32_t id_n, count, review_count, loud_count;
+    uint64_t words[]; /* silent, dated: sets; reviews of the dated; hashes; readers; loud; the id */
 } note;
+
+typedef struct loud { /* a rule that fired, was suppressed or merged */
+    uint64_t material;
+    uint32_t rule, by; /* by: number of a rule */
+    uint32_t kind;     /* plan_outcome_kind */
+    uint32_t place;    /* PLAN_FIRED: of its card among the others */
+    char alert_id[40];
+} loud;
 
 struct recall {
     size_t max_bytes, bytes;
@@ -35,6 +44,7 @@ struct recall {
 
 typedef struct parts {
     uint64_t *silent, *dated, *reviews, *hashes, *readers;
+    loud *loud;
     char *id;
 } parts;
 
@@ -44,15 +54,16 @@ static parts parts_of(note *n, size_t rule_words)
     p.reviews = p.dated + rule_words;
     p.hashes = p.reviews + n->review_count;
     p.readers = p.hashes + n->count;
-    p.id = (char *)(p.readers + (size_t)n->count * rule_words);
+    p.loud = (loud *)(p.readers + (size_t)n->count * 2 * rule_words);
+    p.id = (char *)(p.loud + n->loud_count);
     return p;
 }
 
 static size_t size_of(const note *n, size_t rule_words)
 {
-    return sizeof *n + n->id_n +
+    return sizeof *n + n->id_n + n->loud_count * sizeof(loud) +
            sizeof(uint64_t) *
-               (2 * rule_words + n->review_count + (size_t)n->count * (1 + rule_words));
+               (2 * rule_words + n->review_count + (size_t)n->count * (1 + 2 * rule_words));
 }
 
 static void include(uint64_t *set, size_t rule)
@@ -60,11 +71,11 @@ static void include(uint64_t *set, size_t rule)
     set[rule / 64] |= (uint64_t)1 << rule % 64;
 }
 
-static void join(uint64_t *set, const uint64_t *sets, size_t rule_words, size_t count)
+static void join(uint64_t *set, const uint64_t *sets, size_t words, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        for (size_t w = 0; w < rule_words; w++)
-            set[w] |= sets[i * rule_words + w];
+        for (size_t w = 0; w < words; w++)
+            set[w] |= sets[i * words + w];
 }
 
 /* ---- table and list ---- */
@@ -157,26 +168,26 @@ typedef struct comparison {
     recall_view *now;
     const note *before; /* NULL: nothing */
     parts was;
-    size_t rule_words;
-    uint64_t *woken; /* rules that read what is not in both */
+    size_t rule_words, words; /* of one set, and of a resource's two */
+    uint64_t *woken;          /* rules that read what is not in both: two sets */
 } comparison;
 
 static void gone(comparison *x, size_t at, size_t count)
 {
-    join(x->woken, x->was.readers + at * x->rule_words, x->rule_words, count);
+    join(x->woken, x->was.readers + at * x->words, x->words, count);
 }
 
 static void come(comparison *x, size_t at, size_t count)
 {
     for (size_t i = at; i < at + count; i++)
-        plan_content_readers(x->c, x->a, &x->resources[i], x->now->readers + i * x->rule_words);
-    join(x->woken, x->now->readers + at * x->rule_words, x->rule_words, count);
+        plan_content_readers(x->c, x->a, &x->resources[i], x->now->readers + i * x->words);
+    join(x->woken, x->now->readers + at * x->words, x->words, count);
 }
 
 static void stayed(comparison *x, size_t was, size_t is)
 {
-    memcpy(x->now->readers + is * x->rule_words, x->was.readers + was * x->rule_words,
-           x->rule_words * sizeof(uint64_t));
+    memcpy(x->now->readers + is * x->words, x->was.readers + was * x->words,
+           x->words * sizeof(uint64_t));
 }
 
 /* How many places behind the first of list something stands; 0: not near. */
@@ -214,6 +225,38 @@ static void compare(comparison *x)
     come(x, k, x->now->count - k);
 }
 
+/* How those came out that fired: together, or not at all. */
+static void hold(const comparison *x, plan_patient *p)
+{
+    size_t rules = plan_content_rule_count(x->c), cards = 0;
+    const uint64_t *woken = x->woken + x->rule_words;
+    plan_held *held = og_arena_zalloc(x->a, 1, sizeof *held);
+    uint64_t *set = og_arena_zalloc(x->a, x->rule_words + 1, sizeof *set);
+    plan_outcome *outcomes = og_arena_zalloc(x->a, rules + 1, sizeof *outcomes);
+    plan_card *list = og_arena_zalloc(x->a, x->before->loud_count + 1, sizeof *list);
+
+    if (held == NULL || set == NULL || outcomes == NULL || list == NULL)
+        return;
+    for (uint32_t i = 0; i < x->before->loud_count; i++) {
+        const loud *l = &x->was.loud[i];
+        if (plan_rules_has(woken, l->rule))
+            return;
+        include(set, l->rule);
+        outcomes[l->rule].kind = (plan_outcome_kind)l->kind;
+        if (l->kind != PLAN_FIRED) {
+            outcomes[l->rule].by = og_str_of(plan_content_rule_id(x->c, l->by));
+            continue;
+        }
+        plan_card *card = &list[l->place];
+        card->rule = og_str_of(plan_content_rule_id(x->c, l->rule));
+        card->material = l->material;
+        memcpy(card->alert_id, l->alert_id, sizeof card->alert_id);
+        cards++;
+    }
+    *held = (plan_held){set, outcomes, list, cards};
+    p->held = cards > 0 ? held : NULL;
+}
+
 /* What did not fire, and is read by nobody who was woken. */
 static void spare(const comparison *x, plan_patient *p)
 {
@@ -230,6 +273,7 @@ static void spare(const comparison *x, plan_patient *p)
             reviews[i] = (int64_t)x->was.reviews[next++];
     p->spared = spared;
     p->spared_reviews = reviews;
+    hold(x, p);
 }
 
 void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
@@ -245,13 +289,14 @@ void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
         return;
     size_t rule_words = plan_content_rule_words(c);
     be_about(m, c);
-    ret->readers = og_arena_alloc(a, (ret->count * rule_words + 1) * sizeof *ret->readers);
+    ret->readers = og_arena_alloc(a, (ret->count * 2 * rule_words + 1) * sizeof *ret->readers);
     comparison x = {.a = a,
                     .c = c,
                     .resources = p->resources,
                     .now = ret,
                     .rule_words = rule_words,
-                    .woken = og_arena_zalloc(a, rule_words + 1, sizeof *x.woken)};
+                    .words = 2 * rule_words,
+                    .woken = og_arena_zalloc(a, 2 * rule_words + 1, sizeof *x.woken)};
     if (ret->readers == NULL || x.woken == NULL) {
         ret->readers = NULL;
         return;
@@ -269,6 +314,54 @@ void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
     spare(&x, p);
 }
 
+static bool is_loud(const plan_outcome *o)
+{
+    return o->kind == PLAN_FIRED || o->kind == PLAN_SUPPRESSED || o->kind == PLAN_MERGED;
+}
+
+static bool is_dated(const plan_result *r, size_t rule)
+{
+    return (r->outcomes[rule].kind == PLAN_NOT_FIRED || is_loud(&r->outcomes[rule])) &&
+           r->reviews[rule] != 0;
+}
+
+static uint32_t number_of(const plan_result *r, og_str rule)
+{
+    uint32_t i = 0;
+    while (i < r->outcome_count && !og_str_eq(r->outcomes[i].rule, rule))
+        i++;
+    return i;
+}
+
+static loud loud_of(const plan_result *r, uint32_t rule)
+{
+    const plan_outcome *o = &r->outcomes[rule];
+    loud l = {.rule = rule, .by = number_of(r, o->by), .kind = o->kind};
+    for (uint32_t i = 0; o->kind == PLAN_FIRED && i < r->card_count; i++) {
+        if (!og_str_eq(r->cards[i].rule, o->rule))
+            continue;
+        l.place = i;
+        l.material = r->cards[i].material;
+        memcpy(l.alert_id, r->cards[i].alert_id, sizeof r->cards[i].alert_id);
+    }
+    return l;
+}
+
+static void write_rules(const plan_result *r, const parts *p)
+{
+    size_t dated = 0, louds = 0;
+    for (uint32_t i = 0; i < r->outcome_count; i++) {
+        if (r->outcomes[i].kind == PLAN_NOT_FIRED)
+            include(p->silent, i);
+        else if (is_loud(&r->outcomes[i]))
+            p->loud[louds++] = loud_of(r, i);
+        if (!is_dated(r, i))
+            continue;
+        include(p->dated, i);
+        p->reviews[dated++] = (uint64_t)r->reviews[i];
+    }
+}
+
 void recall_keep(recall *m, const plan_content *c, const recall_view *v, const plan_result *result)
 {
     size_t rule_words = plan_content_rule_words(c);
@@ -282,8 +375,10 @@ void recall_keep(recall *m, const plan_content *c, const recall_view *v, const p
         return;
     if (v->until_ms < head.until_ms)
         head.until_ms = v->until_ms;
-    for (size_t i = 0; i < result->outcome_count; i++)
-        head.review_count += result->outcomes[i].kind == PLAN_NOT_FIRED && result->reviews[i] != 0;
+    for (size_t i = 0; i < result->outcome_count; i++) {
+        head.review_count += is_dated(result, i);
+        head.loud_count += is_loud(&result->outcomes[i]);
+    }
     head.bytes = size_of(&head, rule_words);
     if ((n = find(m, v->patient, head.hash, rule_words)) != NULL)
         forget(m, n);
@@ -293,18 +388,10 @@ void recall_keep(recall *m, const plan_content *c, const recall_view *v, const p
     *n = head;
     parts p = parts_of(n, rule_words);
     memset(p.silent, 0, 2 * rule_words * sizeof *p.silent);
-    for (size_t i = 0, next = 0; i < result->outcome_count; i++) {
-        if (result->outcomes[i].kind != PLAN_NOT_FIRED)
-            continue;
-        include(p.silent, i);
-        if (result->reviews[i] == 0)
-            continue;
-        include(p.dated, i);
-        p.reviews[next++] = (uint64_t)result->reviews[i];
-    }
+    write_rules(result, &p);
     if (v->count > 0) {
         memcpy(p.hashes, v->hashes, v->count * sizeof *p.hashes);
-        memcpy(p.readers, v->readers, v->count * rule_words * sizeof *p.readers);
+        memcpy(p.readers, v->readers, v->count * 2 * rule_words * sizeof *p.readers);
     }
     memcpy(p.id, v->patient.p, v->patient.n);
     insert(m, n);

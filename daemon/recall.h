@@ -8,8 +8,10 @@
  * another one (events, merges, a shared Medication, a store that was lost), nor whether the batch
  * that asked was committed: a note says what holds of a view, not of a patient.
  *
- * Rules that fire are asked every time: what suppresses, merges and forbids sees all of them, and
- * no card is kept. One thread at a time. */
+ * Rules that fired come out as they did when nothing has changed that their cards rest on either
+ * and no other rule fires: all together, for what suppresses, merges and forbids sees all of them.
+ * No card is kept for that, only which they were (plan_result.brief): who needs its words evaluates
+ * once more without plan_patient.held. One thread at a time. */
 #ifndef OG_DAEMON_RECALL_H
 #define OG_DAEMON_RECALL_H
 
@@ -24,14 +26,14 @@ void recall_free(recall *m);          /* accepts NULL */
 typedef struct recall_view {
     og_str patient;
     const uint64_t *hashes; /* of the resources, store_view_hashed */
-    uint64_t *readers;      /* of each resource, a set; NULL: nothing can be kept */
+    uint64_t *readers;      /* of each resource, plan_content_readers; NULL: nothing can be kept */
     size_t count;
     int64_t as_of_ms, until_ms; /* until_ms: of what was spared */
     int offset_min;
 } recall_view;
 
-/* Sets what p, whose resources have these hashes, may spare at as_of; *ret is for recall_keep. m
- * may be NULL: then nothing is spared or kept. Lives in a. */
+/* Sets what p, whose resources have these hashes, may spare at as_of, and what is held; *ret is for
+ * recall_keep. m may be NULL: then nothing is spared or kept. Lives in a. */
 void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
                  const uint64_t *hashes, int64_t as_of_ms, int offset_min, recall_view *ret);
 /* Notes what came of it, in place of what was noted of this patient; where there is no room, what

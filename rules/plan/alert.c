@@ -76,13 +76,19 @@ static bool is_silent(const plan_result *r, og_str rule)
     return false; /* the rule is no longer there: what it said does not hold */
 }
 
+static bool says(const plan_alert *stored, const plan_card *card)
+{
+    return stored != NULL && stored->state == PLAN_ALERT_ACTIVE &&
+           stored->material == card->material;
+}
+
 static void compare_card(og_arena *a, const plan_content *c, const plan_card *card,
                          const plan_alert *stored, int64_t now_ms, plan_change *list, size_t *count)
 {
     bool active = stored != NULL && stored->state == PLAN_ALERT_ACTIVE;
     plan_change *change = &list[*count];
 
-    if (active && stored->material == card->material)
+    if (says(stored, card))
         return;
     *change = (plan_change){.kind = active ? PLAN_CHANGED : PLAN_OPENED};
     change->alert = alert_of(a, c, card, stored, now_ms);
@@ -105,6 +111,14 @@ static void compare_stored(const plan_alert *stored, const plan_result *result, 
     change->alert.resolved_ms = now_ms;
     memcpy(change->retracts, stored->card_uuid, sizeof change->retracts);
     (*count)++;
+}
+
+bool plan_alert_is_said(const plan_alert *open, size_t open_count, const plan_result *result)
+{
+    for (size_t i = 0; i < result->card_count; i++)
+        if (!says(find_alert(open, open_count, result->cards[i].alert_id), &result->cards[i]))
+            return false;
+    return true;
 }
 
 og_status plan_alert_compare(og_arena *a, const plan_content *c, const plan_alert *open,

@@ -203,36 +203,80 @@ static og_status evaluate_rule(plan__eval *e, const plan__rule *r, plan__made *m
 }
 
 /* OG_NOMEM only: everything else is the rule's own misfortune. */
+static og_status ask_rule(plan__eval *e, const plan__rule *r, plan__made *made,
+                          plan_outcome *outcome, int64_t *next, og_error *err)
+{
+    e->asked++;
+    og_status s = evaluate_rule(e, r, made, outcome, next);
+    if (og_arena_failed(e->arena))
+        return og_fail(err, OG_NOMEM, "no memory to evaluate rule %.*s", OG_STR_ARG(r->id));
+    if (s == OG_OK)
+        return OG_OK;
+    outcome->kind = PLAN_FAILED;
+    if (e->patient->hook.n == 0)
+        look_again(next, next_midnight(&e->request)); /* tomorrow may know better */
+    return s == OG_LIMIT ? begin(e, err) : OG_OK;     /* the limits are per run */
+}
+
+static bool is_held(const plan__eval *e, size_t rule)
+{
+    return e->patient->held != NULL && plan_rules_has(e->patient->held->rules, rule);
+}
+
+static void spare_rule(plan__eval *e, size_t rule, const plan_outcome *as, plan_outcome *outcome,
+                       int64_t *next)
+{
+    outcome->kind = as->kind;
+    outcome->by = as->by;
+    *next = e->patient->spared_reviews[rule];
+    e->spared++;
+}
+
+/* Those who fired last time come out as they did when nobody else fires. */
+static og_status evaluate_held(plan__eval *e, plan__made *made, plan_outcome *outcomes,
+                               int64_t *reviews, og_error *err)
+{
+    bool others = false;
+    og_status s = OG_OK;
+
+    if (e->patient->held == NULL)
+        return OG_OK;
+    for (size_t i = 0; i < e->content->rule_count; i++)
+        others |= outcomes[i].kind == PLAN_FIRED;
+    e->brief = !others;
+    for (size_t i = 0; i < e->content->rule_count && s == OG_OK; i++) {
+        if (!is_held(e, i))
+            continue;
+        if (others)
+            s = ask_rule(e, &e->content->rules[i], &made[i], &outcomes[i], &reviews[i], err);
+        else
+            spare_rule(e, i, &e->patient->held->outcomes[i], &outcomes[i], &reviews[i]);
+    }
+    return s;
+}
+
 static og_status evaluate_rules(plan__eval *e, plan__made *made, plan_outcome *outcomes,
                                 int64_t *reviews, og_error *err)
 {
+    static const plan_outcome silent = {.kind = PLAN_NOT_FIRED};
+
     for (size_t i = 0; i < e->content->rule_count; i++) {
         const plan__rule *r = &e->content->rules[i];
-        int64_t *next = &reviews[i];
         outcomes[i].rule = r->id;
         outcomes[i].kind = PLAN_GATED;
         og_error_init(&outcomes[i].error);
-        if (!r->on_data && !r->on_clock && !plan__rule_on_hook(r, e->patient->hook))
+        bool runs = r->on_data || r->on_clock || plan__rule_on_hook(r, e->patient->hook);
+        if (!runs || is_held(e, i))
             continue;
         if (plan_rules_has(e->patient->spared, i)) {
-            outcomes[i].kind = PLAN_NOT_FIRED;
-            *next = e->patient->spared_reviews[i];
-            e->spared++;
+            spare_rule(e, i, &silent, &outcomes[i], &reviews[i]);
             continue;
         }
-        e->asked++;
-        og_status s = evaluate_rule(e, r, &made[i], &outcomes[i], next);
-        if (og_arena_failed(e->arena))
-            return og_fail(err, OG_NOMEM, "no memory to evaluate rule %.*s", OG_STR_ARG(r->id));
-        if (s == OG_OK)
-            continue;
-        outcomes[i].kind = PLAN_FAILED;
-        if (e->patient->hook.n == 0)
-            look_again(next, next_midnight(&e->request)); /* tomorrow may know better */
-        if (s == OG_LIMIT && begin(e, err) != OG_OK)      /* the limits are per run */
-            return OG_NOMEM;
+        og_status s = ask_rule(e, r, &made[i], &outcomes[i], &reviews[i], err);
+        if (s != OG_OK)
+            return s;
     }
-    return OG_OK;
+    return evaluate_held(e, made, outcomes, reviews, err);
 }
 
 static int by_weight(const void *a, const void *b)
@@ -265,6 +309,11 @@ static og_status finish_cards(plan__eval *e, const plan__made *made, const plan_
 static og_status put_together(plan__eval *e, plan__made *made, plan_outcome *outcomes,
                               plan_card *cards, size_t *ret_count, og_error *err)
 {
+    if (e->brief) {
+        *ret_count = e->patient->held->card_count;
+        memcpy(cards, e->patient->held->cards, *ret_count * sizeof *cards);
+        return OG_OK;
+    }
     plan__relations_suppress(e->content, outcomes);
     if (!plan__relations_merge(e, made, outcomes) || !plan__relations_forbid(e, made, outcomes))
         return og_fail(err, OG_NOMEM, "no memory to evaluate");
@@ -397,6 +446,7 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                          .reviews = reviews,
                          .asked = e.asked,
                          .spared = e.spared,
+                         .brief = e.brief,
                          .holds_until_ms = e.holds_until_ms};
     return OG_OK;
 }

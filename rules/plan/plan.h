@@ -64,9 +64,9 @@ static inline bool plan_rules_has(const uint64_t *rules, size_t i)
 {
     return rules != NULL && (rules[i / 64] >> i % 64 & 1) != 0;
 }
-/* The rules to whose firing or next review this resource can ever matter. Judged on the safe side,
- * as plan_content_wants is; a Patient matters to all. ret has room for the set; a is for the call.
- */
+/* The rules to whose firing or next review this resource can ever matter, and behind that set the
+ * one of those to whose cards it can matter besides. Judged on the safe side, as plan_content_wants
+ * is; a Patient matters to all. ret has room for both; a is for the call. */
 void plan_content_readers(const plan_content *c, og_arena *a, const fhir_resource *r,
                           uint64_t *ret);
 
@@ -90,7 +90,10 @@ typedef struct plan_patient {
     size_t resource_count;
     og_str hook; /* CDS Hooks: the hook that asks; its own rules run too. Empty: nobody asks */
     const uint64_t *spared; /* rules that are known not to fire: they are not asked. NULL: none */
-    const int64_t *spared_reviews; /* plan_result.reviews of the time when they were */
+    const int64_t *spared_reviews; /* plan_result.reviews of last time, of those held too */
+    const struct plan_held
+        *held; /* rules that are known to come out so as long as no other one fires:
+                * they are not asked either, unless one does. NULL: none */
 } plan_patient;
 
 typedef enum plan_indicator { PLAN_INFO, PLAN_WARNING, PLAN_CRITICAL } plan_indicator;
@@ -167,6 +170,14 @@ typedef struct plan_outcome { /* one per rule */
                   * Conditions alone have parts. */
 } plan_outcome;
 
+/* How rules came out last time that fired, were suppressed or merged. */
+typedef struct plan_held {
+    const uint64_t *rules;
+    const plan_outcome *outcomes; /* of each of the content's rules: kind and by */
+    const plan_card *cards;       /* rule, alert_id and material, in their order */
+    size_t card_count;
+} plan_held;
+
 typedef struct plan_result {
     const plan_card *cards;
     size_t card_count;
@@ -177,9 +188,11 @@ typedef struct plan_result {
     const int64_t *reviews; /* the same of each rule */
     size_t asked;           /* rules that were evaluated; neither spared nor PLAN_GATED */
     size_t spared;
-    int64_t holds_until_ms; /* a rule that was asked and does not fire comes out so again, with the
-                             * same review, before this as-of time, with the same offset, as long as
-                             * no resource changes that it reads (plan_content_readers) */
+    bool brief;             /* those held were not asked: the cards are theirs, without words */
+    int64_t holds_until_ms; /* every rule that was asked and did not fail comes out so again, with
+                             * the same review, before this as-of time, with the same offset, as
+                             * long as no resource changes that it reads (plan_content_readers); of
+                             * rules that fired that is true together: as long as none else does */
 } plan_result;
 
 /* Evaluates all rules for one patient at as_of. Resources are seen with the codings that
@@ -252,6 +265,9 @@ OG_MUSTCHECK og_status plan_alert_compare(og_arena *a, const plan_content *c,
                                           const plan_result *result, int64_t now_ms,
                                           const plan_change **ret, size_t *ret_count,
                                           og_error *err);
+/* True when the alerts say what the result's cards say: comparing them needs none of their words,
+ * so the result may be brief. A brief one must not be compared otherwise. */
+bool plan_alert_is_said(const plan_alert *open, size_t open_count, const plan_result *result);
 /* True when nobody is to be interrupted with it for now. */
 static inline bool plan_alert_is_silent(const plan_alert *alert)
 {

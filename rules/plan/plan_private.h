@@ -164,8 +164,8 @@ typedef struct plan__want { /* what rules read of one resource type */
 
 typedef struct plan__reading { /* one code filter and the rules that have it */
     const cql_requirement *what;
-    const fhir_code_key *keys; /* of its direct codes */
-    uint64_t *rules;
+    const fhir_code_key *keys;  /* of its direct codes */
+    uint64_t *rules;            /* as plan_content_readers: two sets */
     struct plan__reading *next; /* at the same path */
 } plan__reading;
 
@@ -200,7 +200,7 @@ struct plan_content {
     og_table wants;               /* type → plan__want */
     fhir_terminology *want_terms; /* the value sets of the filters */
     og_table reads;               /* type → plan__reads */
-    const uint64_t *read_all;     /* rules that read whatever there is */
+    const uint64_t *read_all;     /* rules that read whatever there is; two sets */
 };
 
 typedef struct plan__source { /* a JSON file of the folder, while it is being loaded */
@@ -297,6 +297,7 @@ typedef struct plan__eval {
     cql_request request;
     og_table parts; /* of definitions that were explained: see plan__parts_of */
     size_t asked, spared;
+    bool brief;
     int64_t holds_until_ms;
 } plan__eval;
 

@@ -1,9 +1,10 @@
 /* Which rules a resource can matter to, from the retrieves that their conditions and next reviews
- * reach: a rule that does not fire need not be asked again because of any other.
+ * reach: a rule that does not fire need not be asked again because of any other; and from those of
+ * all their expressions: one that fires has the same card again.
  *
  * Judged on the side of asking, with the same eyes as want.c: a rule is left out only when it reads
  * no resource of the type, or only by codes, and the resource has codes of which it asks for none.
- * What else a card says (evidence, offers) is of no concern: a rule without a card says nothing. */
+ */
 #include "rules/plan/plan_private.h"
 
 #include "fhir/model.h"
@@ -12,6 +13,7 @@ typedef struct builder {
     plan_content *c;
     uint64_t *all; /* c->read_all */
     size_t rule;   /* whose expressions are looked at */
+    bool silent;   /* they are asked of a rule that does not fire too */
     bool failed;
 } builder;
 
@@ -20,22 +22,26 @@ size_t plan_content_rule_words(const plan_content *c)
     return (c->rule_count + 63) / 64;
 }
 
-static uint64_t *new_set(builder *b)
+static uint64_t *new_sets(builder *b)
 {
-    uint64_t *set = og_arena_zalloc(b->c->arena, plan_content_rule_words(b->c) + 1, sizeof *set);
-    b->failed |= set == NULL;
-    return set;
+    uint64_t *sets =
+        og_arena_zalloc(b->c->arena, 2 * plan_content_rule_words(b->c) + 1, sizeof *sets);
+    b->failed |= sets == NULL;
+    return sets;
 }
 
-static void put(const builder *b, uint64_t *set)
+static void put(const builder *b, uint64_t *sets)
 {
-    set[b->rule / 64] |= (uint64_t)1 << b->rule % 64;
+    uint64_t bit = (uint64_t)1 << b->rule % 64;
+    if (b->silent)
+        sets[b->rule / 64] |= bit;
+    sets[plan_content_rule_words(b->c) + b->rule / 64] |= bit;
 }
 
-static void join(const plan_content *c, uint64_t *set, const uint64_t *other)
+static void join(const plan_content *c, uint64_t *sets, const uint64_t *others)
 {
-    for (size_t i = 0; i < plan_content_rule_words(c); i++)
-        set[i] |= other[i];
+    for (size_t i = 0; i < 2 * plan_content_rule_words(c); i++)
+        sets[i] |= others[i];
 }
 
 static plan__reads *reads_of(builder *b, og_str type)
@@ -46,7 +52,7 @@ static plan__reads *reads_of(builder *b, og_str type)
     r = og_arena_zalloc(b->c->arena, 1, sizeof *r);
     if (r != NULL) {
         r->type = type;
-        r->rules = new_set(b);
+        r->rules = new_sets(b);
     }
     b->failed |= r == NULL || !og_table_put(&b->c->reads, type, r);
     return b->failed ? NULL : r;
@@ -61,7 +67,7 @@ static plan__place *place_of(builder *b, plan__reads *r, og_str path)
     b->failed |= p == NULL;
     if (b->failed)
         return NULL;
-    *p = (plan__place){.path = path, .rules = new_set(b), .next = r->places};
+    *p = (plan__place){.path = path, .rules = new_sets(b), .next = r->places};
     r->places = p;
     return b->failed ? NULL : p;
 }
@@ -89,7 +95,7 @@ static plan__reading *reading_of(builder *b, plan__place *p, const cql_requireme
         return NULL;
     for (size_t i = 0; i < q->code_count; i++)
         keys[i] = fhir_code_key_of(q->codes[i].system, q->codes[i].code);
-    *r = (plan__reading){.what = q, .keys = keys, .rules = new_set(b), .next = p->readings};
+    *r = (plan__reading){.what = q, .keys = keys, .rules = new_sets(b), .next = p->readings};
     p->readings = r;
     return b->failed ? NULL : r;
 }
@@ -129,12 +135,16 @@ bool plan__readers_build(plan_content *c, og_error *err)
     builder b = {.c = c};
 
     og_table_init(&c->reads, c->arena);
-    c->read_all = b.all = new_set(&b);
+    c->read_all = b.all = new_sets(&b);
     for (b.rule = 0; b.rule < c->rule_count && !b.failed; b.rule++) {
         const plan__rule *r = &c->rules[b.rule];
+        b.silent = true;
         for (size_t i = 0; i < r->condition_count; i++)
             add_expression(&b, &r->conditions[i]);
         add_expression(&b, &r->next_review);
+        b.silent = false;
+        for (size_t i = 0; i < r->all_count; i++)
+            add_expression(&b, &r->all[i]);
     }
     if (b.failed)
         og_fail(err, OG_NOMEM, "no memory for the data requirements");
@@ -177,7 +187,7 @@ void plan_content_readers(const plan_content *c, og_arena *a, const fhir_resourc
     const plan__reads *reads = og_table_get(&c->reads, r->type);
     bool is_patient = og_str_is(r->type, "Patient");
 
-    for (size_t i = 0; i < plan_content_rule_words(c); i++)
+    for (size_t i = 0; i < 2 * plan_content_rule_words(c); i++)
         ret[i] = is_patient ? UINT64_MAX : c->read_all[i];
     if (reads == NULL || is_patient)
         return;

@@ -8,7 +8,7 @@
  * the stored images, of reading JSON, of the CQL that the result needs, and of the whole evaluation
  * with cards; evaluations a second on one core; evaluation steps and arena bytes. Then what one
  * more resource costs for the patient of 200 and for one of a case, with and without what is
- * remembered of the rules that did not fire (recall.h). Figures are printed, never asserted. */
+ * remembered of the rules (recall.h). Figures are printed, never asserted. */
 #include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>

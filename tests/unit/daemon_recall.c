@@ -24,35 +24,30 @@
 #define NOON     1772362800000
 #define MIDNIGHT 1772406000000
 
+/* clang-format off */
+#define DEFS                                                                                       \
+    "," DEF("Yes", YES)                                                                            \
+    "," DEF("No", NO)                                                                              \
+    "," DEF("Fails", FAILS)                                                                        \
+    "," DEF("Bone", EXISTS(IN("Condition", "Bone")))                                               \
+    "," DEF("Medicine", EXISTS(RETRIEVE "Medication\"}"))                                          \
+    "," DEF("Late", "{\"type\":\"Greater\",\"operand\":[{\"type\":\"Now\"},"                     \
+                    MOMENT("2026-03-01T20:00:00.000+01:00") "]}")                                  \
+    "," DEF("Noon", MOMENT("2026-03-01T12:00:00+01:00"))                                           \
+    "," DEF("Text", "{\"type\":\"If\",\"condition\":" EXISTS(RETRIEVE "Goal\"}")                   \
+            ",\"then\":" STR("a goal") ",\"else\":" STR("no goal") "}")
+/* clang-format on */
+
 /* R1 a diagnosis by its code, R2 a Medication, R3 after eight, R4 always, R5 never, R6 fails. */
 static void load(fixture *f, const char *fifth, const char *sixth)
 {
-    fixture_good(
-        f,
-        fixture_load(
-            f, NULL, "elm/T.json",
-            LIBRARY(
-                "T", "", SET("Bone"),
-                "," DEF("Yes", YES) "," DEF("No", NO) "," DEF("Fails", FAILS) "," DEF(
-                    "Bone",
-                    EXISTS(IN(
-                        "Condition",
-                        "Bone"))) "," DEF("Medicine",
-                                          EXISTS(
-                                              RETRIEVE
-                                              "Medication\"}")) "," DEF("Late",
-                                                                        "{\"type\":\"Greater\","
-                                                                        "\"operand\":[{\"type\":"
-                                                                        "\"Now\"}," MOMENT(
-                                                                            "2026-03-01T20:00:00."
-                                                                            "000+01:00") "]}") "," DEF("Noon",
-                                                                                                       MOMENT(
-                                                                                                           "2026-03-01T12:00:00+01:00"))),
-            "PlanDefinition-1.json", RULE("R1", "Bone", "", TITLED), "PlanDefinition-2.json",
-            RULE("R2", "Medicine", "", TITLED), "PlanDefinition-3.json",
-            RULE("R3", "Late", "", TITLED), "PlanDefinition-4.json", RULE("R4", "Yes", "", TITLED),
-            "PlanDefinition-5.json", fifth, "PlanDefinition-6.json", sixth, "ValueSet-Bone.json",
-            VALUESET("Bone", "94222008"), NULL));
+    fixture_good(f, fixture_load(f, NULL, "elm/T.json", LIBRARY("T", "", SET("Bone"), DEFS),
+                                 "PlanDefinition-1.json", RULE("R1", "Bone", "", TITLED),
+                                 "PlanDefinition-2.json", RULE("R2", "Medicine", "", TITLED),
+                                 "PlanDefinition-3.json", RULE("R3", "Late", "", TITLED),
+                                 "PlanDefinition-4.json", RULE("R4", "Yes", "", TITLED),
+                                 "PlanDefinition-5.json", fifth, "PlanDefinition-6.json", sixth,
+                                 "ValueSet-Bone.json", VALUESET("Bone", "94222008"), NULL));
 }
 
 #define R(type, id, code)                                                                          \
@@ -73,7 +68,7 @@ typedef struct scene {
     const char *view[MAX_VIEW + 1]; /* JSON, then NULL */
     int64_t as_of_ms;
     int offset_min;
-    char spared[16]; /* rules, as "135" */
+    char spared[16]; /* rules, as "135"; behind a bar those held */
     plan_result result;
 } scene;
 
@@ -134,28 +129,38 @@ static const char *ask(scene *s)
     for (size_t i = 0; i < plan_content_rule_count(s->f.content); i++)
         if (plan_rules_has(p.spared, i))
             s->spared[n++] = (char)('1' + i);
-    s->spared[n] = '\0';
     assert_int_equal(plan_content_evaluate(s->f.content, a, &p, s->as_of_ms, s->offset_min,
                                            PLAN_CARDS, &s->result, NULL),
                      OG_OK);
-    assert_int_equal(s->result.spared, n);
+    assert_int_equal(s->result.asked + s->result.spared, plan_content_rule_count(s->f.content));
+    if (s->result.brief) {
+        size_t bar = n;
+        s->spared[n++] = '|';
+        for (size_t i = 0; i < plan_content_rule_count(s->f.content); i++)
+            if (plan_rules_has(p.held->rules, i))
+                s->spared[n++] = (char)('1' + i);
+        assert_int_equal(s->result.spared, bar + n - bar - 1);
+    } else {
+        assert_int_equal(s->result.spared, n);
+    }
+    s->spared[n] = '\0';
     recall_keep(s->m, s->f.content, &v, &s->result);
     return s->spared;
 }
 
-/* Rules that fire or fail are asked every time, the others when there is a reason. */
+/* But for rules that failed. */
 static void nothing_changes_and_nobody_is_asked(void **state)
 {
     scene *s = scene_new();
     (void)state;
     see(s, BONE, COLD("1"), PATIENT, NULL);
     assert_string_equal(ask(s), "");
-    assert_string_equal(ask(s), "235");
+    assert_string_equal(ask(s), "235|14");
     s->as_of_ms += 3600000;
-    assert_string_equal(ask(s), "235");
+    assert_string_equal(ask(s), "235|14");
     assert_int_equal(fixture_outcome(&s->result, "R1")->kind, PLAN_FIRED);
     assert_int_equal(fixture_outcome(&s->result, "R6")->kind, PLAN_FAILED);
-    assert_int_equal(s->result.asked, 3);
+    assert_int_equal(s->result.asked, 1);
     scene_free(s);
 }
 
@@ -165,29 +170,29 @@ static void whoever_reads_what_has_changed_is_asked(void **state)
         const char *before[6], *after[6], *spared;
     } table[] = {
         /* new */
-        {{PATIENT}, {COLD("1"), PATIENT}, "1235"},
+        {{PATIENT}, {COLD("1"), PATIENT}, "1235|4"},
         {{PATIENT}, {BONE, PATIENT}, "235"},
         {{PATIENT}, {DRUG("1"), PATIENT}, "135"},
-        {{COLD("1"), COLD("3"), PATIENT}, {COLD("1"), COLD("2"), COLD("3"), PATIENT}, "1235"},
+        {{COLD("1"), COLD("3"), PATIENT}, {COLD("1"), COLD("2"), COLD("3"), PATIENT}, "1235|4"},
         {{COLD("1"), COLD("3"), PATIENT}, {COLD("1"), BONE, COLD("3"), DRUG("1"), PATIENT}, "35"},
         /* gone: what it was is remembered */
-        {{COLD("1"), PATIENT}, {PATIENT}, "1235"},
+        {{COLD("1"), PATIENT}, {PATIENT}, "1235|4"},
         {{BONE, PATIENT}, {PATIENT}, "235"},
         {{COLD("1"), DRUG("1"), PATIENT}, {PATIENT}, "135"},
         {{COLD("1"), PATIENT}, {NULL}, ""},
-        {{"{\"resourceType\":\"Condition\",\"id\":\"c\"}", PATIENT}, {PATIENT}, "235"},
+        {{"{\"resourceType\":\"Condition\",\"id\":\"c\"}", PATIENT}, {PATIENT}, "235|4"},
         /* another one now */
-        {{COLD("1"), PATIENT}, {R("Condition", "cold-1", "1"), PATIENT}, "1235"},
+        {{COLD("1"), PATIENT}, {R("Condition", "cold-1", "1"), PATIENT}, "1235|4"},
         {{COLD("1"), PATIENT}, {R("Condition", "cold-1", "94222008"), PATIENT}, "235"},
         {{R("Condition", "bone", "94222008"), PATIENT},
          {R("Condition", "bone", "1"), PATIENT},
          "235"},
         {{"{\"resourceType\":\"Condition\",\"id\":\"c\"}", PATIENT},
          {R("Condition", "c", "1"), PATIENT},
-         "235"}, /* the text alone might have said it */
+         "235|4"}, /* the text alone might have said it */
         {{PATIENT}, {"{\"resourceType\":\"Patient\",\"id\":\"p\",\"active\":true}"}, ""},
         /* in another order, which somebody may look at */
-        {{PATIENT, COLD("1"), COLD("2")}, {PATIENT, COLD("2"), COLD("1")}, "1235"},
+        {{PATIENT, COLD("1"), COLD("2")}, {PATIENT, COLD("2"), COLD("1")}, "1235|4"},
         {{PATIENT, R("Medication", "a", "1"), R("Medication", "b", "1")},
          {PATIENT, R("Medication", "b", "1"), R("Medication", "a", "1")},
          "135"},
@@ -239,10 +244,10 @@ static void the_clock_is_a_reason(void **state)
         int offset_min;
         const char *spared;
     } table[] = {
-        {AS_OF_MS, AS_OF_MS, 60, "1235"},
-        {AS_OF_MS, EIGHT - 1, 60, "1235"},
-        {AS_OF_MS, EIGHT, 60, ""},            /* R3 looks at it */
-        {EIGHT + 1, MIDNIGHT - 1, 60, "125"}, /* R3 fired */
+        {AS_OF_MS, AS_OF_MS, 60, "1235|4"},
+        {AS_OF_MS, EIGHT - 1, 60, "1235|4"},
+        {AS_OF_MS, EIGHT, 60, ""},               /* R3 looks at it */
+        {EIGHT + 1, MIDNIGHT - 1, 60, "125|34"}, /* R3 fired */
         {EIGHT + 1, MIDNIGHT, 60, ""},
         {AS_OF_MS, AS_OF_MS - 1, 60, ""}, /* set back */
         {AS_OF_MS, AS_OF_MS + 1, 120, ""},
@@ -272,7 +277,7 @@ static void what_was_spared_keeps_its_time(void **state)
     ask(s);
     s->as_of_ms += 1000;
     see(s, COLD("1"), PATIENT, NULL);
-    assert_string_equal(ask(s), "1235"); /* R3 is not asked and says nothing of eight */
+    assert_string_equal(ask(s), "1235|4"); /* R3 is not asked and says nothing of eight */
     s->as_of_ms = EIGHT + 1;
     assert_string_equal(ask(s), "");
     assert_int_equal(fixture_outcome(&s->result, "R3")->kind, PLAN_FIRED);
@@ -288,14 +293,14 @@ static void a_due_review_is_a_reason(void **state)
     see(s, PATIENT, NULL);
     ask(s);
     s->as_of_ms = NOON - 1;
-    assert_string_equal(ask(s), "12356");
+    assert_string_equal(ask(s), "12356|4");
     assert_int_equal(s->result.next_review_ms, NOON);
     assert_int_equal(s->result.reviews[4], NOON);
     assert_int_equal(s->result.reviews[5], 0);
     s->as_of_ms = NOON;
     assert_string_equal(ask(s), "");
     assert_int_equal(s->result.next_review_ms, MIDNIGHT);
-    assert_string_equal(ask(s), "12356");
+    assert_string_equal(ask(s), "12356|4");
     assert_int_equal(s->result.next_review_ms, MIDNIGHT);
     scene_free(s);
 }
@@ -306,11 +311,80 @@ static void other_content_is_a_reason(void **state)
     (void)state;
     see(s, PATIENT, NULL);
     ask(s);
-    assert_string_equal(ask(s), "1235");
+    assert_string_equal(ask(s), "1235|4");
     fixture_free(&s->f);
     load(&s->f, RULE("R5", "No", "", TITLED), RULE("R6", "No", "", TITLED));
     assert_string_equal(ask(s), "");
-    assert_string_equal(ask(s), "12356");
+    assert_string_equal(ask(s), "12356|4");
+    scene_free(s);
+}
+
+/* Its words live until the next evaluation. */
+static plan_card card_of(const scene *s, const char *rule)
+{
+    const plan_card *card = fixture_card(&s->result, rule);
+    if (card == NULL)
+        fail_msg("no card of %s", rule);
+    return card != NULL ? *card : (plan_card){0};
+}
+
+#define SPEAKS                                                                                     \
+    TITLED ",\"dynamicValue\":[{\"path\":\"description\",\"expression\":" EXPR("Text") "}]"
+#define ABOVE(id) ",\"extension\":[" OG_EXT("suppresses", "\"valueCode\":\"" id "\"") "]"
+#define INTO(id)  ",\"extension\":[" OG_EXT("merge-into", "\"valueCode\":\"" id "\"") "]"
+
+/* What a card only shows is no reason to ask whether it is there, but to make it anew. */
+static void a_card_is_made_anew_for_what_it_shows(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    fixture_free(&s->f);
+    load(&s->f, RULE("R5", "Yes", "", SPEAKS), RULE("R6", "No", "", SPEAKS));
+    see(s, PATIENT, NULL);
+    ask(s);
+    assert_contains(card_of(s, "R5").json, "no goal");
+    assert_string_equal(ask(s), "1236|45");
+    see(s, COLD("1"), PATIENT, NULL);
+    assert_string_equal(ask(s), "1236|45");
+    see(s, "{\"resourceType\":\"Goal\",\"id\":\"g\"}", PATIENT, NULL);
+    assert_string_equal(ask(s), "1236");
+    assert_contains(card_of(s, "R5").json, "a goal");
+    assert_string_equal(ask(s), "1236|45");
+    scene_free(s);
+}
+
+/* Together, or not at all: also who is suppressed or stands on another's card. */
+static void those_who_fire_are_held_together(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    fixture_free(&s->f);
+    load(&s->f, RULE("R5", "Yes", ABOVE("R6"), TITLED), RULE("R6", "Yes", "", TITLED));
+    see(s, PATIENT, NULL);
+    ask(s);
+    plan_card r4 = card_of(s, "R4"), r5 = card_of(s, "R5");
+    assert_string_equal(ask(s), "123|456");
+    assert_int_equal(s->result.asked, 0);
+    assert_int_equal(fixture_outcome(&s->result, "R6")->kind, PLAN_SUPPRESSED);
+    assert_str(fixture_outcome(&s->result, "R6")->by, "R5");
+    assert_int_equal(s->result.card_count, 2);
+    assert_string_equal(card_of(s, "R4").alert_id, r4.alert_id);
+    assert_string_equal(card_of(s, "R5").alert_id, r5.alert_id);
+    assert_true(card_of(s, "R5").material == r5.material);
+    see(s, BONE, PATIENT, NULL); /* R1 fires besides */
+    assert_string_equal(ask(s), "23");
+    assert_int_equal(s->result.card_count, 3);
+    assert_string_equal(ask(s), "23|1456");
+    see(s, PATIENT, NULL); /* and does no more */
+    assert_string_equal(ask(s), "23");
+    assert_int_equal(s->result.card_count, 2);
+    fixture_free(&s->f);
+    load(&s->f, RULE("R5", "Yes", INTO("R4"), TITLED), RULE("R6", "Yes", INTO("R5"), TITLED));
+    ask(s);
+    assert_string_equal(ask(s), "123|456");
+    assert_int_equal(fixture_outcome(&s->result, "R5")->kind, PLAN_MERGED);
+    assert_str(fixture_outcome(&s->result, "R6")->by, "R4");
+    assert_int_equal(s->result.card_count, 1);
     scene_free(s);
 }
 
@@ -324,10 +398,10 @@ static void each_patient_is_remembered(void **state)
     assert_string_equal(ask(s), "");
     see(s, BONE, PATIENT, NULL);
     assert_string_equal(ask(s), "235");
-    assert_string_equal(ask(s), "235");
+    assert_string_equal(ask(s), "235|14");
     s->patient = "p";
     see(s, PATIENT, NULL);
-    assert_string_equal(ask(s), "1235");
+    assert_string_equal(ask(s), "1235|4");
     scene_free(s);
 }
 
@@ -347,14 +421,14 @@ static void memory_has_an_end(void **state)
         assert_true(recall_bytes(s->m) <= max);
         if (i % 10 == 9) { /* who comes again and again stays */
             snprintf(id, sizeof id, "0");
-            assert_string_equal(ask(s), "1235");
+            assert_string_equal(ask(s), "1235|4");
         }
     }
     assert_true(recall_bytes(s->m) > max / 2);
     snprintf(id, sizeof id, "1");
     assert_string_equal(ask(s), "");
     snprintf(id, sizeof id, "999");
-    assert_string_equal(ask(s), "1235");
+    assert_string_equal(ask(s), "1235|4");
     scene_free(s);
 }
 
@@ -413,6 +487,8 @@ int main(void)
         cmocka_unit_test(what_was_spared_keeps_its_time),
         cmocka_unit_test(a_due_review_is_a_reason),
         cmocka_unit_test(other_content_is_a_reason),
+        cmocka_unit_test(a_card_is_made_anew_for_what_it_shows),
+        cmocka_unit_test(those_who_fire_are_held_together),
         cmocka_unit_test(each_patient_is_remembered),
         cmocka_unit_test(memory_has_an_end),
         cmocka_unit_test(too_much_is_not_remembered),

@@ -46,9 +46,13 @@ static void an_alert_lives(void **state)
     assert_memory_equal(first.card.p, start, strlen(start));
 
     assert_int_equal(compare(&f, &first, 1, &r, 2000, &c), 0);
+    assert_true(plan_alert_is_said(&first, 1, &r));
+    assert_false(plan_alert_is_said(NULL, 0, &r));
+    assert_true(plan_alert_is_said(&first, 1, &none));
 
     plan_card *card = (plan_card *)r.cards;
     card->material++;
+    assert_false(plan_alert_is_said(&first, 1, &r));
     assert_int_equal(compare(&f, &first, 1, &r, 3000, &c), 1);
     plan_alert second = c[0].alert;
     assert_int_equal(c[0].kind, PLAN_CHANGED);
@@ -66,6 +70,7 @@ static void an_alert_lives(void **state)
     assert_int_equal(gone.revision, 2);
     assert_true(gone.resolved_ms == 4000 && gone.opened_ms == 1000);
     assert_int_equal(compare(&f, &gone, 1, &none, 5000, &c), 0);
+    assert_false(plan_alert_is_said(&gone, 1, &r));
 
     assert_int_equal(compare(&f, &gone, 1, &r, 6000, &c), 1);
     assert_int_equal(c[0].kind, PLAN_OPENED);
