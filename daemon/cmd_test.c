@@ -151,15 +151,28 @@ static void check_strings(trial *x, fhir_elem object, const char *name)
 static void check_expectation(trial *x, fhir_elem e)
 {
     static const char *const known[] = {
-        "rule",        "indicator",   "summaryContains", "summaryLacks",     "detailContains",
-        "detailLacks", "suggestions", "noSuggestions",   "evidenceContains", "merges",
-        NULL};
+        "rule",          "indicator",        "translated",  "summaryContains",
+        "summaryLacks",  "detailContains",   "detailLacks", "suggestions",
+        "noSuggestions", "evidenceContains", "merges",      NULL};
+    static const char *const texts[] = {"summaryContains",
+                                        "summaryLacks",
+                                        "detailContains",
+                                        "detailLacks",
+                                        "suggestions",
+                                        "noSuggestions",
+                                        NULL};
+    fhir_elem translated = fhir_get(e, "translated");
 
     check_keys(x, e, "an expectation", known);
     if (fhir_kind_of(fhir_get(e, "rule")) != FHIR_STRING)
         differ_at(x, e, "an expectation needs a rule");
-    for (size_t i = 2; known[i] != NULL; i++)
+    for (size_t i = 3; known[i] != NULL; i++)
         check_strings(x, e, known[i]);
+    for (fhir_elem c = fhir_first(translated); fhir_exists(c); c = fhir_next(translated, c)) {
+        check_keys(x, c, "translated", texts);
+        for (size_t i = 0; texts[i] != NULL; i++)
+            check_strings(x, c, texts[i]);
+    }
 }
 
 /* What a case and a variant have in common. */
@@ -429,6 +442,16 @@ static void expect_suggestions(trial *x, fhir_elem e, const plan_card *card)
     }
 }
 
+/* What people read: the fields are the same for both languages. */
+static void expect_texts(trial *x, fhir_elem e, const plan_card *card)
+{
+    expect_parts(x, fhir_get(e, "summaryContains"), card->rule, "summary", card->summary);
+    expect_no_parts(x, fhir_get(e, "summaryLacks"), card->rule, "summary", card->summary);
+    expect_parts(x, fhir_get(e, "detailContains"), card->rule, "detail", card->detail);
+    expect_no_parts(x, fhir_get(e, "detailLacks"), card->rule, "detail", card->detail);
+    expect_suggestions(x, e, card);
+}
+
 static void expect_evidence(trial *x, fhir_elem list, const plan_card *card)
 {
     for (fhir_elem c = fhir_first(list); fhir_exists(c); c = fhir_next(list, c)) {
@@ -474,11 +497,7 @@ static void expect_card(trial *x, fhir_elem e)
         differ(x, "%.*s should be %.*s but is %s: \"%.*s\"", OG_STR_ARG(rule),
                OG_STR_ARG(fhir_string(x->arena, indicator)), indicators[card->indicator],
                OG_STR_ARG(card->summary));
-    expect_parts(x, fhir_get(e, "summaryContains"), rule, "summary", card->summary);
-    expect_no_parts(x, fhir_get(e, "summaryLacks"), rule, "summary", card->summary);
-    expect_parts(x, fhir_get(e, "detailContains"), rule, "detail", card->detail);
-    expect_no_parts(x, fhir_get(e, "detailLacks"), rule, "detail", card->detail);
-    expect_suggestions(x, e, card);
+    expect_texts(x, e, card);
     expect_evidence(x, fhir_get(e, "evidenceContains"), card);
     expect_guests(x, e, rule);
 }
@@ -651,13 +670,21 @@ static void differ_line(void *ctx, const char *line)
     differ(ctx, "%s", line);
 }
 
-/* The same cards in the other language, and nothing in the first one's words. */
+/* The same cards in the other language, nothing in the first one's words, and the words that the
+ * case wants there. */
 static void compare_languages(trial *x)
 {
+    fhir_elem expect = fhir_get(own(x), "expect");
     plan_result other;
 
-    if (x->t->translated != NULL && evaluate(x, x->t->translated, x->as_of.ms, PLAN_CARDS, &other))
-        bilingual_compare(x->t->texts, x->arena, x->id, &x->result, &other, differ_line, x);
+    if (x->t->translated == NULL || !evaluate(x, x->t->translated, x->as_of.ms, PLAN_CARDS, &other))
+        return;
+    bilingual_compare(x->t->texts, x->arena, x->id, &x->result, &other, differ_line, x);
+    for (fhir_elem c = fhir_first(expect); fhir_exists(c); c = fhir_next(expect, c)) {
+        const plan_card *card = card_of(&other, fhir_string(x->arena, fhir_get(c, "rule")));
+        if (card != NULL)
+            expect_texts(x, fhir_get(fhir_get(c, "translated"), x->t->language), card);
+    }
 }
 
 static bool speaks_of(void *ctx, og_str rule)

@@ -589,6 +589,45 @@ static void both_languages_say_the_same(void **state)
     says(f->out, "is none of info, warning, critical");
 }
 
+/* What the case wants of the words in the second language. */
+static void cases_speak_of_the_second_language(void **state)
+{
+    static const struct {
+        const char *expect, *language, *said;
+    } table[] = {
+        {"\"de\":{\"summaryContains\":[\"krank\"],\"summaryLacks\":[\"sick\"],\"detailLacks\":["
+         "\"sick\"],\"suggestions\":[\"Arzt\"],\"noSuggestions\":[\"doctor\"]}",
+         "de", "1 passed"},
+        {"\"de\":{\"summaryContains\":[\"sick\"]}", "de",
+         "R1: the summary lacks \"sick\"; it is \"Ist krank\""},
+        {"\"de\":{\"summaryLacks\":[\"krank\"]}", "de", "R1: the summary must not say \"krank\""},
+        {"\"de\":{\"detailContains\":[\"krank\"]}", "de", "R1: the detail lacks \"krank\""},
+        {"\"de\":{\"suggestions\":[\"doctor\"]}", "de", "R1: no suggestion says \"doctor\""},
+        {"\"de\":{\"summaryContains\":[\"sick\"]}", "none", "1 passed"},
+        {"\"fr\":{\"summaryContains\":[\"sick\"]}", "de", "1 passed"},
+        {"\"de\":{\"evidenceContains\":[\"c\"]}", "de",
+         "translated has no field 'evidenceContains'"},
+        {"\"de\":[\"krank\"]", "de", "translated must be an object"},
+        {"\"de\":{\"summaryLacks\":\"krank\"}", "de", "summaryLacks must be a list of texts"},
+    };
+    folder *f = *state;
+    char text[4096];
+    const char *base = CASE("\"expect\":[{\"rule\":\"R1\",\"translated\":{@}}]"),
+               *at = strchr(base, '@');
+    put_file(f, "content/PlanDefinition-R1.json",
+             RULE("R1", "Sick", ",\"_title\":" GERMAN("Titel"),
+                  ",\"title\":\"Is sick\",\"_title\":" GERMAN(
+                      "Ist krank") ",\"action\":[{\"title\":"
+                                   "\"Ask the "
+                                   "doctor\",\"_title\":" GERMAN("Arzt fragen") "}]"));
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(at - base), base, table[i].expect, at + 1);
+        put_file(f, "content/cases/K1.json", text);
+        test_folder(f, table[i].language, NULL);
+        says(f->out, table[i].said);
+    }
+}
+
 /* A guest is no card of its own. */
 static void cases_name_the_guests(void **state)
 {
@@ -637,6 +676,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_case_is_chosen, begin, end),
         cmocka_unit_test_setup_teardown(coverage_names_its_gaps, begin, end),
         cmocka_unit_test_setup_teardown(both_languages_say_the_same, begin, end),
+        cmocka_unit_test_setup_teardown(cases_speak_of_the_second_language, begin, end),
         cmocka_unit_test_setup_teardown(cases_name_the_guests, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
