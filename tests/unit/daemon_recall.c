@@ -323,9 +323,10 @@ static void other_content_is_a_reason(void **state)
 static plan_card card_of(const scene *s, const char *rule)
 {
     const plan_card *card = fixture_card(&s->result, rule);
+    const plan_card none = {.json = OG_STR("")};
     if (card == NULL)
         fail_msg("no card of %s", rule);
-    return card != NULL ? *card : (plan_card){0};
+    return card != NULL ? *card : none;
 }
 
 #define SPEAKS                                                                                     \
