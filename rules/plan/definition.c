@@ -661,6 +661,29 @@ static fhir_elem contained_of(reader *r, og_str id)
     return FHIR_ABSENT;
 }
 
+/* What people read inside an element of a draft, in the configured language: texts, each of which
+ * is to have a translation, and names of codes, which may have one. */
+static void translate_inside(reader *r, fhir_elem e, plan__json *copy)
+{
+    size_t i = 0;
+
+    for (fhir_elem c = fhir_first(e); fhir_exists(c); c = fhir_next(e, c)) {
+        og_str key = fhir_key_of(c), words = {0};
+        if (fhir_kind_of(e) == FHIR_ARRAY) {
+            translate_inside(r, c, plan__json_at(copy, i++));
+            continue;
+        }
+        if (og_str_is(key, "text"))
+            words = text_at(r, e, "text");
+        else if (og_str_is(key, "display"))
+            words = name_at(r, e, "display");
+        if (words.n != 0)
+            plan__json_set(copy, key, plan__json_string(r->a, words));
+        else
+            translate_inside(r, c, plan__json_get(copy, key));
+    }
+}
+
 /* ActivityDefinition element → element of the draft, where the draft's type has it. */
 static void copy_elements(reader *r, fhir_elem activity, plan__draft *d, plan__json *resource)
 {
@@ -692,7 +715,9 @@ static void copy_elements(reader *r, fhir_elem activity, plan__draft *d, plan__j
             problem(r, e, "a %.*s has no place for %s", OG_STR_ARG(d->kind), pairs[i][0]);
             continue;
         }
-        plan__json_set(resource, name, plan__json_copy(r->a, e));
+        plan__json *copy = plan__json_copy(r->a, e);
+        translate_inside(r, e, copy);
+        plan__json_set(resource, name, copy);
     }
 }
 

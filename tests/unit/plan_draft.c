@@ -279,6 +279,48 @@ static void a_suggestion_has_several_drafts(void **state)
              "the label of a suggestion is empty");
 }
 
+#define IN_GERMAN(text)                                                                            \
+    "{\"extension\":[{\"url\":\"http://hl7.org/fhir/StructureDefinition/translation\","            \
+    "\"extension\":[{\"url\":\"lang\",\"valueCode\":\"de\"},{\"url\":\"content\","                 \
+    "\"valueString\":\"" text "\"}]}]}"
+/* What stands in a draft is read by whoever orders it: its texts and names of codes are in the
+ * configured language, at any depth; codes and systems are not words. */
+static void drafts_speak_the_language(void **state)
+{
+    static const char rule[] =
+        RULE("R1", "Yes",
+             ",\"contained\":[{\"resourceType\":\"ActivityDefinition\",\"id\":\"a\",\"status\":"
+             "\"active\","
+             "\"kind\":\"MedicationRequest\",\"description\":\"d\",\"productCodeableConcept\":{"
+             "\"coding\":"
+             "[{\"code\":\"c\",\"display\":\"acid\",\"_display\":" IN_GERMAN(
+                 "Säure") "},{\"code\":\"d\",\"display\":\"Latin\"}],\"text\":\"4 mg\"},"
+                          "\"dosage\":[{\"text\":\"once\",\"_text\":" IN_GERMAN(
+                              "einmal") "},{\"text\":\"again\"}]}]",
+             OFFER);
+    static const char *const table[][2] = {
+        {"de", "\"code\":\"c\",\"display\":\"Säure\""},
+        {"de", "\"code\":\"d\",\"display\":\"Latin\""},
+        {"de", "\"text\":\"4 mg\""},
+        {"de", "\"dosageInstruction\":[{\"text\":\"einmal\""},
+        {"de", "},{\"text\":\"again\"}]"},
+        {"en", "\"code\":\"c\",\"display\":\"acid\""},
+        {"en", "\"dosageInstruction\":[{\"text\":\"once\""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        fixture f;
+        og_report untranslated = {0};
+        plan_options o = {.language = table[i][0], .untranslated = &untranslated};
+        fixture_good(&f,
+                     fixture_load(&f, &o, "elm/T.json", LIBRARY("T", "", "", "," DEF("Yes", YES)),
+                                  "PlanDefinition-R1.json", rule, NULL));
+        plan_result r = fixture_evaluate(&f, false);
+        assert_contains(r.cards[0].json, table[i][1]);
+        fixture_free(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +328,7 @@ int main(void)
         cmocka_unit_test(paths_are_checked),
         cmocka_unit_test(drafts_take_values),
         cmocka_unit_test(a_suggestion_has_several_drafts),
+        cmocka_unit_test(drafts_speak_the_language),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
