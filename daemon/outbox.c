@@ -330,9 +330,11 @@ static void begin_first(outbox *ob, endpoint *ep)
     ob->options.prepare(ob->options.ctx, &it->pub);
 }
 
+/* The last first, which is the alerts topic: whoever loses the store between an alert's card and
+ * its record would make the card anew, perhaps with other words, under the same key. */
 void outbox_deliver(outbox *ob, int64_t now_ms)
 {
-    for (size_t i = 0; i < ob->options.endpoint_count && !ob->stopped; i++) {
+    for (size_t i = ob->options.endpoint_count; i-- > 0 && !ob->stopped;) {
         endpoint *ep = &ob->endpoints[i];
         while (may_begin(ep, now_ms)) {
             if (!flying_add(ob, ep->heap[0]->first))

@@ -69,7 +69,7 @@ void outbox_drop(outbox *ob, size_t endpoint, og_str patient, const char *alert_
 /* Everything of a partition is forgotten: it is no longer ours. */
 void outbox_forget_partition(outbox *ob, int partition);
 
-/* Begins whatever may begin at now_ms. */
+/* Begins whatever may begin at now_ms, the endpoint with the highest number first. */
 void outbox_deliver(outbox *ob, int64_t now_ms);
 /* When outbox_deliver is to be called next; INT64_MAX: not before something else happens. */
 int64_t outbox_next_ms(const outbox *ob);

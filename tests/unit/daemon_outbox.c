@@ -110,6 +110,7 @@ static void one_at_a_time_and_in_order_for_each_patient(void **state)
             first = i;
     assert_true(first != SIZE_MAX);
     assert_int_equal(r->sent[first].sequence, 1);
+    assert_int_equal(r->sent[0].endpoint, 1); /* the alerts topic is the last, and goes first */
     outbox_deliver(r->ob, 100000);
     assert_int_equal(r->sent_count, 3);
     answer(r, first, CONN_DONE, -1, false, 0);
