@@ -62,7 +62,7 @@ static og_status fail_mdb(og_error *err, const kv *k, const char *what, int rc)
 {
     og_status status = rc == MDB_MAP_FULL || rc == ENOSPC || rc == MDB_BAD_VALSIZE ? OG_LIMIT
                        : rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
-                               rc == MDB_VERSION_MISMATCH
+                               rc == MDB_VERSION_MISMATCH || rc == MDB_PANIC
                            ? OG_CORRUPT
                        : rc == ENOMEM ? OG_NOMEM
                                       : OG_IO;
@@ -579,8 +579,8 @@ void kv_close(kv *k)
     /* What it says about itself must not reach the disk before what it speaks of. */
     in_lmdb = k;
     int rc = mdb_env_sync(k->env, 1);
-    if (rc == 0 && write_head(k, true, NULL) == OG_OK)
-        rc = mdb_env_sync(k->env, 1);
+    if (rc == 0)
+        rc = write_head(k, true, NULL) == OG_OK ? mdb_env_sync(k->env, 1) : EIO;
     in_lmdb = NULL;
     if (rc != 0)
         note_damage(k);

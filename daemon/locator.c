@@ -3,6 +3,7 @@
  * waits for it that long. */
 #include "daemon/locator.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define SCHEMA "osteoguard-locator-2"
@@ -10,6 +11,9 @@
 struct locator {
     kv *kv;
     kv_txn *writing; /* of the loop thread */
+    char dir[512];
+    kv_options options;
+    atomic_bool broken;
 };
 
 typedef struct row_head {
@@ -23,22 +27,23 @@ static const char *const tables[] = {"patient"};
 og_status locator_open(const char *dir, size_t map_bytes, const char *boot_id, locator **ret,
                        bool *ret_new, og_error *err)
 {
-    kv_options options = {.dir = dir,
-                          .tables = tables,
-                          .table_count = 1,
-                          .map_bytes = map_bytes,
-                          .schema = SCHEMA,
-                          .boot_id = boot_id};
     og_error first;
     locator *l = calloc(1, sizeof *l);
     if (l == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the locator");
     og_error_init(&first);
-    og_status status = kv_open(&options, &l->kv, &first);
+    snprintf(l->dir, sizeof l->dir, "%s", dir);
+    l->options = (kv_options){.dir = l->dir,
+                              .tables = tables,
+                              .table_count = 1,
+                              .map_bytes = map_bytes,
+                              .schema = SCHEMA,
+                              .boot_id = boot_id};
+    og_status status = kv_open(&l->options, &l->kv, &first);
     if (status == OG_CORRUPT) { /* it is only an index: begin anew */
         status = kv_discard(dir, err);
         if (status == OG_OK)
-            status = kv_open(&options, &l->kv, err);
+            status = kv_open(&l->options, &l->kv, err);
     } else if (status != OG_OK && err != NULL) {
         *err = first;
     }
@@ -55,7 +60,7 @@ void locator_close(locator *l)
 {
     if (l == NULL)
         return;
-    if (locator_flush(l, NULL) == OG_OK)
+    if (locator_flush(l, NULL) == OG_OK && !l->broken)
         kv_close(l->kv);
     else
         kv_abandon(l->kv); /* not closed well: the next open decides */
@@ -70,6 +75,44 @@ void locator_abandon(locator *l)
     kv_abandon(l->kv);
     free(l);
 }
+
+/* ---- when it is damaged ---- */
+
+static og_status noted(locator *l, og_status status)
+{
+    if (status == OG_CORRUPT)
+        l->broken = true;
+    return status;
+}
+
+bool locator_is_broken(const locator *l)
+{
+    return l->broken;
+}
+
+og_status locator_renew(locator *l, og_error *err)
+{
+    kv_abort(l->writing);
+    kv_abandon(l->kv);
+    l->writing = NULL;
+    l->kv = NULL;
+    l->broken = true;
+    og_status status = kv_discard(l->dir, err);
+    if (status == OG_OK)
+        status = kv_open(&l->options, &l->kv, err);
+    l->broken = status != OG_OK;
+    return status;
+}
+
+/* One that could not be renewed has no store. */
+static og_status begin(locator *l, bool write, kv_txn **ret, og_error *err)
+{
+    if (l->kv == NULL)
+        return og_fail(err, OG_CORRUPT, "the locator could not be renewed");
+    return kv_begin(l->kv, write, ret, err);
+}
+
+/* ---- rows ---- */
 
 static og_status get_row(kv_txn *t, og_str type_id, locator_entry *ret, og_error *err)
 {
@@ -128,9 +171,9 @@ og_status locator_get(locator *l, og_arena *a, og_str type_id, locator_entry *re
 {
     kv_txn *t = l->writing;
     locator_entry e = {0};
-    og_status status = t == NULL ? kv_begin(l->kv, false, &t, err) : OG_OK;
+    og_status status = t == NULL ? begin(l, false, &t, err) : OG_OK;
     if (status != OG_OK)
-        return status;
+        return noted(l, status);
     status = get_row(t, type_id, &e, err);
     if (status == OG_OK) {
         e.patient = og_arena_str(a, e.patient);
@@ -141,49 +184,46 @@ og_status locator_get(locator *l, og_arena *a, og_str type_id, locator_entry *re
         kv_abort(t);
     if (status == OG_OK)
         *ret = e;
-    return status;
+    return noted(l, status);
 }
 
 og_status locator_put(locator *l, const locator_entry *e, og_error *err)
 {
     kv_txn *t = l->writing;
-    og_status status = t == NULL ? kv_begin(l->kv, false, &t, err) : OG_OK;
+    og_status status = t == NULL ? begin(l, false, &t, err) : OG_OK;
     if (status != OG_OK)
-        return status;
+        return noted(l, status);
     status = stands(t, e, err);
     if (l->writing == NULL)
         kv_abort(t);
-    if (status != OG_NOTFOUND)
-        return status;
-    if (l->writing == NULL) {
-        status = kv_begin(l->kv, true, &l->writing, err);
-        if (status != OG_OK)
-            return status;
-    }
-    return put_row(l->writing, e, err);
+    if (status == OG_NOTFOUND)
+        status = l->writing == NULL ? begin(l, true, &l->writing, err) : OG_OK;
+    else
+        return noted(l, status);
+    return noted(l, status == OG_OK ? put_row(l->writing, e, err) : status);
 }
 
 og_status locator_flush(locator *l, og_error *err)
 {
     kv_txn *t = l->writing;
     l->writing = NULL;
-    return t != NULL ? kv_commit(t, err) : OG_OK;
+    return t != NULL ? noted(l, kv_commit(t, err)) : OG_OK;
 }
 
 void locator_trim(const locator *l)
 {
-    if (l != NULL)
+    if (l != NULL && l->kv != NULL)
         kv_trim(l->kv);
 }
 
 og_status locator_ensure(locator *l, const locator_entry *entries, size_t count, og_error *err)
 {
     kv_txn *reading = NULL, *writing = NULL;
-    og_status status = kv_begin(l->kv, false, &reading, err);
+    og_status status = begin(l, false, &reading, err);
     for (size_t i = 0; status == OG_OK && i < count; i++) {
         status = stands(writing != NULL ? writing : reading, &entries[i], err);
         if (status == OG_NOTFOUND && writing == NULL) {
-            status = kv_begin(l->kv, true, &writing, err);
+            status = begin(l, true, &writing, err);
             if (status == OG_OK) /* gather may have noted something meanwhile */
                 status = stands(writing, &entries[i], err);
         }
@@ -193,7 +233,7 @@ og_status locator_ensure(locator *l, const locator_entry *entries, size_t count,
     kv_abort(reading);
     if (status != OG_OK || writing == NULL) {
         kv_abort(writing);
-        return status;
+        return noted(l, status);
     }
-    return kv_commit(writing, err);
+    return noted(l, kv_commit(writing, err));
 }

@@ -19,6 +19,12 @@ void locator_close(locator *l); /* accepts NULL */
 /* As if the process had died; for tests. */
 void locator_abandon(locator *l);
 
+/* True from the first OG_CORRUPT on: nothing more can be read or written. For any thread. */
+bool locator_is_broken(const locator *l);
+/* Throws its rows away and begins with none, to be filled from the stores as a new one. Nobody else
+ * may be using it. On an error it stays broken, and can be renewed later. */
+OG_MUSTCHECK og_status locator_renew(locator *l, og_error *err);
+
 typedef struct locator_entry {
     og_str type_id, patient; /* patient is empty for a shared resource */
     record_order order;

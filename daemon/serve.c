@@ -56,11 +56,26 @@ void serve__advance(serve *s, serve_step step)
 
 /* ---- one turn of the loop ---- */
 
+static void renew_locator(serve *s)
+{
+    og_error err;
+    int64_t now = clock_monotonic_ms();
+    if (!locator_is_broken(s->locator) || now < s->locator_retry_ms)
+        return;
+    og_error_init(&err);
+    s->locator_retry_ms = now + TICK_MS;
+    if (serve__renew_locator(s, &err) != OG_OK)
+        log_failure(LOG_LEVEL_ERROR, "the locator is damaged and cannot be renewed yet", &err);
+    else
+        log_warn("the locator was damaged; it has been filled again from the stores");
+}
+
 static void rebuild_damaged(serve *s)
 {
     bool any = false;
     if (owner_busy(s->owner) || s->sync_busy)
         return;
+    renew_locator(s);
     for (int i = 0; i <= s->count && !serve__stopping(s); i++) {
         og_error err;
         og_error_init(&err);

@@ -102,9 +102,10 @@ struct serve {
     int64_t mark[SERVE_MARKS]; /* these ends */
     size_t mark_count, share;  /* share: partitions of the sources that are ours */
     int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
-    bool sync_failed;  /* the last one: the disk */
-    int64_t breath_ms; /* when the loop turned last */
-    bool fill_locator; /* it is new: stores that are opened fill it */
+    bool sync_failed;         /* the last one: the disk */
+    int64_t breath_ms;        /* when the loop turned last */
+    bool fill_locator;        /* it is new: stores that are opened fill it */
+    int64_t locator_retry_ms; /* when a damaged one may be renewed next; monotonic */
     bool sources_closing, records_closing, shared_closing;
     bool gather_paused, sources_paused;
     bool joined, gathering; /* the groups of the records and of the sources have let us in */
@@ -220,6 +221,9 @@ void serve__close_foreign(serve *s);
 void serve__close_stores(serve *s);
 /* A store is thrown away and opened empty; the caller sees to it that nobody uses it. */
 OG_MUSTCHECK og_status serve__rebuild(serve *s, serve_partition *p, og_error *err);
+/* A damaged locator is thrown away and filled from the stores that are open; nobody else may be
+ * using it. */
+OG_MUSTCHECK og_status serve__renew_locator(serve *s, og_error *err);
 /* Rows that are to be sent go into the outbox. */
 OG_MUSTCHECK og_status serve__load_outbox(serve *s, int partition, og_error *err);
 /* Begins to write all stores to the disk and to give their pages back, in a worker. */

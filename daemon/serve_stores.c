@@ -186,6 +186,23 @@ static og_status open_locator(serve *s, og_error *err)
     return status;
 }
 
+og_status serve__renew_locator(serve *s, og_error *err)
+{
+    og_status status = locator_renew(s->locator, err);
+    s->fill_locator = true;
+    for (int i = 0; status == OG_OK && i <= s->count; i++) {
+        serve_partition *p = &s->partitions[i];
+        if (p->store == NULL || p->rebuild)
+            continue;
+        status = fill_locator(s, p->store, err);
+        if (status == OG_CORRUPT && !locator_is_broken(s->locator)) {
+            p->rebuild = true; /* what it will read again fills the locator too */
+            status = OG_OK;
+        }
+    }
+    return status;
+}
+
 /* ---- the outbox' rows ---- */
 
 typedef struct load {

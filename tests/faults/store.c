@@ -359,6 +359,7 @@ void disk_has_errors(void)
     size_t next = 0;
     stage *s = stage_new();
     failing = s;
+    s->later = true;
     s->before_exec = put_before;
     for (size_t i = 0; i < 3; i++) {
         life l = life_begin(s, 0);
