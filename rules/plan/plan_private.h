@@ -198,6 +198,7 @@ struct plan_content {
     size_t parameter_count;
     cql_limits limits;
     og_table wants;               /* type → plan__want */
+    bool wants_whatever;          /* some retrieve of Resource or DomainResource finds everything */
     fhir_terminology *want_terms; /* the value sets of the filters */
     og_table reads;               /* type → plan__reads */
     const uint64_t *read_all;     /* rules that read whatever there is; two sets */

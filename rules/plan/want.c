@@ -57,6 +57,8 @@ static bool add_requirements(plan_content *c, const plan__expr *x)
     size_t count = cql_requirements(x->library, x->define, &list);
 
     for (size_t i = 0; i < count; i++) {
+        if (!fhir_type_is_concrete_resource(fhir_type_of(list[i].type)))
+            c->wants_whatever = true;
         plan__want *w = want_of(c, list[i].type);
         if (w == NULL)
             return false;
@@ -246,14 +248,14 @@ static bool wants_code(void *ctx, const fhir_code_key *key)
 
 bool plan_content_wants_type(const plan_content *c, og_str type)
 {
-    return og_str_is(type, "Patient") || og_table_get(&c->wants, type) != NULL;
+    return og_str_is(type, "Patient") || c->wants_whatever || og_table_get(&c->wants, type) != NULL;
 }
 
 bool plan_content_wants(const plan_content *c, const fhir_resource *r)
 {
     const plan__want *w = og_table_get(&c->wants, r->type);
 
-    if (og_str_is(r->type, "Patient"))
+    if (og_str_is(r->type, "Patient") || c->wants_whatever)
         return true;
     if (w == NULL)
         return false;

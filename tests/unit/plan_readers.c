@@ -151,6 +151,8 @@ static void a_resource_matters_to_those_who_read_it(void **state)
         for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
             fhir_resource r = fixture_resource(&f, table[i].json);
             uint64_t sets[2];
+            assert_true(plan_content_wants(f.content, &r)); /* R7 reads whatever there is */
+            assert_true(plan_content_wants_type(f.content, r.type));
             char have[RULES + 1], cards[RULES + 1];
             plan_content_readers(f.content, f.arena, &r, sets);
             numbers_of(&sets[0], have);
