@@ -8,9 +8,9 @@ cd "$(dirname "$0")/../.."
 build=$PWD/$1
 kit=$2
 shift 2
-copies=6 kills=6 storm=20 patience=120
+copies=6 kills=6 storm=20 backlog=20000 patience=120
 if [ "${1:-}" = --long ]; then
-    copies=10 kills=200 storm=600 patience=1800 # what the dead left undone is much
+    copies=10 kills=200 storm=600 backlog=1000000 patience=1800 # what the dead left undone is much
     shift
 fi
 . tests/e2e/flow.sh
@@ -293,6 +293,69 @@ is_compacted() { # the oldest records of some partition are gone
     return 1
 }
 
+# ---- too much ----
+
+resident_most() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$(daemon_pid)/status"; } # MB
+
+take_huge() { # the broker does
+    tests/e2e/kafka.sh admin "$kit" configs --alter --entity-type topics --entity-name fhir.bundle \
+        --add-config max.message.bytes=100000000 >/dev/null 2>&1
+}
+
+send_huge() { # send_huge BYTES: one message, which is no JSON
+    head -c "$1" /dev/zero | tr '\0' 'x' >"$work/huge"
+    kcat -b "$(cat "$kit/bootstrap")" -P -t fhir.bundle -X message.max.bytes=100000000 "$work/huge"
+}
+
+huge_is_dead() { grep -q '"reason":"too-large","source":"fhir.bundle\[' "$work/one.log"; }
+
+huge_message() { # 95 MB on a source topic: a dead letter, and what follows is read
+    local KAFKA_HEAP=900m before
+    export KAFKA_HEAP
+    fresh "$1" && start_daemon && take_huge || return 1
+    replay "$work/load.ndjson" >/dev/null || return 1
+    before=$(resident_most)
+    send_huge 95000000 || return 1
+    replay "$work/load.ndjson" >/dev/null || return 1
+    until_true 60 took $((2 * values + 1)) || { echo "   what follows is not read"; return 1; }
+    huge_is_dead || { echo "   no dead letter"; return 1; }
+    echo "   resident memory: $before MB before, $(resident_most) MB at most"
+    judge "$1"
+}
+
+far_behind() { # much more is waiting than fits into memory
+    local most sent=0
+    fresh "$1" && start_daemon && replay "$work/load.ndjson" >/dev/null && until_true 60 took "$values" || return 1
+    stop_daemon || return 1
+    while [ "$sent" -lt "$backlog" ]; do
+        replay "$work/load.ndjson" >/dev/null || return 1
+        sent=$((sent + values))
+    done
+    start_daemon && until_true "$patience" took "$sent" || { echo "   not worked off"; return 1; }
+    most=$(resident_most)
+    echo "   $sent messages behind, resident memory $most MB at most"
+    [ "$most" -lt 400 ] || return 1
+    judge "$1"
+}
+
+memory_limit() { # it may take no more than it has: it lives or dies, and goes on later
+    local size died=0 KAFKA_HEAP=900m
+    export KAFKA_HEAP
+    fresh "$1" && start_daemon && take_huge || return 1
+    for more in 1 4 16 64; do
+        size=$(awk '/^VmData/ { print $2 }' "/proc/$(daemon_pid)/status")
+        prlimit --pid "$(daemon_pid)" --data=$(((size + more * 1024) * 1024)) || return 1
+        send_huge 50000000 && replay "$work/load.ndjson" >/dev/null || return 1
+        until_true 5 ended_itself && died=$((died + 1))
+        [ "$more" -gt 1 ] || ! worked_off || { echo "   it needs no memory"; return 1; }
+        kill_daemon
+        start_daemon || { echo "   no start afterwards"; return 1; }
+        until_true 60 worked_off || return 1
+    done
+    echo "   died $died times of 4"
+    judge "$1"
+}
+
 # ---- the network ----
 
 start_proxy() { # between the daemon and the broker; commands by `proxy WORDS`
@@ -390,6 +453,9 @@ all=(
     "10  network_to_kafka   latency, slices, resets, cut answers, silence to the broker"
     "13  network_to_ehr     the same to the EHR"
     "16  ehr_back_late      EHR gone until everything has been sent"
+    "23  huge_message       a message of 95 MB among good ones"
+    "23  far_behind         $backlog messages are waiting"
+    "26  memory_limit       no more memory, with 1, 4, 16 and 64 MB to spare"
     "25  compacted          compacted topics, then a new store"
     "29  offsets_reset      offsets of all groups reset to the earliest"
     "29  records_recreated  the records topic deleted"
