@@ -657,6 +657,14 @@ static void check_clock(reader *r)
         c->clock_speed_per_1000 = (int64_t)(speed * 1000 + 0.5);
 }
 
+const char *config_sender_of(const config *c, const char *topic)
+{
+    for (size_t i = 0; i < c->kafka_senders.count; i++)
+        if (strcmp(c->kafka_senders.at[i].name, topic) == 0)
+            return c->kafka_senders.at[i].value;
+    return "";
+}
+
 static bool is_source(const config *c, const char *topic)
 {
     for (size_t i = 0; i < c->kafka_sources.count; i++)
@@ -751,6 +759,29 @@ static void check_endpoint(reader *r, const config_endpoint *ep)
         check_readable(r, name, files[i]);
 }
 
+static bool has_source_of(const config *c, const char *sender)
+{
+    for (size_t i = 0; i < c->kafka_sources.count; i++)
+        if (strcmp(config_sender_of(c, c->kafka_sources.at[i]), sender) == 0)
+            return true;
+    return false;
+}
+
+static void check_backfill(reader *r, size_t i)
+{
+    const config_fhir_server *f = &r->c->fhir_servers[i];
+    if (f->client_id[0] == '\0')
+        problem(r, NULL, "fhir_servers.%s: backfill needs client_id", f->name);
+    if (!has_source_of(r->c, f->sender))
+        problem(r, NULL,
+                "fhir_servers.%s: backfill: no topic of kafka.sources has the sender \"%s\"",
+                f->name, f->sender);
+    for (size_t k = 0; k < i; k++)
+        if (r->c->fhir_servers[k].backfill && strcmp(r->c->fhir_servers[k].sender, f->sender) == 0)
+            problem(r, NULL, "fhir_servers.%s: fhir_servers.%s has backfill already", f->name,
+                    r->c->fhir_servers[k].name);
+}
+
 static void check_fhir_server(reader *r, size_t i)
 {
     const config_fhir_server *f = &r->c->fhir_servers[i];
@@ -766,12 +797,8 @@ static void check_fhir_server(reader *r, size_t i)
     if ((f->client_id[0] == '\0') != (f->private_jwk_file[0] == '\0'))
         problem(r, NULL, "fhir_servers.%s: client_id and private_jwk_file belong together",
                 f->name);
-    if (f->backfill && f->client_id[0] == '\0')
-        problem(r, NULL, "fhir_servers.%s: backfill needs client_id", f->name);
-    for (size_t k = 0; f->backfill && k < i; k++)
-        if (r->c->fhir_servers[k].backfill)
-            problem(r, NULL, "fhir_servers.%s: fhir_servers.%s has backfill already", f->name,
-                    r->c->fhir_servers[k].name);
+    if (f->backfill)
+        check_backfill(r, i);
     if (f->key_file[0] != '\0' && f->cert_file[0] == '\0')
         problem(r, NULL, "fhir_servers.%s: key_file without cert_file", f->name);
     snprintf(name, sizeof name, "fhir_servers.%s", f->name);

@@ -50,6 +50,7 @@ typedef struct config_fhir_server { /* what may be asked, and how */
     const char *ca_file, *cert_file, *key_file;
     int64_t connect_timeout_ms, timeout_ms, max_bytes, backfill_per_minute;
     bool backfill;
+    const char *sender; /* whose patients are fetched */
 } config_fhir_server;
 
 /* Texts are never NULL; one that is not set is "". */
@@ -128,6 +129,9 @@ void config_free(config *c); /* accepts NULL */
  * special map; a later one wins. A value `file:PATH` is what stands in that file (OG_NOTFOUND,
  * OG_IO with the path). Lives in the configuration. */
 OG_MUSTCHECK og_status config_kafka(config *c, bool consumer, config_map *ret, og_error *err);
+
+/* The sender of a source topic (kafka.senders); "": none. */
+const char *config_sender_of(const config *c, const char *topic);
 
 /* How the content is to be loaded; lives in a and borrows from the configuration. OG_NOMEM. */
 OG_MUSTCHECK og_status config_rules(const config *c, og_arena *a, plan_options *ret, og_error *err);

@@ -643,6 +643,8 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     if (b->lost && o->options.on_lost != NULL)
         o->options.on_lost(o->options.ctx, b->lost_shared ? OWNER_SHARED : p->number,
                            b->counts.withheld);
+    if (b->counts.backfills > 0 && o->options.on_backfill != NULL)
+        o->options.on_backfill(o->options.ctx, p->number);
     uint64_t ready = b->dirty - b->waiting.count;
     /* After a batch that only caught up, the first that may evaluate is still to come. */
     if (b->restoring || ready > 0 || b->sweeping)

@@ -57,6 +57,8 @@ typedef struct owner_options {
      * the sources have been read again since. May both be NULL. */
     void (*on_lost)(void *ctx, int partition, uint64_t count);
     bool (*is_refilled)(void *ctx, int partition);
+    /* Data of further patients are wanted, or those of some are there (backfill.h). May be NULL. */
+    void (*on_backfill)(void *ctx, int partition);
     /* Too much (or little enough again) waits for this partition. */
     void (*on_pause)(void *ctx, int partition, bool pause);
     /* The store of this partition cannot be trusted any more; nothing of it is touched until

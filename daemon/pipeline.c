@@ -158,6 +158,36 @@ static og_status apply_place(run *r, const pipeline_message *m, og_error *err)
     return rec.deleted ? grave_note_place(r->txn, &rec, logged_ms(r, m), err) : OG_OK;
 }
 
+static og_status apply_backfill_mark(run *r, const pipeline_message *m, og_error *err)
+{
+    backfill_mark mark;
+    bool fresh;
+    og_error why;
+    og_error_init(&why);
+    if (!backfill_read_mark(m->key, &mark) || !og_str_is(mark.tenant, r->b->setup->tenant)) {
+        (void)og_fail(&why, OG_INVALID, "the mark of a backfill is none of ours");
+        return bad_record(r, m, &why);
+    }
+    r->b->counts.backfills++;
+    if (m->value.p == NULL)
+        return backfill_forget(r->txn, &mark, err);
+    return mark.done ? backfill_done(r->txn, mark.patient, err)
+                     : backfill_want(r->txn, mark.patient, &fresh, err);
+}
+
+/* Of a patient of whom something comes for the first time, everything is wanted. */
+static og_status want_all_of(run *r, og_str patient, og_error *err)
+{
+    const pipeline_setup *setup = r->b->setup;
+    bool fresh = false;
+    if (!backfill_serves(setup->backfill_senders, setup->backfill_sender_count, patient) ||
+        og_table_get(&r->touched, patient) != NULL)
+        return OG_OK;
+    TRY(backfill_want(r->txn, patient, &fresh, err));
+    r->b->counts.backfills += fresh;
+    return OG_OK;
+}
+
 static og_status note_change(run *r, const record *rec, int64_t offset, og_error *err)
 {
     og_str type_id =
@@ -178,6 +208,8 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
     og_arena_reset(r->b->scratch);
     if (record_is_beat(m->key))
         return OG_OK;
+    if (backfill_is_mark(m->key))
+        return apply_backfill_mark(r, m, err);
     if (m->value.p == NULL)
         return apply_removal(r, m, err);
     if (record_is_place(m->key))
@@ -203,6 +235,7 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
     TRY(merge_apply(r->txn, r->b->results, r->b->scratch, &rec, m->offset, &r->b->counts.merges,
                     err));
     r->b->counts.joined += og_table_get(&r->touched, rec.patient) != NULL;
+    TRY(want_all_of(r, rec.patient, err));
     return touch_patient(r, rec.patient, rec.timestamp_ms, false, err);
 }
 

@@ -7,6 +7,7 @@
 #ifndef OG_DAEMON_PIPELINE_H
 #define OG_DAEMON_PIPELINE_H
 
+#include "daemon/backfill.h"
 #include "daemon/delivery.h"
 #include "daemon/feedback.h"
 #include "daemon/locator.h"
@@ -27,6 +28,8 @@ typedef struct pipeline_setup {
     int64_t tombstone_ms;    /* how long it is remembered what was deleted; 0: always */
     feedback_policy feedback;
     waiting_policy waiting;
+    const char *const *backfill_senders; /* whose new patients are wanted (backfill.h) */
+    size_t backfill_sender_count;
     int (*offset_at)(int64_t ms); /* of the site: clock_offset_min; NULL: it never changes */
 } pipeline_setup;
 
@@ -93,6 +96,7 @@ typedef struct pipeline_counts {
     uint64_t shared_lost;               /* the shared topic ends before where it was read to */
     uint64_t forgotten;                 /* tombstones */
     uint64_t rules_asked, rules_spared; /* by all evaluations together */
+    uint64_t backfills;                 /* patients that are wanted, or fetched, since this batch */
     merge_counts merges;
 } pipeline_counts;
 

@@ -326,6 +326,7 @@ static og_status open_workers(serve *s, og_error *err)
                         .is_current = serve__is_current,
                         .on_lost = serve__on_lost,
                         .is_refilled = serve__is_refilled,
+                        .on_backfill = serve__on_backfill,
                         .on_settled = serve__on_settled,
                         .on_swept = serve__on_swept,
                         .on_said_pause = serve__on_said_pause,
@@ -605,7 +606,7 @@ static void close_everything(serve *s)
     close_source(s, &s->said);
     serve__close_hooks(s);
     serve__close_fetches(s);
-    s->open_things += serve__close_backfill(s, closed);
+    s->open_things += serve__close_backfills(s, closed);
     if (s->fhir != NULL) { /* before the client that it uses */
         s->open_things++;
         fhir_servers_close(s->fhir, closed, s);

@@ -326,7 +326,7 @@ og_status serve__open_outbox(serve *s, og_error *err)
     if (status == OG_OK)
         status = serve__open_fhir(s, err);
     if (status == OG_OK)
-        status = serve__open_backfill(s, err);
+        status = serve__open_backfills(s, err);
     for (size_t i = 0; status == OG_OK && i < c->endpoint_count; i++) {
         status = open_hook(s, i, err);
         queues[i] = (outbox_endpoint){c->endpoints[i].name, (int)c->endpoints[i].max_in_flight};

@@ -221,8 +221,8 @@ bool serve__fetch(serve *s, http_exchange *x, hooks_call *call)
         return false;   /* what is wrong will be said with the answer */
     call->tried = true; /* what cannot be asked for is lacking, too */
     size_t server = fhir_servers_for(s->fhir, s->caller, call->request, &why);
-    if (server != FHIR_NO_SERVER && server == serve__backfill_server(s) && !call->known)
-        serve__backfill(s, call->request->patient);
+    if (server != FHIR_NO_SERVER && !call->known)
+        serve__want_backfill(s, server, call->request->patient);
     if (server != FHIR_NO_SERVER)
         return begin(s, x, call, server, needs, n);
     count(why);

@@ -187,7 +187,7 @@ static int64_t known_until(const serve *s, int partition, int64_t now_ms)
     return -1;
 }
 
-static int partition_of(const serve *s, og_str patient)
+int serve__partition_of(const serve *s, og_str patient)
 {
     og_buf route;
     og_buf_init(&route, 1024);
@@ -285,7 +285,7 @@ bool serve__is_bulk(const http_exchange *x, const serve_fetched *fetched)
 bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q,
                         const serve_fetched *fetched)
 {
-    int partition = partition_of(s, q->patient);
+    int partition = serve__partition_of(s, q->patient);
     int64_t began = clock_monotonic_us();
     hooks_call call = {.content = s->content,
                        .tenant = s->config->tenant,

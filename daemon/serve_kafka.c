@@ -315,7 +315,6 @@ static void on_record(void *ctx, const conn_message *m)
     if (m->origin.partition >= s->count)
         return;
     (void)serve__take_beat(s, m->origin.partition, m);
-    serve__note_record(s, m->origin.partition, m->key);
     owner_message(s->owner, m->origin.partition, m); /* a beat too: it moves the offset */
 }
 
@@ -348,6 +347,7 @@ void serve__on_settled(void *ctx, int partition)
     } else if (status != OG_OK) {
         serve__failed(s, "cannot read what is still to be delivered", &err);
     }
+    serve__on_backfill(s, partition);
 }
 
 static void on_records_assigned(void *ctx, const kafka_partition *partitions, size_t count)

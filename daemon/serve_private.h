@@ -116,7 +116,7 @@ struct serve {
     bool restoring_told;
     http_client *client;
     fhir_servers *fhir;
-    struct serve_backfill *backfill; /* NULL: none is configured */
+    struct serve_backfill *backfills; /* of each server that has one; NULL: none is configured */
     void (*backfill_closed)(void *ctx);
     struct serve_fetch *fetches; /* calls that wait for data; serve_fetch.c */
     size_t fetch_count;
@@ -281,6 +281,8 @@ void serve__refuse(const serve *s, http_exchange *x, int status, const char *typ
 void serve__refuse_call(serve *s, http_exchange *x, const char *hook, int status, const char *code,
                         const char *text, const char *path);
 void serve__count_call(const char *hook, int status);
+/* The partition of the records topic that has this patient. */
+int serve__partition_of(const serve *s, og_str patient);
 /* Is it JSON, by Content-Type? */
 bool serve__says_json(const http_exchange *x);
 
@@ -333,15 +335,14 @@ void serve__resume_fetches(serve *s);
 void serve__close_fetches(serve *s);
 
 /* serve_backfill.c */
-OG_MUSTCHECK og_status serve__open_backfill(serve *s, og_error *err);
-/* What the rules read of this patient is fetched, unless it was already. */
-void serve__backfill(serve *s, og_str patient);
-/* A record is about to be applied: is it the first of a patient? */
-void serve__note_record(serve *s, int partition, og_str key);
-/* The server whose patients are fetched; FHIR_NO_SERVER. */
-size_t serve__backfill_server(const serve *s);
-/* True: on_closed(s) will come. */
-bool serve__close_backfill(serve *s, void (*on_closed)(void *ctx));
+OG_MUSTCHECK og_status serve__open_backfills(serve *s, og_error *err);
+/* A call came for this patient, of whom nothing is known here, and this server may be asked: what
+ * the rules read of him is wanted, unless it was already. */
+void serve__want_backfill(serve *s, size_t server, og_str patient);
+/* The store of a partition says something else now about who is wanted. */
+void serve__on_backfill(void *ctx, int partition);
+/* How many times on_closed(s) will come. */
+size_t serve__close_backfills(serve *s, void (*on_closed)(void *ctx));
 
 /* serve_feedback.c */
 /* A call of a service's feedback address by one who may call the service. */

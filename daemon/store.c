@@ -14,8 +14,8 @@
 #define MAX_SHARED      256 /* shared resources in one patient's view */
 
 static const char *const table_names[STORE_TABLES] = {
-    "resource", "alert",    "delivery", "due",   "review", "reference", "dirty",
-    "sequence", "outgoing", "place",    "merge", "grave",  "errand",    "meta"};
+    "resource", "alert", "delivery", "due",   "review", "reference", "dirty",   "sequence",
+    "outgoing", "place", "merge",    "grave", "errand", "wanted",    "fetched", "meta"};
 
 bool store_path(const char *root, int64_t partitions, const char *name, char *out, size_t size)
 {

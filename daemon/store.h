@@ -19,6 +19,8 @@
  *   merge      patient; patient \0 other          merge.h
  *   grave      moment, row                        grave.h
  *   errand     number                             errand.h
+ *   wanted     sender ~ patient                   backfill.h
+ *   fetched    sender ~ patient                   backfill.h
  *   meta       name                               text
  *
  * The store of the shared topic has the same tables; its resources have the empty patient, and due
@@ -48,6 +50,8 @@ typedef enum store_table {
     STORE_MERGE,
     STORE_GRAVE,
     STORE_ERRAND,
+    STORE_WANTED,
+    STORE_FETCHED,
     STORE_META,
     STORE_TABLES
 } store_table;

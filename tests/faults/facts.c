@@ -137,8 +137,8 @@ static bool note_record(void *ctx, const conn_message *m)
     gathering *g = ctx;
     record r;
     og_arena_reset(g->scratch);
-    if (record_is_beat(m->key) || record_is_place(m->key) || m->value.p == NULL ||
-        record_read(g->scratch, m->key, m->value, &r, NULL) != OG_OK)
+    if (record_is_beat(m->key) || record_is_place(m->key) || backfill_is_mark(m->key) ||
+        m->value.p == NULL || record_read(g->scratch, m->key, m->value, &r, NULL) != OG_OK)
         return true; /* what is no record is counted and passed over */
     versions *v = og_table_get(&g->records, m->key);
     if (v == NULL) {

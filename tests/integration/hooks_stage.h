@@ -38,6 +38,7 @@ typedef struct stage {
     og_buf log; /* what the daemon has said */
     /* of one test alone */
     struct standin *ehr; /* its FHIR server */
+    const char *sources; /* lines of the configuration about the source topics; NULL: one topic */
     char key_path[96];
     bool tls;
     const char *certificate; /* that we show: "client", "stranger"; NULL: none */
@@ -151,7 +152,26 @@ static inline stage *stage_open(const char *dir)
     return s;
 }
 
-/* Starts the daemon and waits for nothing. more: YAML behind what all have. */
+/* The configuration; more: YAML behind what all have. */
+static inline void stage_config(const stage *s, const char *more, char *out, size_t size)
+{
+    int n = snprintf(out, size,
+                     "site: {tenant: t, timezone: Europe/Berlin}\n"
+                     "kafka:\n"
+                     "  bootstrap: %s\n"
+                     "  partitions: 3\n"
+                     "  %s\n"
+                     "  consumer_properties: {fetch.wait.max.ms: 20, session.timeout.ms: 6000}\n"
+                     "store: {dir: %s/store, map_size_mb: 64}\n"
+                     "content: {dir: " OG_SOURCE_DIR "/rules/content}\n"
+                     "http: {listen: \"\"}\n"
+                     "%s",
+                     s->kafka.bootstrap, s->sources != NULL ? s->sources : "sources: [fhir.bundle]",
+                     s->dir, more);
+    assert_true(n > 0 && (size_t)n < size);
+}
+
+/* Starts the daemon and waits for nothing. */
 static inline void stage_start(stage *s, const char *more, log_level level, bool identifiers)
 {
     char text[8192];
@@ -163,21 +183,10 @@ static inline void stage_start(stage *s, const char *more, log_level level, bool
     metrics_reset();
     log_sink(keep_log, s);
     log_setup(level, LOG_FORMAT_JSON, identifiers);
-    int n = snprintf(text, sizeof text,
-                     "site: {tenant: t, timezone: Europe/Berlin}\n"
-                     "kafka:\n"
-                     "  bootstrap: %s\n"
-                     "  partitions: 3\n"
-                     "  sources: [fhir.bundle]\n"
-                     "  consumer_properties: {fetch.wait.max.ms: 20, session.timeout.ms: 6000}\n"
-                     "store: {dir: %s/store, map_size_mb: 64}\n"
-                     "content: {dir: " OG_SOURCE_DIR "/rules/content}\n"
-                     "http: {listen: \"\"}\n"
-                     "%s",
-                     s->kafka.bootstrap, s->dir, more);
-    assert_true(n > 0 && (size_t)n < sizeof text);
+    stage_config(s, more, text, sizeof text);
     assert_int_equal(config_parse(og_str_of(text), "test.yaml", NULL, &s->config, &report, NULL),
                      OG_OK);
+    s->stopped = false;
     if (serve_new(&s->loop, s->config, &options, &s->serve, &report, &err) != OG_OK)
         fail_msg("%s", err.text);
 }

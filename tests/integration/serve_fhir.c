@@ -1,121 +1,8 @@
 /* The daemon and an EHR's FHIR server: calls of CDS services that lack data, and alerts that are
  * written there. */
-#include "../unit/fhir_standin.h"
-
-#include "hooks_stage.h"
+#include "fhir_stage.h"
 
 #define OWN "Bearer own"
-
-typedef bool condition(stage *s);
-
-static void wait_until(stage *s, const char *what, condition *fn)
-{
-    int64_t begin = clock_monotonic_us() / 1000;
-    while (!fn(s))
-        wait_a_turn(s, what, begin);
-}
-
-static bool is_ready(stage *s)
-{
-    return serve_ready(s->serve);
-}
-
-/* ---- asking ---- */
-
-/* rest: further members of the request. */
-static void begin_ask(stage *s, const char *rest)
-{
-    char url[256], body[65536];
-    og_error err;
-    og_error_init(&err);
-    conn_header headers[] = {{"Content-Type", OG_STR("application/json")}};
-    snprintf(url, sizeof url, "http://127.0.0.1:%d" PATIENT_VIEW, serve_hooks_port(s->serve));
-    snprintf(body, sizeof body,
-             "{\"hook\":\"patient-view\",\"hookInstance\":\"" UUID
-             "\",\"context\":{\"userId\":\"Practitioner/1\",\"patientId\":\"v5\"}%s}",
-             rest);
-    http_request q = {.method = "POST",
-                      .url = url,
-                      .headers = headers,
-                      .header_count = 1,
-                      .body = og_str_of(body)};
-    s->answered = false;
-    assert_int_equal(http_client_send(s->client, &q, on_answer, s, NULL, &err), OG_OK);
-}
-
-static int ask(stage *s, const char *rest)
-{
-    begin_ask(s, rest);
-    wait_for(s, "answer", &s->answered);
-    return s->status;
-}
-
-/* With the server under this base, and a token of the call's own when it lives (seconds). */
-static int ask_with(stage *s, const char *base, int expires, const char *rest)
-{
-    char all[57344], token[512] = "";
-    if (expires >= 0)
-        snprintf(token, sizeof token,
-                 ",\"fhirAuthorization\":{\"access_token\":\"own\",\"token_type\":\"Bearer\","
-                 "\"expires_in\":%d,\"scope\":\"patient/*.rs\",\"subject\":\"us\",\"patient\":"
-                 "\"v5\"}",
-                 expires);
-    snprintf(all, sizeof all, ",\"fhirServer\":\"http://127.0.0.1:%d/%s\"%s%s",
-             standin_port(s->ehr), base, token, rest);
-    return ask(s, all);
-}
-
-/* ---- the daemon ---- */
-
-static json_t *records_of(const char *id)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/rules/content/cases/%s.json", OG_SOURCE_DIR, id);
-    json_t *root = json_load_file(path, 0, NULL);
-    assert_non_null(root);
-    json_t *bundle = json_incref(json_object_get(root, "bundle"));
-    json_decref(root);
-    return bundle;
-}
-
-/* more: further members of the server that is ours. */
-static stage *stage_new(const char *more)
-{
-    char text[2048];
-    stage *s = stage_open("/tmp/og-fhir-XXXXXX");
-    snprintf(s->key_path, sizeof s->key_path, "%s/key.jwk", s->dir);
-    s->ehr = standin_new(&s->loop, "{\"alg\":\"ES384\"}", 0);
-    s->ehr->records = records_of("V5");
-    standin_write_key(s->ehr, s->key_path);
-    snprintf(text, sizeof text,
-             "hooks: {listen: \"127.0.0.1:0\", fetch_budget_ms: 20000, deadline_ms: 60000}\n"
-             "delivery: {backoff_min_ms: 20, backoff_max_ms: 100}\n"
-             "fhir_servers:\n"
-             "  ours: {url: \"http://127.0.0.1:%d/fhir\", client_id: " STANDIN_CLIENT
-             ", private_jwk_file: %s%s}\n"
-             "  theirs: {url: \"http://127.0.0.1:%d/open\"}\n"
-             "endpoints: {ehr: {url: \"http://127.0.0.1:%d/fhir\", format: fhir, flag: true, "
-             "task: true}}\n",
-             standin_port(s->ehr), s->key_path, more, standin_port(s->ehr), standin_port(s->ehr));
-    stage_start(s, text, LOG_LEVEL_INFO, false); /* as in production */
-    wait_until(s, "ready", is_ready);
-    return s;
-}
-
-/* Whatever a test did: no token and nothing that names the patient is in the log. */
-static void stage_free(stage *s)
-{
-    static const char *const secrets[] = {"Bearer", "token-", "\"own\"", "v5", "patient=", "eyJ"};
-    stage_stop(s);
-    standin_free(s->ehr, &s->loop);
-    og_buf_addc(&s->log, '\0');
-    for (char *at = s->log.p; (at = strstr(at, s->dir)) != NULL;)
-        memset(at, '-', strlen(s->dir)); /* its name is drawn, and may be anything */
-    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
-        if (strstr(s->log.p, secrets[i]) != NULL)
-            fail_msg("\"%s\" is in the log:\n%s", secrets[i], s->log.p);
-    stage_close(s);
-}
 
 /* ---- tests ---- */
 
@@ -285,18 +172,6 @@ static void what_the_server_does_wrong_is_counted(void **state)
 
 /* ---- pushed alerts ---- */
 
-static const char *status_of(const stage *s, const char *type)
-{
-    const char *status =
-        json_string_value(json_object_get(standin_written(s->ehr, type, "D3"), "status"));
-    return status != NULL ? status : "";
-}
-
-static bool has_issue(stage *s)
-{
-    return strcmp(status_of(s, "DetectedIssue"), "") != 0 && metric_says("verdict=\"done\"");
-}
-
 static bool issue_is_over(stage *s)
 {
     return strcmp(status_of(s, "DetectedIssue"), "cancelled") == 0;
@@ -341,73 +216,6 @@ static void alerts_are_resources_of_the_ehr(void **state)
     json_array_foreach(s->ehr->written, i, one) same +=
         json_object_get(one, "resource") == standin_written(s->ehr, "DetectedIssue", "D3");
     assert_int_equal(same, 1);
-    stage_free(s);
-}
-
-/* ---- backfill ---- */
-
-#define BACKFILL ", backfill: true, backfill_per_minute: 60000"
-
-static bool is_backfilled(stage *s)
-{
-    return metric_says("osteoguard_backfills_total{result=\"done\"} 1\n") && has_issue(s);
-}
-
-/* One record is enough: the rest is fetched, and goes the way of every event. */
-static void a_new_patient_is_backfilled(void **state)
-{
-    static const char first[] = "{\"resourceType\":\"Patient\",\"id\":\"v5\"}";
-    static const int broken[] = {500, 500, 500, 500, 500, 500, 403};
-    stage *s = stage_new(BACKFILL);
-    (void)state;
-    s->ehr->per_page = 2;
-    s->ehr->script = broken; /* in passing; and one that costs a second attempt */
-    s->ehr->script_count = 7;
-    s->ehr->retry_after = "0";
-    mock_kafka_put(&s->kafka, "fhir.bundle", 0, "Patient/v5", first, strlen(first));
-    wait_until(s, "backfill", is_backfilled);
-    assert_true(metric_says("osteoguard_backfills_total{result=\"again\"} 1\n"));
-    assert_true(metric_says("osteoguard_backfill_pages_total{result=\"good\"}"));
-    assert_true(metric_says("osteoguard_backfills_waiting 0\n"));
-    assert_int_equal(metric_value(METRIC_DEAD_LETTERS), 0);
-    assert_string_equal(status_of(s, "Flag"), "active");
-    stage_free(s);
-}
-
-/* What a call brought to light is known to the next one without asking. */
-static bool has_failed_often(stage *s)
-{
-    (void)s;
-    return metric_says("osteoguard_backfills_total{result=\"again\"} 4\n");
-}
-
-static void a_backfill_waits_for_a_server_that_is_down(void **state)
-{
-    static const char first[] = "{\"resourceType\":\"Patient\",\"id\":\"v5\"}";
-    stage *s = stage_new(BACKFILL);
-    (void)state;
-    s->ehr->closed_to_all = true;
-    mock_kafka_put(&s->kafka, "fhir.bundle", 0, "Patient/v5", first, strlen(first));
-    wait_until(s, "attempts", has_failed_often);
-    s->ehr->closed_to_all = false;
-    wait_until(s, "backfill", is_backfilled);
-    assert_true(metric_says("osteoguard_backfills_waiting 0\n"));
-    stage_free(s);
-}
-
-static void a_call_for_a_new_patient_backfills_him(void **state)
-{
-    stage *s = stage_new(BACKFILL);
-    (void)state;
-    assert_int_equal(ask_with(s, "fhir", 300, ""), 200);
-    says(s, "\"fetched\":true");
-    wait_until(s, "backfill", is_backfilled);
-    s->ehr->records = (json_decref(s->ehr->records), json_object());
-    assert_int_equal(ask(s, ""), 200);
-    says(s, "\"code\":\"D3\"");
-    says(s, "\"fetched\":false");
-    assert_true(metric_says("osteoguard_cds_fetches_total{result=\"complete\"} 1\n"));
-    assert_true(metric_says("osteoguard_backfills_total{result=\"done\"} 1\n"));
     stage_free(s);
 }
 
@@ -491,9 +299,6 @@ int main(void)
         cmocka_unit_test(a_slow_server_does_not_hold_the_call),
         cmocka_unit_test(what_the_server_does_wrong_is_counted),
         cmocka_unit_test(alerts_are_resources_of_the_ehr),
-        cmocka_unit_test(a_new_patient_is_backfilled),
-        cmocka_unit_test(a_backfill_waits_for_a_server_that_is_down),
-        cmocka_unit_test(a_call_for_a_new_patient_backfills_him),
         cmocka_unit_test(who_fetched_much_waits_for_a_worker),
         cmocka_unit_test(stopping_answers_who_waits),
     };

@@ -170,6 +170,8 @@ static const bad bads[] = {
      "fhir_servers.f: client_id and private_jwk_file belong together"},
     {"fhir_servers: {f: {url: \"https://e/f\", backfill: true}}\n",
      "fhir_servers.f: backfill needs client_id"},
+    {"fhir_servers: {f: {url: \"https://e/f\", backfill: true, client_id: x, sender: lab}}\n",
+     "fhir_servers.f: backfill: no topic of kafka.sources has the sender \"lab\""},
     {"fhir_servers: {f: {url: \"http://127.0.0.1:1@evil.example/f\"}}\n",
      "fhir_servers.f.url: \"http://127.0.0.1:1@evil.example/f\" is not an https URL"},
     {"fhir_servers: {f: {url: \"https://e/f?x=1\"}}\n",
