@@ -65,6 +65,7 @@ struct stage {
     bool later;   /* processes of their own begin at the midnight, not before it */
     /* What the configuration says otherwise; NULL or 0: as for all. */
     const char *endpoints, *content_dir, *limits;
+    const char *more; /* further lines */
     int map_mb;
     void (*before_exec)(void); /* in a process that is about to become a daemon */
 };
@@ -164,12 +165,14 @@ static inline og_str config_text_of(const stage *s, int number, char *out, size_
                      "log: {level: %s, format: json}\n"
                      "delivery: {backoff_min_ms: 20, backoff_max_ms: 100}\n"
                      "limits: {%s}\n"
-                     "endpoints: {%s}\n",
+                     "endpoints: {%s}\n"
+                     "%s",
                      s->kafka.bootstrap, PARTITIONS, s->dir, store_suffix[number],
                      s->map_mb > 0 ? s->map_mb : 128,
                      s->content_dir != NULL ? s->content_dir : OG_SOURCE_DIR "/rules/content",
                      s->dir, store_suffix[number], getenv("OG_TEST_LOG") != NULL ? "debug" : "warn",
-                     s->limits != NULL ? s->limits : "", s->endpoints != NULL ? s->endpoints : ehr);
+                     s->limits != NULL ? s->limits : "", s->endpoints != NULL ? s->endpoints : ehr,
+                     s->more != NULL ? s->more : "");
     assert_true(n > 0 && (size_t)n < size);
     return (og_str){out, (size_t)n};
 }
