@@ -124,8 +124,9 @@ static void print_run(const figures *f)
            "one new value, all stages", EVENTS / event_cpu(f), event_cpu(f) * 1e6 / EVENTS,
            f->event_gather.cpu * 1e6 / EVENTS, f->event_batch.cpu * 1e6 / EVENTS,
            f->event_deliver.cpu * 1e6 / EVENTS);
-    printf("  of %.1f rules %.1f are run for it\n", (double)(f->asked + f->spared) / EVENTS,
-           (double)f->asked / EVENTS);
+    printf("  of %.1f rules %.1f are run for it; %.1f pages of 4 KB are written\n",
+           (double)(f->asked + f->spared) / EVENTS, (double)f->asked / EVENTS,
+           f->event_bytes / 4096 / EVENTS);
     printf(
         "  rebuild %.1f s (apply %.1f, evaluate %.1f, to the disk %.1f); restart %.2f s, after a "
         "kill %.2f s\n",

@@ -37,6 +37,7 @@ typedef struct figures {
     stage parse, write, gather, apply, evaluate, deliver, sync;
     stage event_gather, event_batch, event_deliver; /* of EVENTS, at that size */
     uint64_t asked, spared;                         /* rules, by these */
+    double event_bytes;                             /* written by these */
     double disk, open_clean, open_killed;           /* bytes; seconds */
     double anon_mb, peak_mb;
 } figures;

@@ -81,6 +81,7 @@ static void add_task(bench *b, const outbox_item *item, const delivery_outcome *
     *t = (pipeline_task){.ticket = item->ticket,
                          .endpoint = item->endpoint,
                          .patient = {strndup(item->patient.p, item->patient.n), item->patient.n},
+                         .sequence = item->sequence,
                          .settle = outcome != NULL};
     memcpy(t->alert_id, item->alert_id, sizeof t->alert_id);
     if (outcome != NULL)
@@ -260,9 +261,24 @@ void daemon_evaluate_all(bench *b)
         } while (true);
 }
 
+/* What this process has given to write calls: here, the pages of commits alone. */
+static double bytes_written(void)
+{
+    char line[128];
+    double n = -1;
+    FILE *f = fopen("/proc/self/io", "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "wchar:", 6) == 0)
+            n = strtod(line + 6, NULL);
+    if (f != NULL)
+        fclose(f);
+    return n;
+}
+
 void daemon_events(bench *b)
 {
     stage before = b->f.deliver;
+    double written = bytes_written();
     b->f.asked = b->f.spared = 0;
     for (uint32_t i = 0; i < EVENTS; i++) {
         /* far apart, nobody twice in a turn, and always a change: whatever the size, each event
@@ -283,6 +299,7 @@ void daemon_events(bench *b)
         deliver(b);
         daemon_sync(b, false);
     }
+    b->f.event_bytes = bytes_written() - written;
     b->f.event_deliver = b->f.deliver;
     b->f.event_deliver.cpu -= before.cpu;
     b->f.event_deliver.wall -= before.wall;
