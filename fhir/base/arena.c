@@ -248,13 +248,16 @@ og_str og_arena_str(og_arena *a, og_str s)
 
 og_str og_arena_printf(og_arena *a, const char *fmt, ...)
 {
+    char text[256]; /* what fits is formatted once */
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     char *p = n >= 0 ? og_arena_alloc(a, (size_t)n + 1) : NULL;
-    if (p != NULL)
+    if (p != NULL && (size_t)n < sizeof text)
+        memcpy(p, text, (size_t)n + 1);
+    else if (p != NULL)
         vsnprintf(p, (size_t)n + 1, fmt, again);
     va_end(again);
     return p != NULL ? (og_str){p, (size_t)n} : (og_str){0};

@@ -142,14 +142,19 @@ void og_buf_addc(og_buf *b, char c)
 void og_buf_addf(og_buf *b, const char *fmt, ...)
 {
     va_list ap, again;
+    size_t room = b->p != NULL && !b->failed ? b->cap - b->n : 0;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(room > 0 ? b->p + b->n : NULL, room, fmt, ap); /* mostly there is room */
     va_end(ap);
+    bool fits = n >= 0 && (size_t)n < room;
+    if (room > 0 && (!fits || (size_t)n > b->max - b->n))
+        b->p[b->n] = '\0'; /* as before */
     if (n < 0)
         b->failed = true;
     else if (grow(b, (size_t)n)) {
-        vsnprintf(b->p + b->n, (size_t)n + 1, fmt, again);
+        if (!fits)
+            vsnprintf(b->p + b->n, (size_t)n + 1, fmt, again);
         b->n += (size_t)n;
     }
     va_end(again);

@@ -182,6 +182,12 @@ static void copies_and_prints(void **state)
     s = og_arena_printf(a, "%d-%s", 42, "x");
     assert_string_equal(s.p, "42-x");
     assert_int_equal(s.n, 4);
+    for (int width = 254; width < 259; width++) {
+        s = og_arena_printf(a, "%0*d", width, 7);
+        assert_int_equal(s.n, width);
+        assert_int_equal(strspn(s.p, "0"), width - 1);
+        assert_string_equal(s.p + width - 1, "7");
+    }
     og_arena_free(a);
     a = og_arena_new(8);
     assert_null(og_arena_str(a, OG_STR("0123456789abcdef")).p);

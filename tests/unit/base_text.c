@@ -94,6 +94,31 @@ static void buffer_refuses_what_cannot_fit(void **state)
     og_buf_done(&b);
 }
 
+static void buffer_formats_whatever_the_room(void **state)
+{
+    (void)state;
+    og_buf b;
+    char expected[1024] = "";
+    og_buf_init(&b, sizeof expected);
+    for (int width = 0; width < 40; width++) { /* through its growth, below and beyond the room */
+        og_buf_addf(&b, "%0*d|", width, 7);
+        snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%0*d|", width,
+                 7);
+        assert_string_equal(b.p, expected);
+        assert_int_equal(b.n, strlen(expected));
+    }
+    og_buf_addf(&b, "%0*d", 1000, 7); /* neither room nor leave */
+    assert_true(og_buf_failed(&b));
+    assert_string_equal(b.p, expected);
+    og_buf_done(&b);
+    og_buf_init(&b, 12);
+    og_buf_addz(&b, "0123456789");
+    og_buf_addf(&b, "%s", "abc"); /* room, but no leave */
+    assert_true(b.full);
+    assert_string_equal(b.p, "0123456789");
+    og_buf_done(&b);
+}
+
 static void buffer_writes_json_strings(void **state)
 {
     (void)state;
@@ -316,6 +341,7 @@ int main(void)
         cmocka_unit_test(compares_slices),
         cmocka_unit_test(buffer_grows_to_its_maximum),
         cmocka_unit_test(buffer_refuses_what_cannot_fit),
+        cmocka_unit_test(buffer_formats_whatever_the_room),
         cmocka_unit_test(buffer_writes_json_strings),
         cmocka_unit_test(checks_utf8_like_the_rfc),
         cmocka_unit_test(reads_what_it_writes),
