@@ -339,7 +339,7 @@ static const plan_outcome *outcome_of(const plan_result *r, og_str rule)
 
 static bool contains(og_str text, og_str part)
 {
-    return part.n == 0 || memmem(text.p, text.n, part.p, part.n) != NULL;
+    return part.n == 0 || (part.n <= text.n && memmem(text.p, text.n, part.p, part.n) != NULL);
 }
 
 /* The conditions that are not true. */
