@@ -355,6 +355,7 @@ static void read_send(fhir_read *r, og_str bearer)
                       .connect_timeout_ms = c->options.connect_timeout_ms,
                       .timeout_ms = (int)(left < most ? left : most),
                       .tls = &c->tls,
+                      .room = r->query.room,
                       .max_response_bytes =
                           r->bytes < c->options.max_bytes ? c->options.max_bytes - r->bytes : 1};
     og_error_init(&err);

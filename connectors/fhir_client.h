@@ -66,6 +66,7 @@ typedef struct fhir_query {
                           (encoded);  or a whole URL, which must be below the base URL */
     og_str bearer;     /* a token of its own, which is copied and wiped; .p NULL: the client's */
     int64_t budget_ms; /* for everything */
+    http_room *room;   /* for its answers, together with other reads'; NULL: none */
     /* A page, or the resource, borrowed; false: no more is wanted (FHIR_READ_TOO_LARGE). */
     bool (*on_page)(void *ctx, og_str body);
     void (*on_done)(void *ctx, const fhir_result *result);

@@ -31,6 +31,7 @@ struct http_call {
     struct curl_slist *headers;
     char error[CURL_ERROR_SIZE];
     og_buf body, content_type, retry_after, date;
+    http_room *room;
     uint64_t started, deadline;
     http_response_fn *cb;
     void *ctx;
@@ -63,6 +64,8 @@ static void call_free(http_call *c)
     if (c->easy != NULL)
         curl_easy_cleanup(c->easy);
     curl_slist_free_all(c->headers);
+    if (c->room != NULL)
+        c->room->used -= c->body.n;
     og_buf_done(&c->body);
     og_buf_done(&c->content_type);
     og_buf_done(&c->retry_after);
@@ -315,7 +318,12 @@ static void deadline_fired(uv_timer_t *t)
 static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 {
     http_call *c = ctx;
+    size_t before = c->body.n;
+    if (c->room != NULL && size * n > c->room->max - c->room->used)
+        c->body.failed = true;
     og_buf_add(&c->body, p, size * n);
+    if (c->room != NULL)
+        c->room->used += c->body.n - before;
     return og_buf_failed(&c->body) ? 0 : size * n;
 }
 
@@ -493,6 +501,7 @@ og_status http_client_send(http_client *h, const http_request *r, http_response_
     og_buf_init(&c->content_type, HEADER_MAX);
     og_buf_init(&c->retry_after, HEADER_MAX);
     og_buf_init(&c->date, HEADER_MAX);
+    c->room = r->room;
     c->client = h;
     c->cb = cb;
     c->ctx = ctx;

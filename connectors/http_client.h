@@ -28,6 +28,12 @@ typedef struct http_tls {
     bool no_verify;        /* accepts any certificate: for tests and laboratories only */
 } http_tls;
 
+/* Bytes of answers that several calls may hold together; the caller's, outlives them. What would go
+ * over it is HTTP_FAILURE_TOO_LARGE. */
+typedef struct http_room {
+    size_t used, max;
+} http_room;
+
 typedef struct http_request {
     const char *method; /* NULL: GET without body, POST with one */
     const char *url;
@@ -39,6 +45,7 @@ typedef struct http_request {
     int timeout_ms;            /* the whole call, waiting for a connection included; 0: 30000 */
     const http_tls *tls;       /* NULL: defaults */
     size_t max_response_bytes; /* of this one; 0: the client's */
+    http_room *room;           /* NULL: none */
 } http_request;
 
 /* Why there is no usable answer. */
@@ -47,7 +54,7 @@ typedef enum http_failure {
     HTTP_FAILURE_CONNECT, /* no such host, refused, unreachable */
     HTTP_FAILURE_TIMEOUT,
     HTTP_FAILURE_TLS,       /* handshake, certificate, or a certificate file that cannot be used */
-    HTTP_FAILURE_TOO_LARGE, /* the body went over the limit; status is set */
+    HTTP_FAILURE_TOO_LARGE, /* the body went over the limit, or its room; status is set */
     HTTP_FAILURE_BROKEN,    /* connection lost or not HTTP, after it was made */
     HTTP_FAILURE_OTHER      /* out of memory, internal */
 } http_failure;

@@ -90,6 +90,7 @@ typedef struct config {
     config_list hooks_cors_origins;
     int64_t hooks_clock_skew_s, hooks_token_life_s;
     int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections, hooks_fetch_budget_ms;
+    int64_t hooks_fetch_bytes;
 
     const char *audit_file;
     int64_t audit_rotate_mb, audit_sync; /* config_audit_sync */

@@ -30,7 +30,7 @@ struct serve_fetch {
     part *parts;
     size_t part_count, left; /* left: reads under way */
     og_str *bodies;
-    size_t body_count, body_cap, bytes;
+    size_t body_count, body_cap, bytes, kept; /* kept: of the room */
     bool complete, ready; /* ready: all has come, and no worker is free for so much */
     int64_t began_us;
 };
@@ -41,6 +41,7 @@ static void fetch_free(fetch *f)
     if (f->next != NULL)
         f->next->link = f->link;
     f->s->fetch_count--;
+    f->s->fetch_room.used -= f->kept;
     og_arena_free(f->arena);
     free(f);
 }
@@ -107,12 +108,18 @@ static bool keep(fetch *f, og_str body)
     return true;
 }
 
-/* As much as a request may bring along. */
+/* As much as a request may bring along, and all calls together no more than there is room. */
 static bool on_page(void *ctx, og_str body)
 {
     fetch *f = ((part *)ctx)->fetch;
+    http_room *room = &f->s->fetch_room;
     f->bytes += body.n;
-    return f->bytes <= (size_t)f->s->config->hooks_body_bytes && keep(f, body);
+    if (f->bytes > (size_t)f->s->config->hooks_body_bytes || body.n > room->max - room->used ||
+        !keep(f, body))
+        return false;
+    room->used += body.n;
+    f->kept += body.n;
+    return true;
 }
 
 static void on_done(void *ctx, const fhir_result *r)
@@ -137,6 +144,7 @@ static void begin_part(fetch *f, part *p, const prefetch_need *need)
     fhir_access access = fhir_servers_access(s->fhir, f->server, &f->request, need->type);
     fhir_query q = {.path = need->path,
                     .budget_ms = s->config->hooks_fetch_budget_ms,
+                    .room = &s->fetch_room,
                     .on_page = on_page,
                     .on_done = on_done,
                     .ctx = p};
@@ -239,6 +247,7 @@ bool serve__fetch(serve *s, http_exchange *x, hooks_call *call)
 
 og_status serve__open_fhir(serve *s, og_error *err)
 {
+    s->fetch_room.max = (size_t)s->config->hooks_fetch_bytes;
     uint64_t seed = s->options.seed != 0 ? s->options.seed : (uint64_t)clock_wall_ms();
     return fhir_servers_new(s->loop, s->client, s->config, seed, &s->fhir, err);
 }

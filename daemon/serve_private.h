@@ -120,6 +120,7 @@ struct serve {
     void (*backfill_closed)(void *ctx);
     struct serve_fetch *fetches; /* calls that wait for data; serve_fetch.c */
     size_t fetch_count;
+    http_room fetch_room;           /* of what they fetch, all together */
     struct serve_sending *sendings; /* under way; serve_deliver.c */
     bool hooks_closed;
     bool posted; /* something was posted in this turn of the loop */

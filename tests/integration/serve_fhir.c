@@ -170,6 +170,27 @@ static void what_the_server_does_wrong_is_counted(void **state)
     stage_free(s);
 }
 
+/* All calls together have so much room; what one took is given back. */
+static void what_is_fetched_has_a_limit_for_all(void **state)
+{
+    stage *s = stage_new("");
+    (void)state;
+    size_t max = s->serve->fetch_room.max;
+    assert_int_equal(max, 128 << 20);
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 200);
+    says(s, "\"partial\":false");
+    assert_int_equal(s->serve->fetch_room.used, 0);
+    s->serve->fetch_room.max = 1;
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 412);
+    says(s, "none came from a FHIR server");
+    assert_true(metric_says("server=\"ours\",result=\"too-large\"}"));
+    assert_int_equal(s->serve->fetch_room.used, 0);
+    s->serve->fetch_room.max = max;
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 200);
+    says(s, "\"partial\":false");
+    stage_free(s);
+}
+
 /* ---- pushed alerts ---- */
 
 static bool issue_is_over(stage *s)
@@ -298,6 +319,7 @@ int main(void)
         cmocka_unit_test(what_was_sent_in_part_is_completed),
         cmocka_unit_test(a_slow_server_does_not_hold_the_call),
         cmocka_unit_test(what_the_server_does_wrong_is_counted),
+        cmocka_unit_test(what_is_fetched_has_a_limit_for_all),
         cmocka_unit_test(alerts_are_resources_of_the_ehr),
         cmocka_unit_test(who_fetched_much_waits_for_a_worker),
         cmocka_unit_test(stopping_answers_who_waits),
