@@ -356,7 +356,7 @@ far_behind() { # much more is waiting than fits into memory
     start_daemon && until_true "$patience" took "$sent" || { echo "   not worked off"; return 1; }
     most=$(resident_most)
     echo "   $sent messages behind, resident memory $most MB at most"
-    # librdkafka holds 16 MB of each partition that is read, and one fetch of 8 MB more; there are four for each topic.
+    # What librdkafka may hold at most, 16 MB of each partition that is read and one fetch of 8 MB more, is above that.
     [ "$most" -lt 1100 ] || return 1
     judge "$1"
 }
