@@ -8,15 +8,17 @@
 #include "daemon/store.h"
 
 typedef struct errand {
-    og_str row;        /* its key in the store; what errand_done takes */
+    og_str row;        /* what errand_done takes */
     og_str route;      /* the text whose hash is the partition; empty: the store's own */
     og_str key, value; /* value.p NULL: nothing is to be left of the key */
 } errand;
 
 /* A record to its patient. */
 OG_MUSTCHECK og_status errand_record(store_txn *t, const record *r, og_error *err);
-/* A place to where it belongs. */
+/* A place to where it belongs; one at a time, the newest. */
 OG_MUSTCHECK og_status errand_place(store_txn *t, const record *r, og_error *err);
+/* The place with this key on the topic need not be said: its newest stands last. */
+OG_MUSTCHECK og_status errand_place_said(store_txn *t, og_str key, og_error *err);
 
 /* A tombstone of Kafka for a key of the store's own partition. */
 OG_MUSTCHECK og_status errand_removal(store_txn *t, og_str key, og_error *err);

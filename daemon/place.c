@@ -100,14 +100,20 @@ og_status place_apply(store_txn *t, og_arena *scratch, og_str tenant, const reco
             status = OG_OK;
         if (status == OG_OK)
             status = write_row(t, &now, false, err);
-    } else if (status == OG_OK && !is_same(r, &had)) {
+    } else if (status == OG_OK && is_same(r, &had)) {
+        status = errand_place_said(t, key, err);
+    } else if (status == OG_OK) {
         if (now.deleted)
             outdo(&now, &had);
         else if (had.deleted)
             outdo(&had, &now);
-        status = record_order_cmp(&now.order, &had.order) >= 0
-                     ? replace(t, tenant, &had, &now, &applied, err)
-                     : outlive(t, tenant, &had, &now, &applied, err);
+        if (record_order_cmp(&now.order, &had.order) < 0) {
+            status = outlive(t, tenant, &had, &now, &applied, err);
+        } else {
+            status = errand_place_said(t, key, err);
+            if (status == OG_OK)
+                status = replace(t, tenant, &had, &now, &applied, err);
+        }
     }
     if (status == OG_OK)
         *ret = applied;

@@ -3,6 +3,7 @@
 #include "daemon_world.h"
 
 #include "daemon/errand.h"
+#include "daemon/place.h"
 
 typedef struct shelf {
     char dir[64];
@@ -295,6 +296,59 @@ static void large_records_go_a_few_at_a_time(void **state)
     assert_true(errands[1].value.n > text.n);
     free(json);
     og_buf_done(&text);
+    shelf_close(&s);
+}
+
+static void apply_place(shelf *s, int64_t time_us)
+{
+    place_applied applied;
+    record r = {.patient = OG_STR("p"),
+                .type = OG_STR("Observation"),
+                .id = OG_STR("o"),
+                .order = {.time_us = time_us},
+                .timestamp_ms = time_us};
+    assert_int_equal(place_apply(s->t, s->a, OG_STR("t"), &r, &applied, NULL), OG_OK);
+}
+
+/* The only errand, if there is one, says the place of this time; returns its row. */
+static og_str only_errand(shelf *s, int64_t time_us)
+{
+    errand *list;
+    size_t n;
+    record r;
+    assert_int_equal(errand_list(s->t, s->a, 100, &list, &n, NULL), OG_OK);
+    assert_int_equal(n, time_us > 0);
+    if (n == 0)
+        return (og_str){NULL, 0};
+    assert_int_equal(record_read_place(s->a, list[0].key, list[0].value, &r, NULL), OG_OK);
+    assert_int_equal(r.order.time_us, time_us);
+    return list[0].row;
+}
+
+/* However many older ones stand behind the newest, it is said once; what answers an older errand is
+ * no answer to the one that came after it. */
+static void a_place_is_said_again_once(void **state)
+{
+    shelf s;
+    (void)state;
+    shelf_open(&s);
+    apply_place(&s, 100);
+    (void)only_errand(&s, 0);
+    for (int64_t older = 10; older < 90; older++)
+        apply_place(&s, older);
+    og_str first = only_errand(&s, 100);
+    apply_place(&s, 200); /* stands last now */
+    (void)only_errand(&s, 0);
+    apply_place(&s, 100); /* the errand that was under way */
+    og_str second = only_errand(&s, 200);
+    assert_int_equal(errand_done(s.t, first, NULL), OG_OK);
+    (void)only_errand(&s, 200);
+    assert_int_equal(errand_done(s.t, second, NULL), OG_OK);
+    (void)only_errand(&s, 0);
+    apply_place(&s, 150);
+    (void)only_errand(&s, 200);
+    apply_place(&s, 200); /* said, also by whom we do not know */
+    (void)only_errand(&s, 0);
     shelf_close(&s);
 }
 
@@ -628,6 +682,7 @@ int main(void)
         cmocka_unit_test(the_same_content_again_is_not_news),
         cmocka_unit_test(an_outdated_record_is_outdone),
         cmocka_unit_test(large_records_go_a_few_at_a_time),
+        cmocka_unit_test(a_place_is_said_again_once),
         cmocka_unit_test(a_compacted_log_keeps_the_newest),
         cmocka_unit_test(a_delete_has_a_version_too),
         cmocka_unit_test(a_view_holds_one_patient_and_what_it_refers_to),
