@@ -252,7 +252,7 @@ static void damaged_path(const kv *k, char out[640])
     snprintf(out, 640, "%s/damaged", k->dir);
 }
 
-static bool killed_by_reading(const kv *k)
+static bool is_marked_damaged(const kv *k)
 {
     char path[640];
     damaged_path(k, path);
@@ -503,7 +503,7 @@ og_status kv_open_to_read(const kv_options *options, kv **ret, og_error *err)
         kv_abandon(k);
         return OG_NOTFOUND;
     }
-    if (file_is_emptied(k) || killed_by_reading(k))
+    if (file_is_emptied(k) || is_marked_damaged(k))
         status = distrust(err, k, "it is damaged");
     if (status == OG_OK)
         status = open_env_to_read(k, options, err);
@@ -527,8 +527,8 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
     status = file_make_dirs(k->dir, err);
     if (status != OG_OK)
         goto fail;
-    if (killed_by_reading(k)) {
-        status = distrust(err, k, "a process died over its pages");
+    if (is_marked_damaged(k)) {
+        status = distrust(err, k, "a process died over its pages, or the disk did not take them");
         goto fail;
     }
     marked = true;

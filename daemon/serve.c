@@ -64,10 +64,12 @@ static void renew_locator(serve *s)
         return;
     og_error_init(&err);
     s->locator_retry_ms = now + TICK_MS;
-    if (serve__renew_locator(s, &err) != OG_OK)
+    if (serve__renew_locator(s, &err) != OG_OK) {
         log_failure(LOG_LEVEL_ERROR, "the locator is damaged and cannot be renewed yet", &err);
-    else
-        log_warn("the locator was damaged; it has been filled again from the stores");
+        return;
+    }
+    metric_add(METRIC_LOCATOR_RENEWED, 1);
+    log_warn("the locator was damaged; it has been filled again from the stores");
 }
 
 static void rebuild_damaged(serve *s)
