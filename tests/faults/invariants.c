@@ -220,14 +220,24 @@ static bool is_repeat(const ledger *l, size_t i)
     return false;
 }
 
+/* A little of both, from where they part. */
+static void print_difference(const char *a, const char *b)
+{
+    size_t same = 0;
+    while (a[same] != '\0' && a[same] == b[same])
+        same++;
+    size_t from = same > 80 ? same - 80 : 0;
+    printf("      at byte %zu: %.200s\n      and: %.200s\n", same, a + from, b + from);
+}
+
 /* What is so of one request and an earlier one. */
 static bool fit_together(const ledger *l, size_t before, size_t i, bool repeat)
 {
     const post *a = &l->posts[before], *b = &l->posts[i];
     bool same_key = strcmp(a->key, b->key) == 0, good = true;
     if (same_key && strcmp(a->body, b->body) != 0) {
-        printf("    the key %s came with two bodies:\n      %.200s\n      %.200s\n", a->key,
-               a->body, b->body);
+        printf("    the key %s came with two bodies: %.120s\n", a->key, a->body);
+        print_difference(a->body, b->body);
         good = false;
     }
     if (!same_key && has_a_card(a) && has_a_card(b) &&
