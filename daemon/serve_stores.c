@@ -136,6 +136,9 @@ og_status serve__rebuild(serve *s, serve_partition *p, og_error *err)
     p->store = NULL;
     p->parked = 0;
     p->rebuild = false;
+    /* Until it is assigned anew: words that still come from the alerts topic are not for it, which
+     * begins to read that topic at its beginning. */
+    p->assigned = false;
     og_status status = kv_discard(p->dir, err);
     return status == OG_OK ? open_store(s, p, number, err) : status;
 }
