@@ -1,0 +1,173 @@
+/* What goes out beside the alerts: what the outbox wants of the rows of deliveries, and records
+ * that are to be written to a topic. */
+#include "daemon/pipeline_private.h"
+
+#include "daemon/errand.h"
+
+/* The receipt: whoever comes after us must not say it again. */
+static og_status say_receipt(run *r, const delivery *before, const pipeline_task *task,
+                             og_error *err)
+{
+    pipeline_batch *b = r->b;
+    delivery after = {0};
+    og_status status = delivery_get(r->txn, b->results, before->endpoint, task->patient,
+                                    task->alert_id, &after, err);
+    if (status == OG_NOTFOUND) { /* told, and nothing is left of it there */
+        after = *before;
+        after.state = DELIVERY_DELIVERED;
+        after.held_count = 0;
+        after.doubtful[0] = '\0';
+    } else if (status != OG_OK) {
+        return status;
+    }
+    after.patient = task->patient;
+    og_str value = delivery_write(b->results, &after);
+    if (value.p == NULL)
+        return pipeline__no_memory(err);
+    return pipeline__say(r, said_delivery_key(b->results, og_str_of(b->setup->tenant), &after),
+                         value, err);
+}
+
+static og_status settle(run *r, const delivery_endpoint *ep, const pipeline_task *task,
+                        og_error *err)
+{
+    pipeline_batch *b = r->b;
+    delivery before = {0};
+    og_status status = delivery_get(r->txn, b->results, og_str_of(ep->name), task->patient,
+                                    task->alert_id, &before, err);
+    if (status != OG_OK)
+        return status == OG_NOTFOUND ? OG_OK : status;
+    TRY(delivery_settle(r->txn, b->results, ep, task->patient, task->alert_id, &task->outcome,
+                        err));
+    if (ep->is_topic || task->outcome.verdict == CONN_AGAIN)
+        return OG_OK;
+    return say_receipt(r, &before, task, err);
+}
+
+/* Wanted anew since the outbox began with it. Its new place is behind what the patient's endpoint
+ * is to hear first; sent now, it would overtake that. */
+static og_status has_new_place(run *r, const delivery_endpoint *ep, const pipeline_task *task,
+                               bool *ret, og_error *err)
+{
+    delivery now;
+    og_status status = delivery_get(r->txn, r->b->results, og_str_of(ep->name), task->patient,
+                                    task->alert_id, &now, err);
+    *ret = status == OG_OK && now.sequence != task->sequence;
+    return status == OG_NOTFOUND ? OG_OK : status;
+}
+
+static og_status do_task(run *r, const pipeline_task *task, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    const delivery_endpoint *ep = &b->setup->endpoints[task->endpoint];
+    if (task->settle)
+        return settle(r, ep, task, err);
+    pipeline_prepared p = {.ticket = task->ticket};
+    TRY(has_new_place(r, ep, task, &p.gone, err));
+    if (p.gone) {
+        r->prepared[b->prepared_count++] = p;
+        return OG_OK;
+    }
+    og_status status =
+        delivery_prepare(r->txn, b->results, ep, og_str_of(b->setup->tenant), task->patient,
+                         task->alert_id, &p.row, &p.body, &p.key, err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        return status;
+    p.parked = status == OG_OK && p.row.state == DELIVERY_PARKED;
+    p.gone = status == OG_NOTFOUND || p.parked;
+    if (status == OG_OK && !ep->is_topic) {
+        p.said_key = said_delivery_key(b->results, og_str_of(b->setup->tenant), &p.row);
+        p.said_value = delivery_write(b->results, &p.row);
+        if (p.said_key.p == NULL || p.said_value.p == NULL)
+            return pipeline__no_memory(err);
+    }
+    r->prepared[b->prepared_count++] = p;
+    return OG_OK;
+}
+
+og_status pipeline__do_tasks(run *r, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    if (b->task_count == 0)
+        return OG_OK;
+    r->prepared = og_arena_zalloc(b->results, b->task_count, sizeof *r->prepared);
+    if (r->prepared == NULL)
+        return pipeline__no_memory(err);
+    b->prepared = r->prepared;
+    for (size_t i = 0; i < b->task_count; i++)
+        TRY(do_task(r, &b->tasks[i], err));
+    return OG_OK;
+}
+
+/* ---- written again ---- */
+
+static og_status add_outgoing(run *r, const store_outgoing *o, pipeline_outgoing *out,
+                              og_error *err)
+{
+    og_arena *a = r->b->results;
+    og_buf key, value;
+    og_buf_init(&key, 2048);
+    og_buf_init(&value, (size_t)256 << 20);
+    record_write_key(&key, &o->record);
+    record_write_value(&value, &o->record);
+    *out = (pipeline_outgoing){.key = og_arena_str(a, og_buf_str(&key)),
+                               .value = og_arena_str(a, og_buf_str(&value)),
+                               .row = o->row,
+                               .mark = o->mark};
+    bool failed =
+        og_buf_failed(&key) || og_buf_failed(&value) || out->key.p == NULL || out->value.p == NULL;
+    og_buf_done(&key);
+    og_buf_done(&value);
+    return failed ? pipeline__no_memory(err) : OG_OK;
+}
+
+static og_status send_again(run *r, pipeline_outgoing *out, size_t max, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    store_outgoing *list;
+    size_t count;
+    if (max == 0)
+        return OG_OK;
+    TRY(store_to_send(r->txn, b->results, og_str_of(b->setup->tenant), max, &list, &count, err));
+    for (size_t i = 0; i < count; i++)
+        TRY(add_outgoing(r, &list[i], &out[i], err));
+    b->outgoing_count += count;
+    return OG_OK;
+}
+
+static og_status send_errands(run *r, pipeline_outgoing *out, size_t max, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    errand *list;
+    TRY(errand_list(r->txn, b->results, max, &list, &b->outgoing_count, err));
+    for (size_t i = 0; i < b->outgoing_count; i++)
+        out[i] = (pipeline_outgoing){.key = list[i].key,
+                                     .value = list[i].value,
+                                     .route = list[i].route,
+                                     .row = list[i].row,
+                                     .mark = PIPELINE_ERRAND};
+    return OG_OK;
+}
+
+og_status pipeline__send_outgoing(run *r, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    uint64_t errands = 0;
+    size_t max = PIPELINE_MAX_OUTGOING;
+    for (size_t i = 0; i < b->sent_count; i++)
+        TRY(b->sent[i].mark == PIPELINE_ERRAND
+                ? errand_done(r->txn, b->sent[i].row, err)
+                : store_sent(r->txn, b->sent[i].row, b->sent[i].mark, err));
+    TRY(store_outgoing_count(r->txn, &b->outgoing_left, err));
+    TRY(errand_count(r->txn, &errands, err));
+    b->outgoing_left += errands;
+    if (!b->send || b->outgoing_left == 0)
+        return OG_OK;
+    pipeline_outgoing *out = og_arena_zalloc(b->results, max, sizeof *out);
+    if (out == NULL)
+        return pipeline__no_memory(err);
+    TRY(send_errands(r, out, max, err));
+    TRY(send_again(r, out + b->outgoing_count, max - b->outgoing_count, err));
+    b->outgoing = out;
+    return OG_OK;
+}
