@@ -173,8 +173,23 @@ static og_status remove_row(store_txn *t, og_str key, og_error *err)
     return status == OG_OK ? kv_delete(t, STORE_RESOURCE, (og_str){row.p, row.n}, err) : status;
 }
 
-og_status grave_close(store_txn *t, og_arena *scratch, og_str key, int64_t offset, bool *ret_gone,
-                      og_error *err)
+/* Not ours: of an owner before us, who has not read it back. What lives here is newer than what was
+ * to be removed, and stands before the removal, which compaction would let outlive it. What is
+ * deleted here has a note, and its own removal one day. */
+static og_status spare_living(store_txn *t, og_arena *scratch, og_str key, int64_t offset,
+                              og_error *err)
+{
+    version room;
+    og_str now;
+    bool deleted = false;
+    og_status status = version_now(t, scratch, key, &room, &now, &deleted, err);
+    if (status != OG_OK)
+        return status == OG_NOTFOUND ? OG_OK : status;
+    return deleted ? OG_OK : write_again(t, scratch, key, offset, err);
+}
+
+og_status grave_close(store_txn *t, og_arena *scratch, og_str key, int64_t offset, bool decided,
+                      bool *ret_gone, og_error *err)
 {
     version room;
     og_str opened, value, now = {NULL, 0};
@@ -182,8 +197,10 @@ og_status grave_close(store_txn *t, og_arena *scratch, og_str key, int64_t offse
     og_status status = opened_key(scratch, key, &opened, err);
     if (status == OG_OK)
         status = kv_get(t, STORE_GRAVE, opened, &value, err);
+    if (status == OG_NOTFOUND)
+        return decided ? spare_living(t, scratch, key, offset, err) : OG_OK;
     if (status != OG_OK)
-        return status == OG_NOTFOUND ? OG_OK : status;
+        return status;
     status = version_now(t, scratch, key, &room, &now, &deleted, err);
     if (status == OG_OK) {
         *ret_gone = deleted && og_str_eq(now, value);

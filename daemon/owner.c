@@ -6,7 +6,9 @@
 
 #include <stdlib.h>
 
+#include "connectors/kafka.h"
 #include "daemon/crash.h"
+#include "daemon/grave.h"
 #include "daemon/log.h"
 #include "daemon/metrics.h"
 
@@ -20,7 +22,7 @@ typedef struct message {
     struct message *next;
     int64_t offset, timestamp_ms;
     size_t key_n, value_n;
-    bool has_key, has_value;
+    bool has_key, has_value, removal;
     char bytes[];
 } message;
 
@@ -168,6 +170,8 @@ void owner_message(owner *o, int partition, const conn_message *m)
                       .value_n = value_n,
                       .has_key = m->key.p != NULL,
                       .has_value = m->value.p != NULL};
+    og_str removal;
+    copy->removal = !copy->has_value && kafka_message_header(m, GRAVE_HEADER, &removal);
     if (key_n > 0)
         memcpy(copy->bytes, m->key.p, key_n);
     if (value_n > 0)
@@ -392,7 +396,8 @@ static void fill_messages(owner *o, part *p)
     for (message *m = p->first; m != NULL && b->message_count < p->most && bytes < BATCH_BYTES;
          m = m->next) {
         pipeline_message *out = &o->messages[b->message_count++];
-        *out = (pipeline_message){.offset = m->offset, .timestamp_ms = m->timestamp_ms};
+        *out = (pipeline_message){
+            .offset = m->offset, .timestamp_ms = m->timestamp_ms, .removal = m->removal};
         if (m->has_key)
             out->key = (og_str){m->bytes, m->key_n};
         if (m->has_value)

@@ -37,6 +37,7 @@ typedef struct pipeline_message { /* from the records or the shared topic; owned
                                    */
     og_str key, value;            /* value.p NULL: erased */
     int64_t offset, timestamp_ms;
+    bool removal; /* no value, and GRAVE_HEADER */
 } pipeline_message;
 
 /* Something to be done to a delivery's row: an intent to be stored, or an outcome. */
@@ -76,8 +77,8 @@ typedef struct pipeline_saying {
 /* For the records topic, or for the shared one: written again because an outdated one stands behind
  * it, or an errand. Done when pipeline_sent comes back with row and mark. */
 typedef struct pipeline_outgoing {
-    og_str key, value;
-    og_str route; /* its hash is the partition; empty: the batch's own */
+    og_str key, value; /* value.p NULL: with GRAVE_HEADER */
+    og_str route;      /* its hash is the partition; empty: the batch's own */
     og_str row;
     int64_t mark; /* PIPELINE_ERRAND: row is an errand's */
 } pipeline_outgoing;

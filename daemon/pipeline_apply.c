@@ -58,7 +58,7 @@ static int64_t logged_ms(const run *r, const pipeline_message *m)
 static og_status apply_removal(run *r, const pipeline_message *m, og_error *err)
 {
     bool gone = false;
-    TRY(grave_close(r->txn, r->b->scratch, m->key, m->offset, &gone, err));
+    TRY(grave_close(r->txn, r->b->scratch, m->key, m->offset, m->removal, &gone, err));
     r->b->counts.forgotten += gone;
     return OG_OK;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "daemon/crash.h"
+#include "daemon/grave.h"
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
@@ -547,6 +548,11 @@ void serve__on_outgoing(void *ctx, int partition, uint64_t number, const pipelin
                       .partition = to,
                       .key = o->key,
                       .value = o->value};
+    static const conn_header removal = {GRAVE_HEADER, {"1", 1}};
+    if (o->value.p == NULL) {
+        r.headers = &removal;
+        r.header_count = 1;
+    }
     og_error err;
     og_error_init(&err);
     again *it = malloc(sizeof *it);

@@ -44,7 +44,6 @@ static inline void pair_free(pair *p)
     world_free(p->w);
 }
 
-/* Everything that the instances have on disk is lost; the topic was compacted. */
 static inline void compact(world_list *l)
 {
     size_t kept = 0;
@@ -64,7 +63,8 @@ static inline void compact(world_list *l)
     l->count = kept;
 }
 
-static inline void lose_disks(pair *p)
+/* Everything that the instances have on disk is lost, also what they had begun. */
+static inline void lose_stores(pair *p)
 {
     world *w = p->w;
     char path[128];
@@ -82,11 +82,17 @@ static inline void lose_disks(pair *p)
     w->gather = gather_new(&go, w->content, w->locator);
     w->setup.locator = NULL;
     open_second(p);
-    compact(&w->records);
-    compact(&w->places);
     w->records_read = w->places_read = 0;
     for (int i = 0; i < WORLD_PARTITIONS; i++)
         w->sent_count[i] = 0;
+}
+
+/* The same, and the topic was compacted. */
+static inline void lose_disks(pair *p)
+{
+    lose_stores(p);
+    compact(&p->w->records);
+    compact(&p->w->places);
 }
 
 /* Both gatherers have flushed, and everything that follows from it has happened. */

@@ -303,6 +303,63 @@ static void a_removal_spares_what_came_meanwhile(void **state)
     pair_free(&p);
 }
 
+/* Who decided the removal is gone before it is read back: who takes over knows nothing of it. */
+static void a_removal_of_another_owner_spares_it_too(void **state)
+{
+    pair p = pair_new();
+    world *w = p.w;
+    (void)state;
+    w->setup.tombstone_ms = 30 * DAY;
+    w->real_ms = 100 * DAY;
+    give(&p, false, &(event){0, 0, 1, false, "r", "A"});
+    give(&p, true, &(event){0, 1, 2, false, "r", NULL});
+    (void)left_in(&p);
+    w->real_ms += 31 * DAY;
+    give(&p, false, &(event){0, 2, 3, false, "r", "A"});
+    for (int i = 0; i < WORLD_PARTITIONS; i++)
+        world_run_partition(w, i, NULL, 0, w->records.next);
+    assert_false(w->records.at[w->records.count - 1].has_value);
+    assert_false(w->places.at[w->places.count - 1].has_value);
+    lose_stores(&p); /* behind the new version the log has the removal */
+    assert_dump(&p, "A MedicationRequest/r 3");
+    lose_disks(&p);
+    assert_dump(&p, "A MedicationRequest/r 3");
+    give(&p, true, &(event){0, 3, 4, false, "r", NULL}); /* its place is there as well */
+    assert_dump(&p, NULL);
+    pair_free(&p);
+}
+
+static void remove_last(world *w, world_list *l, bool decided)
+{
+    const world_message *m = &l->at[l->count - 1];
+    kafka_record r = {.partition = m->partition, .key = {m->key, m->key_n}};
+    if (decided)
+        world_mark_removal(&r);
+    world_keep(w, l, &r);
+}
+
+/* The owner before wrote it while the new one was already further. Erased by somebody else, it
+ * stays erased. */
+static void a_late_removal_of_another_owner_spares_it_too(void **state)
+{
+    (void)state;
+    for (int decided = 0; decided < 2; decided++) {
+        pair p = pair_new();
+        give(&p, false, &(event){0, 0, 1, false, "r", "A"});
+        give(&p, true, &(event){0, 1, 2, false, "r", NULL});
+        give(&p, false, &(event){0, 2, 3, false, "r", "A"});
+        assert_dump(&p, "A MedicationRequest/r 3");
+        remove_last(p.w, &p.w->records, decided);
+        remove_last(p.w, &p.w->places, decided);
+        assert_dump(&p, "A MedicationRequest/r 3");
+        lose_disks(&p);
+        assert_dump(&p, decided ? "A MedicationRequest/r 3" : NULL);
+        give(&p, true, &(event){0, 3, 4, false, "r", NULL});
+        assert_dump(&p, NULL);
+        pair_free(&p);
+    }
+}
+
 /* ---- any order ---- */
 
 #define RESOURCES 6
@@ -375,6 +432,8 @@ int main(void)
         cmocka_unit_test(deletes_are_forgotten_one_day),
         cmocka_unit_test(a_delete_that_outdid_is_forgotten_too),
         cmocka_unit_test(a_removal_spares_what_came_meanwhile),
+        cmocka_unit_test(a_removal_of_another_owner_spares_it_too),
+        cmocka_unit_test(a_late_removal_of_another_owner_spares_it_too),
         cmocka_unit_test(any_order_ends_as_the_right_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@
 #include "daemon/content_dir.h"
 #include "daemon/file.h"
 #include "daemon/gather.h"
+#include "daemon/grave.h"
 #include "daemon/log.h"
 #include "daemon/metrics.h"
 #include "daemon/outbox.h"
@@ -128,6 +129,16 @@ static inline void world_push(world_list *l, const kafka_record *r)
                                         .has_value = r->value.p != NULL,
                                         .headers = world_copy(og_buf_str(&headers))};
     og_buf_done(&headers);
+}
+
+/* As serve does it. */
+static inline void world_mark_removal(kafka_record *r)
+{
+    static const conn_header removal = {GRAVE_HEADER, {"1", 1}};
+    if (r->value.p == NULL) {
+        r->headers = &removal;
+        r->header_count = 1;
+    }
 }
 
 /* With the moment at which the log got it. */
@@ -491,6 +502,7 @@ static inline void world_take_outgoing(world *w, int p)
                               o->route.n > 0 ? kafka_partition_for(o->route, WORLD_PARTITIONS) : p,
                           .key = o->key,
                           .value = o->value};
+        world_mark_removal(&r);
         world_keep(w, record_is_place(o->key) ? &w->places : &w->records, &r);
         w->sent[p][i] = (pipeline_sent){{rows->p + at, o->row.n}, o->mark};
         at += o->row.n;
@@ -582,7 +594,8 @@ static inline pipeline_message world_as_message(const world_message *m)
     return (pipeline_message){.key = {m->key, m->key_n},
                               .value = {m->has_value ? m->value : NULL, m->value_n},
                               .offset = m->offset,
-                              .timestamp_ms = m->logged_ms};
+                              .timestamp_ms = m->logged_ms,
+                              .removal = strstr(m->headers, GRAVE_HEADER) != NULL};
 }
 
 static inline void world_apply_shared(world *w)
