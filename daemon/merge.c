@@ -251,18 +251,21 @@ static og_str claim_key(const merge *m, og_str other)
 
 typedef struct names {
     og_arena *a;
-    og_str at[64];
-    size_t count, prefix;
+    og_str *at;
+    size_t count, cap, prefix;
 } names;
 
 static og_status add_name(void *ctx, og_str k, og_str value, og_error *err)
 {
     names *l = ctx;
     (void)value;
-    if (l->count == sizeof l->at / sizeof l->at[0])
-        return OG_AGAIN;
+    if (l->count == l->cap) {
+        size_t cap = l->cap == 0 ? 16 : l->cap * 2;
+        l->at = og_arena_grow(l->a, l->at, l->cap * sizeof *l->at, cap * sizeof *l->at);
+        l->cap = cap;
+    }
     og_str name = og_arena_str(l->a, og_str_from(k, l->prefix));
-    if (name.p == NULL)
+    if (l->at == NULL || name.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the id of a patient");
     l->at[l->count++] = name;
     return OG_OK;

@@ -164,6 +164,32 @@ static void the_link_may_come_first(void **state)
     pair_free(&p);
 }
 
+/* One record that stands for very many, and then for none. */
+static void many_may_be_replaced_and_separated(void **state)
+{
+    enum { MANY = 150 };
+    static char text[MANY * 80 + 300];
+    pair p = pair_new();
+    (void)state;
+    for (int minute = 1; minute <= 2; minute++) {
+        int n = snprintf(text, sizeof text,
+                         "{\"resourceType\":\"Patient\",\"id\":\"B\",\"meta\":{\"lastUpdated\":"
+                         "\"2026-01-02T00:%02d:00Z\"}%s",
+                         minute, minute == 1 ? ",\"link\":[" : "}");
+        for (int i = 0; minute == 1 && i < MANY; i++)
+            n += snprintf(text + n, sizeof text - (size_t)n,
+                          "{\"type\":\"replaces\",\"other\":{\"reference\":\"Patient/x%d\"}}%s", i,
+                          i + 1 < MANY ? "," : "]}");
+        conn_message m = {.origin = {"fhir.test", 0, minute, MS(minute)},
+                          .value = {text, (size_t)n}};
+        gather_message(p.w->gather, &m);
+        pair_settle(&p);
+        assert_int_equal(p.w->total.merges.merged, MANY);
+        assert_int_equal(p.w->total.merges.separated, minute == 1 ? 0 : MANY);
+    }
+    pair_free(&p);
+}
+
 static void chains_are_followed(void **state)
 {
     pair p = pair_new();
@@ -373,6 +399,7 @@ int main(void)
         cmocka_unit_test(the_survivor_has_all),
         cmocka_unit_test(the_survivor_may_say_so),
         cmocka_unit_test(the_link_may_come_first),
+        cmocka_unit_test(many_may_be_replaced_and_separated),
         cmocka_unit_test(chains_are_followed),
         cmocka_unit_test(in_a_circle_the_first_stays),
         cmocka_unit_test(alerts_go_to_the_survivor),
