@@ -138,16 +138,19 @@ void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms)
 
 static int64_t interval(const serve *s)
 {
-    return s->config->freshness_ms < 3 * BEAT_MS ? s->config->freshness_ms / 3 : BEAT_MS;
+    int64_t fresh = s->config->freshness_ms;
+    return fresh > 0 && fresh < 3 * BEAT_MS ? fresh / 3 : BEAT_MS;
 }
 
 void serve__tend_beat(serve *s)
 {
     serve__watch_clock(s, clock_wall_ms(), clock_monotonic_ms());
-    if (s->step != SERVE_WORKING || s->config->freshness_ms == 0)
+    if (s->step != SERVE_WORKING)
         return;
-    follow_sources(s);
-    bool news = clock_wall_ms() - s->beat_at_ms > BEAT_MS && s->known_ms > s->beat_at_ms;
+    follow_sources(s); /* also where nobody asks what is overdue: lost records wait for it */
+    bool awaited = s->lost_ms != 0 && s->beat_at_ms <= s->lost_ms && s->known_ms > s->lost_ms;
+    bool news =
+        awaited || (clock_wall_ms() - s->beat_at_ms > BEAT_MS && s->known_ms > s->beat_at_ms);
     if (s->beat_ms == 0 || clock_monotonic_ms() - s->beat_ms >= interval(s) || news)
         beat(s);
 }
@@ -238,7 +241,7 @@ bool serve__is_refilled(void *ctx, int partition)
     const serve *s = ctx;
     if (s->lost_ms == 0 || !shared_is_read(s))
         return false; /* not even begun, or not over */
-    return s->config->freshness_ms == 0 || all_read_since(&s->partitions[partition], s->lost_ms);
+    return all_read_since(&s->partitions[partition], s->lost_ms);
 }
 
 void serve__on_lost(void *ctx, int partition, uint64_t count)

@@ -305,21 +305,25 @@ static void was_longer(const stage *s, int partition)
     kv_close(st);
 }
 
+static bool ended_early; /* anything might be withdrawn before all was read again */
+
 static bool is_refilled(stage *s)
 {
     for (int i = 0; i < PARTITIONS; i++)
         if (owner_get(s->at[0].serve->owner, i).lost)
             return false;
+    ended_early |=
+        metric_value(METRIC_SHARED_LOST) > 0 && metric_value(METRIC_MESSAGES) < expected_messages;
     return metric_value(METRIC_SHARED_LOST) > 0 && s->at[0].serve->lost_ms == 0 &&
            was_read_again(s);
 }
 
 /* What alerts may rest on is gone: the sources are read again, and when they are, all goes on. */
-static void a_lost_topic_is_filled_again(void **state)
+static void fill_again(const char *limits)
 {
     stage *s = stage_new();
-    (void)state;
-    s->limits = "freshness_ms: 3000";
+    s->limits = limits;
+    ended_early = false;
     start_and_wait(s);
     expected_messages = (int64_t)send_stream(s, 0, 10);
     wait_until(s, "the stream worked off", all_worked_off);
@@ -327,12 +331,26 @@ static void a_lost_topic_is_filled_again(void **state)
     was_longer(s, 1);
     start_and_wait(s);
     wait_until(s, "the sources read again", is_refilled);
+    assert_false(ended_early);
     assert_int_equal(metric_value(METRIC_SHARED_LOST), 1);
     assert_int_equal(metric_value(METRIC_MESSAGES), expected_messages); /* once */
     assert_int_equal(metric_value(METRIC_ALERTS_RESOLVED), 0);
     wait_until(s, "every card", nothing_waits);
     assert_int_equal(s->repeats, 0);
     stage_free(s);
+}
+
+static void a_lost_topic_is_filled_again(void **state)
+{
+    (void)state;
+    fill_again("freshness_ms: 3000");
+}
+
+/* Whoever wants no gate for the clock still wants no card withdrawn for what is lost. */
+static void it_is_so_without_the_freshness_gate(void **state)
+{
+    (void)state;
+    fill_again("freshness_ms: 0");
 }
 
 static bool reloaded(stage *s)
@@ -461,6 +479,7 @@ int main(void)
         cmocka_unit_test(a_damaged_store_comes_back_whole),
         cmocka_unit_test(more_is_wanted),
         cmocka_unit_test(a_lost_topic_is_filled_again),
+        cmocka_unit_test(it_is_so_without_the_freshness_gate),
         cmocka_unit_test(a_reload_keeps_what_is_good),
         cmocka_unit_test(a_store_has_one_user),
         cmocka_unit_test(a_folder_without_rules_is_refused),

@@ -129,6 +129,22 @@ static void a_hold_is_not_cut_short(void **state)
     rig_free(r);
 }
 
+/* Where nobody asks what is overdue, those whose records are lost still wait for the beats. */
+static void without_the_gate_there_are_beats_too(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    r->c.freshness_ms = 0;
+    r->s.step = SERVE_WORKING;
+    serve__tend_beat(&r->s);
+    int64_t first_ms = r->s.beat_ms;
+    assert_true(first_ms > 0);
+    serve__tend_beat(&r->s);
+    assert_int_equal(r->s.beat_ms, first_ms); /* not at every tick */
+    assert_true(serve__is_current(&r->s, 0));
+    rig_free(r);
+}
+
 /* Ready is who has a heartbeat there; the first one is given the time to get there. */
 static void the_first_beat_is_waited_for(void **state)
 {
@@ -152,6 +168,7 @@ int main(void)
         cmocka_unit_test(records_are_no_beats),
         cmocka_unit_test(a_clock_that_jumps_is_not_believed_at_once),
         cmocka_unit_test(a_hold_is_not_cut_short),
+        cmocka_unit_test(without_the_gate_there_are_beats_too),
         cmocka_unit_test(the_first_beat_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
