@@ -985,6 +985,7 @@ static bool bind_node(binder *b, cql__node *n)
     case CQL__FOLD: return bind_loop(b, n);
     default: break;
     }
+    n->fails = n->may_fail; /* so far nobody but its reader has said so */
     if (!bind_args(b, n))
         return false;
     switch ((cql__kind)n->kind) {

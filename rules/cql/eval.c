@@ -1,9 +1,9 @@
 /* The tree walk. Every node is evaluated by one function of this file, of query.c or of retrieve.c;
  * operators get their arguments as an array and know nothing of the tree.
  *
- * Three-valued logic is cut short only where the skipped operand cannot raise an error (may_fail,
- * worked out by bind.c): an error does not depend on the order in which an author wrote the
- * operands. */
+ * Three-valued logic is cut short, and of the operand that decides nothing only what can raise an
+ * error (may_fail, worked out by bind.c) is looked at: an error does not depend on the order in
+ * which an author wrote the operands. */
 #include "rules/cql/run.h"
 
 #include "fhir/model.h"
@@ -265,8 +265,9 @@ static inline void connect(cql_run *run, const cql__node *n, cql_tri decisive, b
     cql_tri a = tri_of(&l);
     if (negate_left && a != CQL_UNKNOWN)
         a = a == CQL_TRUE ? CQL_FALSE : CQL_TRUE;
-    if (a == decisive && !n->args[1]->may_fail) {
-        *ret = cql_bool(decisive == CQL_TRUE);
+    if (a == decisive && (run->trace == NULL || !n->args[1]->may_fail)) {
+        cql__check(run, n->args[1]);
+        *ret = cql__failed(run) ? CQL_NULL_VALUE : cql_bool(decisive == CQL_TRUE);
         ret->from = l.from;
         return;
     }

@@ -113,6 +113,8 @@ static inline cql_value cql__eval(cql_run *run, const cql__node *n)
     cql__eval_to(run, n, &v);
     return v;
 }
+/* Evaluates of n what may raise an error, for nothing but that error (fallible.c). */
+void cql__check(cql_run *run, const cql__node *n);
 /* What one kind of node does; called by cql__eval_to alone. */
 typedef void (*cql__evaluator)(cql_run *run, const cql__node *n, cql_value *ret);
 void cql__eval_query(cql_run *run, const cql__node *n, cql_value *ret);

@@ -44,6 +44,62 @@ static void order_of_operands_does_not_hide_errors(void **state)
     check_expression("{'type':'Coalesce','operand':[$B(true)," FAILS "]}", "true");
 }
 
+/* Of an operand that decides nothing only what may fail is evaluated, wherever in it that stands,
+ * and as it would be: of a condition one branch, of a function its arguments. */
+static void what_decides_nothing_is_asked_for_errors(void **state)
+{
+    static const char safe[] = "{'type':'Equal','operand':[$I(1),$I(2)]}";
+    static const char *const around[] = {
+        "%s",
+        "{'type':'Not','operand':%s}",
+        "{'type':'IsNull','operand':%s}",
+        "{'type':'Or','operand':[$B(true),%s]}",
+        "{'type':'And','operand':[%s,$B(false)]}",
+        "{'type':'Implies','operand':[$B(false),%s]}",
+        "{'type':'Equal','operand':[$B(true),%s]}",
+        "{'type':'Is','isType':$T(Integer),'operand':%s}",
+        "{'type':'As','asType':$T(Boolean),'operand':%s}",
+        "{'type':'Exists','operand':{'type':'List','element':[$B(true),%s]}}",
+        ("{'type':'Property','path':'a','source':{'type':'Tuple','element':[{'name':'a','value':%s}"
+         "]}}"),
+        "{'type':'If','condition':$B(true),'then':%s,'else':$B(true)}",
+        "{'type':'If','condition':%s,'then':$B(true),'else':$B(true)}",
+        "{'type':'FunctionRef','name':'Same','operand':[%s]}",
+        "{'type':'FunctionRef','name':'Only','operand':[{'type':'List','element':[$B(true),%s]}]}",
+        "{'type':'Coalesce','operand':[%s,$B(true)]}",
+    };
+    static const char defs[] =
+        "{'name':'Same','type':'FunctionDef','context':'Patient','operand':[{'name':'x',"
+        "'operandTypeSpecifier':{'type':'NamedTypeSpecifier','name':$T(Boolean)}}],'expression':"
+        "$O(x)},"
+        "{'name':'Only','type':'FunctionDef','context':'Patient','operand':[{'name':'x',"
+        "'operandTypeSpecifier':{'type':'ListTypeSpecifier','elementType':{'type':"
+        "'NamedTypeSpecifier','name':$T(Boolean)}}}],'expression':{'type':'SingletonFrom',"
+        "'operand':$O(x)}},"
+        "{'name':'Good','context':'Patient','expression':{'type':'And','operand':[$B(false),{"
+        "'type':'Or','operand':[{'type':'SingletonFrom','operand':{'type':'List','element':[%s]}},"
+        "%s]}]}},"
+        "{'name':'X','context':'Patient','expression':{'type':'And','operand':[$B(false),%s]}}";
+    (void)state;
+    for (size_t i = 0; i < sizeof around / sizeof *around; i++) {
+        fixture *f = fixture_new();
+        problems p = {0};
+        char part[1000], text[4000];
+        snprintf(part, sizeof part, around[i], FAILS);
+        snprintf(text, sizeof text, defs, safe, safe, part);
+        assert_int_equal(add_defs(f->set, text, &p), OG_OK);
+        start(f);
+        assert_string_equal(value_of(f, "X"), BOOM);
+        uint64_t before = cql_run_steps(f->run);
+        assert_string_equal(value_of(f, "Good"), "false");
+        assert_int_equal(cql_run_steps(f->run) - before, 4); /* and, singleton, list, equal */
+        fixture_free(f);
+    }
+    check_expression("{'type':'And','operand':[$B(false),{'type':'If','condition':$B(true),'then':"
+                     "$B(true),'else':" FAILS "}]}",
+                     "false");
+}
+
 /* 0: no other value on this day; -1: nobody can say. */
 static void it_is_known_when_now_gives_another_value(void **state)
 {
@@ -764,6 +820,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logic_has_three_values),
         cmocka_unit_test(order_of_operands_does_not_hide_errors),
+        cmocka_unit_test(what_decides_nothing_is_asked_for_errors),
         cmocka_unit_test(it_is_known_when_now_gives_another_value),
         cmocka_unit_test(case_compares_or_tests),
         cmocka_unit_test(types_are_tested_and_cast),
