@@ -90,8 +90,7 @@ void og_buf_clear(og_buf *b)
         b->p[0] = '\0';
 }
 
-/* Room for n more bytes and the NUL behind them. */
-static bool grow(og_buf *b, size_t n)
+static __attribute__((noinline)) bool grow(og_buf *b, size_t n)
 {
     if (b->failed)
         return false;
@@ -114,9 +113,15 @@ static bool grow(og_buf *b, size_t n)
     return true;
 }
 
+/* Room for n more bytes and the NUL behind them. */
+static inline bool room(og_buf *b, size_t n)
+{
+    return (b->n + n < b->cap && n <= b->max - b->n && !b->failed) || grow(b, n);
+}
+
 void og_buf_add(og_buf *b, const void *p, size_t n)
 {
-    if (!grow(b, n))
+    if (!room(b, n))
         return;
     if (n != 0)
         memcpy(b->p + b->n, p, n);
@@ -136,23 +141,26 @@ void og_buf_addz(og_buf *b, const char *c)
 
 void og_buf_addc(og_buf *b, char c)
 {
-    og_buf_add(b, &c, 1);
+    if (!room(b, 1))
+        return;
+    b->p[b->n++] = c;
+    b->p[b->n] = '\0';
 }
 
 void og_buf_addf(og_buf *b, const char *fmt, ...)
 {
     va_list ap, again;
-    size_t room = b->p != NULL && !b->failed ? b->cap - b->n : 0;
+    size_t left = b->p != NULL && !b->failed ? b->cap - b->n : 0;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(room > 0 ? b->p + b->n : NULL, room, fmt, ap); /* mostly there is room */
+    int n = vsnprintf(left > 0 ? b->p + b->n : NULL, left, fmt, ap); /* mostly there is room */
     va_end(ap);
-    bool fits = n >= 0 && (size_t)n < room;
-    if (room > 0 && (!fits || (size_t)n > b->max - b->n))
+    bool fits = n >= 0 && (size_t)n < left;
+    if (left > 0 && (!fits || (size_t)n > b->max - b->n))
         b->p[b->n] = '\0'; /* as before */
     if (n < 0)
         b->failed = true;
-    else if (grow(b, (size_t)n)) {
+    else if (room(b, (size_t)n)) {
         if (!fits)
             vsnprintf(b->p + b->n, (size_t)n + 1, fmt, again);
         b->n += (size_t)n;
@@ -160,27 +168,50 @@ void og_buf_addf(og_buf *b, const char *fmt, ...)
     va_end(again);
 }
 
+#define EVERY_BYTE(b) (0x0101010101010101u * (b))
+
+/* How many bytes at p are the same in a JSON string. Eight at a time: a byte below 0x20, or one
+ * that is zero after the mask for a quote or a backslash, sets the top bit of its place. Behind the
+ * first such byte others may be set too, so the eight that have one are looked at one by one. */
+static size_t plain_bytes(const char *p, size_t n)
+{
+    size_t i = 0;
+    for (uint64_t w; i + 8 <= n; i += 8) {
+        memcpy(&w, p + i, 8);
+        uint64_t quote = w ^ EVERY_BYTE('"'), slash = w ^ EVERY_BYTE('\\');
+        uint64_t hit = ((w - EVERY_BYTE(0x20)) & ~w) | ((quote - EVERY_BYTE(1)) & ~quote) |
+                       ((slash - EVERY_BYTE(1)) & ~slash);
+        if ((hit & EVERY_BYTE(0x80)) != 0)
+            break;
+    }
+    while (i < n && (unsigned char)p[i] >= 0x20 && p[i] != '"' && p[i] != '\\')
+        i++;
+    return i;
+}
+
+static void add_escaped(og_buf *b, unsigned char c)
+{
+    switch (c) {
+    case '"': og_buf_addz(b, "\\\""); break;
+    case '\\': og_buf_addz(b, "\\\\"); break;
+    case '\n': og_buf_addz(b, "\\n"); break;
+    case '\r': og_buf_addz(b, "\\r"); break;
+    case '\t': og_buf_addz(b, "\\t"); break;
+    default: og_buf_addf(b, "\\u%04x", c);
+    }
+}
+
 void og_buf_add_json(og_buf *b, og_str s)
 {
-    size_t run = 0;
     og_buf_addc(b, '"');
     for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        og_buf_add(b, s.p + run, i - run);
-        run = i + 1;
-        switch (c) {
-        case '"': og_buf_addz(b, "\\\""); break;
-        case '\\': og_buf_addz(b, "\\\\"); break;
-        case '\n': og_buf_addz(b, "\\n"); break;
-        case '\r': og_buf_addz(b, "\\r"); break;
-        case '\t': og_buf_addz(b, "\\t"); break;
-        default: og_buf_addf(b, "\\u%04x", c);
-        }
+        size_t run = plain_bytes(s.p + i, s.n - i);
+        if (run != 0)
+            og_buf_add(b, s.p + i, run);
+        i += run;
+        if (i < s.n)
+            add_escaped(b, (unsigned char)s.p[i]);
     }
-    if (s.n > run)
-        og_buf_add(b, s.p + run, s.n - run);
     og_buf_addc(b, '"');
 }
 

@@ -119,6 +119,36 @@ static void buffer_formats_whatever_the_room(void **state)
     og_buf_done(&b);
 }
 
+/* Wherever in a longer text a byte stands, it is written as it is alone. */
+static void every_byte_is_escaped_at_every_place(void **state)
+{
+    char alone[32], text[24], want[64];
+    og_buf b;
+    (void)state;
+    og_buf_init(&b, 1000);
+    for (int c = 0; c < 256; c++) {
+        const char *letter = memchr("\"\\\n\r\t", c, 6);
+        if (c == '"' || c == '\\')
+            snprintf(alone, sizeof alone, "\\%c", c);
+        else if (letter != NULL && c != 0)
+            snprintf(alone, sizeof alone, "\\%c", "\"\\nrt"[letter - "\"\\\n\r\t"]);
+        else if (c < 0x20)
+            snprintf(alone, sizeof alone, "\\u%04x", (unsigned)c);
+        else
+            snprintf(alone, sizeof alone, "%c", c);
+        for (size_t at = 0; at < sizeof text; at++) {
+            memset(text, at % 2 == 0 ? 'x' : 0xE4, sizeof text);
+            snprintf(want, sizeof want, "\"%.*s%s%.*s\"", (int)at, text, alone,
+                     (int)(sizeof text - 1 - at), text);
+            text[at] = (char)c;
+            og_buf_clear(&b);
+            og_buf_add_json(&b, (og_str){text, sizeof text});
+            assert_string_equal(og_buf_str(&b).p, want);
+        }
+    }
+    og_buf_done(&b);
+}
+
 static void buffer_writes_json_strings(void **state)
 {
     (void)state;
@@ -343,6 +373,7 @@ int main(void)
         cmocka_unit_test(buffer_refuses_what_cannot_fit),
         cmocka_unit_test(buffer_formats_whatever_the_room),
         cmocka_unit_test(buffer_writes_json_strings),
+        cmocka_unit_test(every_byte_is_escaped_at_every_place),
         cmocka_unit_test(checks_utf8_like_the_rfc),
         cmocka_unit_test(reads_what_it_writes),
         cmocka_unit_test(finds_the_first_bad_byte),
