@@ -600,19 +600,29 @@ static plan__json *join_suggestions(og_arena *a, const plan__made *m, bool *ret_
 }
 
 /* What makes the card a new one: channel, indicator, what each rule on it calls material,
- * suggestions. */
-static uint64_t material_of(og_arena *a, const plan__made *m, plan_indicator indicator,
-                            const plan__json *suggestions)
+ * suggestions. False when memory is out. */
+static bool material_of(const plan__made *m, plan_indicator indicator,
+                        const plan__json *suggestions, uint64_t *ret)
 {
-    og_str drafts = plan__json_text(a, suggestions);
-    og_str all =
-        og_arena_printf(a, "%s%s\n%.*s\n%.*s", m->rule->worklist ? "worklist " : "",
-                        plan__indicator_name(indicator), OG_STR_ARG(m->anchor), OG_STR_ARG(drafts));
+    og_buf b;
 
-    for (size_t i = 0; i < m->guest_count; i++)
-        all = og_arena_printf(a, "%.*s\n%.*s %.*s", OG_STR_ARG(all),
-                              OG_STR_ARG(m->guests[i]->rule->id), OG_STR_ARG(m->guests[i]->anchor));
-    return og_str_hash(all);
+    og_buf_init(&b, (size_t)64 << 20);
+    og_buf_addz(&b, m->rule->worklist ? "worklist " : "");
+    og_buf_addz(&b, plan__indicator_name(indicator));
+    og_buf_addc(&b, '\n');
+    og_buf_adds(&b, m->anchor);
+    og_buf_addc(&b, '\n');
+    plan__json_write(&b, suggestions);
+    for (size_t i = 0; i < m->guest_count; i++) {
+        og_buf_addc(&b, '\n');
+        og_buf_adds(&b, m->guests[i]->rule->id);
+        og_buf_addc(&b, ' ');
+        og_buf_adds(&b, m->guests[i]->anchor);
+    }
+    bool good = !og_buf_failed(&b);
+    *ret = og_str_hash(og_buf_str(&b));
+    og_buf_done(&b);
+    return good;
 }
 
 static plan__json *card_json(og_arena *a, const plan__made *m, const plan_card *card,
@@ -654,9 +664,9 @@ og_status plan__card_finish(plan__eval *e, const plan__made *m, plan_card *ret, 
     if (s != OG_OK)
         return s;
     plan__json *suggestions = join_suggestions(e->arena, m, &at_most_one);
-    card.material = material_of(e->arena, m, card.indicator, suggestions);
+    bool good = material_of(m, card.indicator, suggestions, &card.material);
     card.json = plan__json_text(e->arena, card_json(e->arena, m, &card, suggestions, at_most_one));
-    if (card.json.p == NULL || og_arena_failed(e->arena))
+    if (!good || card.json.p == NULL || og_arena_failed(e->arena))
         return og_fail(err, OG_NOMEM, "no memory for a card");
     *ret = card;
     return OG_OK;
