@@ -1,7 +1,6 @@
-/* Look-ups in the generated R4 tables. Types are sorted by name and found by binary search; members
- * (owner type, JSON name) are found by hash, going up to the base type on a miss, so that an
- * inherited element is stored once. The hash is computed by the generator and here: both must stay
- * alike. */
+/* Look-ups in the generated R4 tables. Types (by name) and members (by owner type and JSON name) are
+ * found by hash, members going up to the base type on a miss, so that an inherited element is stored
+ * once. The hash is computed by the generator and here: both must stay alike. */
 #include "fhir/model.h"
 
 typedef struct type_row {
@@ -42,19 +41,26 @@ static const type_row *type_at(uint16_t type)
     return &types[type < COUNT(types) ? type : 0];
 }
 
+static uint32_t name_hash(og_str name)
+{
+    uint32_t h = 0x811c9dc5u;
+    for (size_t i = 0; i < name.n; i++)
+        h = (h ^ (unsigned char)name.p[i]) * 0x01000193u;
+    return h;
+}
+
+/* Where a search among so many slots, a power of two, begins. */
+static uint32_t first_slot(uint32_t hash, uint16_t owner, size_t slots)
+{
+    return ((hash ^ owner) * 0x9e3779b1u) >> (32 - __builtin_ctz((unsigned)slots));
+}
+
 uint16_t fhir_type_of(og_str name)
 {
-    size_t low = 1, high = COUNT(types);
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int c = og_str_cmp(type_name(&types[middle]), name);
-        if (c == 0)
-            return (uint16_t)middle;
-        if (c < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    uint32_t at = first_slot(name_hash(name), 0, COUNT(type_slots));
+    for (; type_slots[at] != 0; at = (at + 1) & (COUNT(type_slots) - 1))
+        if (og_str_eq(type_name(&types[type_slots[at]]), name))
+            return type_slots[at];
     return 0;
 }
 
@@ -163,19 +169,10 @@ og_str fhir_type_conversion(uint16_t type)
     return og_str_of(conversions[type_at(type)->conversion]);
 }
 
-static uint32_t name_hash(og_str name)
-{
-    uint32_t h = 0x811c9dc5u;
-    for (size_t i = 0; i < name.n; i++)
-        h = (h ^ (unsigned char)name.p[i]) * 0x01000193u;
-    return h;
-}
-
 /* The member that this very type adds, or NULL. */
 static const member_row *own_member(uint16_t owner, og_str name, uint32_t hash)
 {
-    const int bits = __builtin_ctz(COUNT(member_slots));
-    uint32_t at = ((hash ^ owner) * 0x9e3779b1u) >> (32 - bits);
+    uint32_t at = first_slot(hash, owner, COUNT(member_slots));
     for (; member_slots[at] != 0; at = (at + 1) & (COUNT(member_slots) - 1)) {
         const member_row *m = &members[member_slots[at] - 1];
         if (m->owner == owner && m->length == name.n &&
