@@ -1,6 +1,6 @@
-/* Look-ups in the generated R4 tables. Types (by name) and members (by owner type and JSON name) are
- * found by hash, members going up to the base type on a miss, so that an inherited element is stored
- * once. The hash is computed by the generator and here: both must stay alike. */
+/* Look-ups in the generated R4 tables. Types (by name) and members (by owner type and JSON name)
+ * are found by hash, members going up to the base type on a miss, so that an inherited element is
+ * stored once. The hash is computed by the generator and here: both must stay alike. */
 #include "fhir/model.h"
 
 typedef struct type_row {

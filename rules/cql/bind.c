@@ -314,6 +314,7 @@ static bool bind_define_ref(binder *b, cql__node *n, bool parameter)
 static bool join_paths(binder *b, cql__node *n)
 {
     const cql__node *from = n->argc != 0 ? n->args[0] : NULL;
+    n->path.number = b->link->set->path_count++;
     n->path.all = n->path.steps;
     n->path.all_count = n->path.count;
     n->path.base = from;

@@ -80,6 +80,19 @@ static cql_value tuple_property(const cql_tuple *t, og_str name)
     return CQL_NULL_VALUE;
 }
 
+/* The rows of a query are mostly alike: where the name stood last time it stands again. */
+static inline cql_value tuple_property_again(const cql_tuple *t, og_str name, uint8_t *place)
+{
+    if (*place < t->count && t->names[*place].p == name.p)
+        return t->items[*place];
+    for (size_t i = 0; i < t->count && i <= UINT8_MAX; i++)
+        if (t->names[i].p == name.p) {
+            *place = (uint8_t)i;
+            return t->items[i];
+        }
+    return tuple_property(t, name);
+}
+
 static cql_value setref_property(const cql_setref *s, og_str name)
 {
     if (og_str_is(name, "id"))
@@ -160,7 +173,7 @@ static inline bool plain_property(cql_run *run, const cql_value *of, const cql__
     if (of->kind != CQL_TUPLE || n->path.all_count != 1 || n->path.all->index >= 0)
         return false;
     const cql_source *from = of->from;
-    *ret = tuple_property(of->tuple, n->path.all->name);
+    *ret = tuple_property_again(of->tuple, n->path.all->name, &run->places[n->path.number]);
     if (from != NULL && ret->from == NULL)
         cql__rest_on(run, ret, of, 1);
     return true;

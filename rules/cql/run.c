@@ -377,11 +377,13 @@ static bool prepare_memory(cql_run *run)
     run->retrieved = og_arena_zalloc(a, set->retrieves.count, sizeof *run->retrieved);
     run->roots = og_arena_zalloc(a, n, sizeof *run->roots);
     run->codings = og_arena_zalloc(a, set->codings.count, sizeof *run->codings);
+    run->places = og_arena_zalloc(a, set->path_count, sizeof *run->places);
     run->memos = og_arena_zalloc(a, set->memo_count, sizeof *run->memos);
     run->c.keys = cql__keys_new(a);
     run->stack = og_arena_alloc(a, sizeof *run->stack + CHUNK_VALUES * sizeof(cql_value));
     if (run->cells == NULL || run->retrieved == NULL || run->roots == NULL ||
-        run->codings == NULL || run->memos == NULL || run->stack == NULL || run->c.keys == NULL)
+        run->codings == NULL || run->places == NULL || run->memos == NULL || run->stack == NULL ||
+        run->c.keys == NULL)
         return false;
     *run->stack = (cql__chunk){.cap = CHUNK_VALUES};
     return prepare_kin(run);

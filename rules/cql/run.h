@@ -75,6 +75,7 @@ struct cql_run {
     cql__kin *kin;        /* the resources by type */
     uint32_t kin_count;
     uint32_t *ranks;          /* of each resource among those of its type */
+    uint8_t *places;          /* by number of a path: where a tuple last had its name */
     const cql_value ***memos; /* by number of the function, then by rank; see cql__memo */
     cql__codings *codings;    /* by number of the set */
     cql_value today, now;

@@ -148,6 +148,7 @@ struct cql__node {
         struct {
             const cql__step *steps; /* its own */
             uint32_t count, all_count;
+            uint32_t number; /* of the path in the set */
             union {
                 og_str scope; /* before linking */
                 struct {
@@ -300,8 +301,9 @@ struct cql_set {
     og_table codings;   /* type and path of a code filter -> number + 1 */
     cql_library **libraries;
     size_t count, cap;
-    uint32_t define_count;                     /* memory cells of a run */
-    uint32_t memo_count;                       /* functions whose answers are remembered */
+    uint32_t define_count; /* memory cells of a run */
+    uint32_t memo_count;   /* functions whose answers are remembered */
+    uint32_t path_count;
     uint16_t codeable_concept, coding, period; /* model numbers of types that eval needs */
     const fhir_terminology *terms;
     bool allow_missing;
