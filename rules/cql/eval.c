@@ -671,9 +671,9 @@ static void eval_by_clock(cql_run *run, const cql__node *n, cql_value *ret)
 
 static void eval_define_ref(cql_run *run, const cql__node *n, cql_value *ret)
 {
-    const cql__cell *cell = &run->cells[n->ref.define->index];
-    if (cell->state == CQL__DONE && !n->flag) {
-        *ret = cell->value;
+    uint32_t index = n->ref.define->index;
+    if (run->states[index] == CQL__DONE && !n->flag) {
+        *ret = run->cells[index].value;
         return;
     }
     const cql_value *v = cql__eval_define(run, n->ref.define);

@@ -167,7 +167,7 @@ size_t cql_run_sources(cql_run *run, const cql_define *d, const fhir_resource *c
 {
     collector c = {.run = run};
     *ret = NULL;
-    if (d->kind == CQL__FUNCTION_DEF || run->cells[d->index].state != CQL__DONE)
+    if (d->kind == CQL__FUNCTION_DEF || run->states[d->index] != CQL__DONE)
         return 0;
     run->collections++;
     collect(&c, cql__sources_of(run, &run->cells[d->index].value));
@@ -280,7 +280,7 @@ static cql_value evaluate(cql_run *run, const cql_define *d)
     return v;
 }
 
-static void keep_error(cql_run *run, const cql_define *d, cql__cell *cell)
+static void keep_error(cql_run *run, const cql_define *d)
 {
     og_error_at(&run->err, d->place.line, d->place.column);
     og_error_origin(&run->err, d->library->name.p);
@@ -288,13 +288,14 @@ static void keep_error(cql_run *run, const cql_define *d, cql__cell *cell)
     og_error *copy = og_arena_alloc(run->arena, sizeof *copy);
     if (copy != NULL)
         *copy = run->err;
-    cell->err = copy;
-    cell->state = CQL__FAILED;
+    run->cells[d->index].err = copy;
+    run->states[d->index] = CQL__FAILED;
 }
 
-static const cql_value *first_value(cql_run *run, const cql_define *d, cql__cell *cell)
+static const cql_value *first_value(cql_run *run, const cql_define *d)
 {
-    switch (cell->state) {
+    cql__cell *cell = &run->cells[d->index];
+    switch ((cql__state)run->states[d->index]) {
     case CQL__FAILED:
         if (cell->err != NULL)
             run->err = *cell->err;
@@ -307,23 +308,22 @@ static const cql_value *first_value(cql_run *run, const cql_define *d, cql__cell
     case CQL__DONE:
     case CQL__FRESH: break;
     }
-    cell->state = CQL__RUNNING;
+    run->states[d->index] = CQL__RUNNING;
     cql__trace *trace = run->trace;
     run->trace = NULL;
     cell->value = evaluate(run, d);
     run->trace = trace;
     if (cql__failed(run)) {
-        keep_error(run, d, cell);
+        keep_error(run, d);
         return NULL;
     }
-    cell->state = CQL__DONE;
+    run->states[d->index] = CQL__DONE;
     return &cell->value;
 }
 
 const cql_value *cql__eval_define(cql_run *run, const cql_define *d)
 {
-    cql__cell *cell = &run->cells[d->index];
-    return cell->state == CQL__DONE ? &cell->value : first_value(run, d, cell);
+    return run->states[d->index] == CQL__DONE ? &run->cells[d->index].value : first_value(run, d);
 }
 
 /* ---- the run ---- */
@@ -373,7 +373,8 @@ static bool prepare_memory(cql_run *run)
     og_arena *a = run->arena;
     const cql_set *set = run->set;
     size_t n = run->request->resource_count;
-    run->cells = og_arena_zalloc(a, set->define_count, sizeof *run->cells);
+    run->cells = og_arena_alloc(a, set->define_count * sizeof *run->cells);
+    run->states = og_arena_zalloc(a, set->define_count, sizeof *run->states);
     run->retrieved = og_arena_zalloc(a, set->retrieves.count, sizeof *run->retrieved);
     run->roots = og_arena_zalloc(a, n, sizeof *run->roots);
     run->codings = og_arena_zalloc(a, set->codings.count, sizeof *run->codings);
@@ -381,7 +382,7 @@ static bool prepare_memory(cql_run *run)
     run->memos = og_arena_zalloc(a, set->memo_count, sizeof *run->memos);
     run->c.keys = cql__keys_new(a);
     run->stack = og_arena_alloc(a, sizeof *run->stack + CHUNK_VALUES * sizeof(cql_value));
-    if (run->cells == NULL || run->retrieved == NULL || run->roots == NULL ||
+    if (run->cells == NULL || run->states == NULL || run->retrieved == NULL || run->roots == NULL ||
         run->codings == NULL || run->places == NULL || run->memos == NULL || run->stack == NULL ||
         run->c.keys == NULL)
         return false;

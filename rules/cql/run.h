@@ -22,10 +22,9 @@ typedef struct cql__join {
 
 typedef enum cql__state { CQL__FRESH, CQL__RUNNING, CQL__DONE, CQL__FAILED } cql__state;
 
-typedef struct cql__cell { /* what is remembered of a definition */
-    cql_value value;
-    const og_error *err;
-    cql__state state;
+typedef union cql__cell { /* what is remembered of a definition, once its state is not fresh */
+    cql_value value;      /* CQL__DONE */
+    const og_error *err;  /* CQL__FAILED; NULL: memory was out */
 } cql__cell;
 
 /* The codings of every resource of a type at one path: each different key once, for a value set is
@@ -68,7 +67,8 @@ struct cql_run {
     const cql_set *set;
     const cql_request *request;
     og_arena *arena;
-    cql__cell *cells;
+    cql__cell *cells; /* by number of the definition; what nobody asks for is not even cleared */
+    uint8_t *states;  /* cql__state of each */
     cql_value *retrieved; /* results of constant retrieves; null: not yet */
     cql_value *roots;     /* resources as values, by their place in the request; null: not yet */
     uint16_t *types;      /* model number of each resource */

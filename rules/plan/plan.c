@@ -255,6 +255,17 @@ static og_status evaluate_held(plan__eval *e, plan__made *made, plan_outcome *ou
     return s;
 }
 
+/* Member by member: the texts of the error are long, and almost no rule fails. */
+static void begin_outcome(plan_outcome *o, og_str rule)
+{
+    o->rule = rule;
+    o->kind = PLAN_GATED;
+    o->by = o->note = o->explain = (og_str){0};
+    o->conditions = NULL;
+    o->condition_count = 0;
+    og_error_init(&o->error);
+}
+
 static og_status evaluate_rules(plan__eval *e, plan__made *made, plan_outcome *outcomes,
                                 int64_t *reviews, og_error *err)
 {
@@ -262,9 +273,7 @@ static og_status evaluate_rules(plan__eval *e, plan__made *made, plan_outcome *o
 
     for (size_t i = 0; i < e->content->rule_count; i++) {
         const plan__rule *r = &e->content->rules[i];
-        outcomes[i].rule = r->id;
-        outcomes[i].kind = PLAN_GATED;
-        og_error_init(&outcomes[i].error);
+        begin_outcome(&outcomes[i], r->id);
         bool runs = r->on_data || r->on_clock || plan__rule_on_hook(r, e->patient->hook);
         if (!runs || is_held(e, i))
             continue;
@@ -406,7 +415,7 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
     plan__eval e = {.content = c, .arena = a, .patient = patient, .holds_until_ms = INT64_MAX};
     plan_card *cards = og_arena_zalloc(a, c->rule_count + 1, sizeof *cards);
     plan__made *made = og_arena_zalloc(a, c->rule_count + 1, sizeof *made);
-    plan_outcome *outcomes = og_arena_zalloc(a, c->rule_count + 1, sizeof *outcomes);
+    plan_outcome *outcomes = og_arena_alloc(a, (c->rule_count + 1) * sizeof *outcomes);
     int64_t *reviews = og_arena_zalloc(a, c->rule_count + 1, sizeof *reviews), next = 0;
     size_t count = 0;
     og_status s;
