@@ -94,6 +94,7 @@ typedef struct view {
     hooks_call *call;
     og_arena *arena;
     fhir_resource *list;
+    uint64_t *hashes; /* of each one's text, as in store_view_hashed */
     size_t count, cap;
     og_table places;   /* Type/id → place in list, from 1 */
     bool sent;         /* the request brought something that rules read */
@@ -110,12 +111,11 @@ static bool grow(view *v)
     if (v->count < v->cap)
         return true;
     size_t cap = v->cap != 0 ? v->cap * 2 : 64;
-    void *grown = og_arena_grow(v->arena, v->list, v->cap * sizeof *v->list, cap * sizeof *v->list);
-    if (grown == NULL)
-        return false;
-    v->list = grown;
+    v->list = og_arena_grow(v->arena, v->list, v->cap * sizeof *v->list, cap * sizeof *v->list);
+    v->hashes =
+        og_arena_grow(v->arena, v->hashes, v->cap * sizeof *v->hashes, cap * sizeof *v->hashes);
     v->cap = cap;
-    return true;
+    return v->list != NULL && v->hashes != NULL;
 }
 
 static og_str key_of(view *v, const fhir_resource *r)
@@ -123,12 +123,12 @@ static og_str key_of(view *v, const fhir_resource *r)
     return og_arena_printf(v->arena, "%.*s/%.*s", OG_STR_ARG(r->type), OG_STR_ARG(r->id));
 }
 
-static bool add(view *v, const fhir_resource *r)
+static bool add(view *v, og_str key, const fhir_resource *r, uint64_t hash)
 {
-    og_str key = key_of(v, r);
-    if (!grow(v) || key.p == NULL)
+    if (key.p == NULL || !grow(v))
         return false;
-    v->list[v->count++] = *r;
+    v->list[v->count] = *r;
+    v->hashes[v->count++] = hash;
     return og_table_put(&v->places, key, (void *)(uintptr_t)v->count);
 }
 
@@ -144,12 +144,15 @@ static bool is_older(const fhir_resource *sent, const fhir_resource *have)
 /* What the EHR sends is what it has now: it stands in for our version unless it is older. */
 static bool put(view *v, const fhir_resource *r)
 {
-    og_str key = key_of(v, r);
+    og_str key = key_of(v, r), text = fhir_raw(r->root);
     uintptr_t place = key.p != NULL ? (uintptr_t)og_table_get(&v->places, key) : 0;
     if (place == 0)
-        return add(v, r);
-    if (!is_older(r, &v->list[place - 1]))
-        v->list[place - 1] = *r;
+        return add(v, key, r, og_str_hash(text));
+    fhir_resource *have = &v->list[place - 1];
+    if (og_str_eq(fhir_raw(have->root), text) || is_older(r, have))
+        return true;
+    *have = *r;
+    v->hashes[place - 1] = og_str_hash(text);
     return true;
 }
 
@@ -343,14 +346,15 @@ static og_status view_fill(view *v, store_txn *t, store_txn *shared, og_error *e
 {
     const hook_request *q = v->call->request;
     const fhir_resource *known = NULL;
+    const uint64_t *hashes = NULL;
     size_t count = 0;
     bool good = true;
     og_table_init(&v->places, v->arena);
     og_status s = OG_OK;
     if (t != NULL)
-        s = store_view(t, shared, v->arena, q->patient, &known, &count, err);
+        s = store_view_hashed(t, shared, v->arena, q->patient, &known, &hashes, &count, err);
     for (size_t i = 0; s == OG_OK && i < count; i++)
-        good = good && add(v, &known[i]);
+        good = good && add(v, key_of(v, &known[i]), &known[i], hashes[i]);
     v->known = s == OG_OK && count > 0;
     for (fhir_elem e = fhir_first(q->prefetch); s == OG_OK && fhir_exists(e);
          e = fhir_next(q->prefetch, e))
@@ -527,7 +531,8 @@ static og_status tell_card(answer *w, store_txn *shared, const plan_card *card,
     feedback_about about = {card->rule, card->alert_id, "", card->material, card->indicator};
     plan_feedback said;
     if (stored != NULL && stored->material == card->material) {
-        t.json = stored->card;
+        t.json = stored->card; /* one that was held has no words, and no indicator either */
+        t.indicator = stored->indicator;
         if (!plan_alert_is_silent(stored))
             w->list[w->count++] = t;
         return OG_OK;
@@ -552,6 +557,39 @@ static bool is_premature(const answer *w, og_str rule)
            plan_content_rests_on_absence(w->call->content, rule);
 }
 
+/* Whether every card that may be told has its words in the store. */
+static bool is_said(const answer *w, const plan_result *r, og_str hook, const plan_alert *alerts,
+                    size_t count)
+{
+    for (size_t i = 0; i < r->card_count; i++) {
+        const plan_card *card = &r->cards[i];
+        const plan_alert *stored = stored_alert(alerts, count, card->alert_id);
+        if (plan_content_on_hook(w->call->content, card->rule, hook) &&
+            (stored == NULL || stored->material != card->material))
+            return false;
+    }
+    return true;
+}
+
+static og_status evaluate(answer *w, plan_patient *p, const plan_alert *alerts, size_t count,
+                          plan_result *ret, og_error *err)
+{
+    hooks_call *c = w->call;
+    recall_view known;
+    recall_look(c->recall, c->arena, c->content, p, w->view->hashes, c->now_ms, c->offset_min,
+                &known);
+    og_status s = plan_content_evaluate(c->content, c->arena, p, c->now_ms, c->offset_min,
+                                        PLAN_CARDS, ret, err);
+    if (s == OG_OK && ret->brief && !is_said(w, ret, p->hook, alerts, count)) {
+        p->held = NULL;
+        s = plan_content_evaluate(c->content, c->arena, p, c->now_ms, c->offset_min, PLAN_CARDS,
+                                  ret, err);
+    }
+    if (s == OG_OK)
+        recall_keep(c->recall, c->content, &known, ret);
+    return s;
+}
+
 static og_status tell_evaluated(answer *w, store_txn *shared, const plan_alert *alerts,
                                 size_t count, og_error *err)
 {
@@ -563,11 +601,12 @@ static og_status tell_evaluated(answer *w, store_txn *shared, const plan_alert *
                             .resources = w->view->list,
                             .resource_count = w->view->count,
                             .hook = og_str_of(c->request->kind->name)};
-    og_status s = plan_content_evaluate(c->content, c->arena, &patient, c->now_ms, c->offset_min,
-                                        false, &result, err);
+    og_status s = evaluate(w, &patient, alerts, count, &result, err);
     if (s != OG_OK)
         return s;
     c->evaluated = true;
+    c->asked = result.asked;
+    c->spared = result.spared;
     c->outcomes = result.outcomes;
     c->outcome_count = result.outcome_count;
     w->list = og_arena_zalloc(c->arena, result.card_count + 1, sizeof *w->list);
@@ -653,7 +692,7 @@ void hooks_answer(hooks_call *c)
 {
     store_txn *t = NULL, *shared = NULL;
     og_error_init(&c->error);
-    c->cards = c->outcome_count = c->misread = 0;
+    c->cards = c->outcome_count = c->misread = c->asked = c->spared = 0;
     c->evaluated = false;
     og_status s = c->store != NULL ? store_begin(c->store, false, &t, &c->error) : OG_OK;
     if (s == OG_OK && c->shared != NULL)

@@ -3,8 +3,9 @@
  * The rules that answer on a hook are those whose PlanDefinition has a named-event trigger with its
  * name. Without anything sent along the answer is what the store already holds: the patient's open
  * alerts, evaluated when the data came. With prefetch or drafts the same rules run on the patient's
- * record, what was sent, and the drafts as if they were ordered. What was overridden is not told
- * while it stays the same.
+ * record, what was sent, and the drafts as if they were ordered; rules that read nothing of what is
+ * new since they were asked last are spared (recall.h). What was overridden is not told while it
+ * stays the same.
  *
  * No globals, no clock, no loop: a call is all it gets and all it gives; for any thread. */
 #ifndef OG_DAEMON_HOOKS_H
@@ -12,6 +13,7 @@
 
 #include "daemon/feedback.h"
 #include "daemon/prefetch.h"
+#include "daemon/recall.h"
 #include "daemon/store.h"
 
 #define HOOKS_SERVICE_PREFIX "osteoguard-" /* a service's id: this and the hook's name */
@@ -31,6 +33,7 @@ typedef struct hooks_call {
     store *store, *shared;
     const hook_request *request;
     const feedback_policy *feedback;
+    recall *recall; /* what rules said last time; NULL: all are asked */
     int64_t now_ms;
     int offset_min;
     int64_t known_ms;      /* until when the store has what the sources say; -1: not known */
@@ -46,6 +49,7 @@ typedef struct hooks_call {
     bool evaluated;               /* the rules ran for this call */
     const plan_outcome *outcomes; /* then: what became of each rule, for the log; lives in arena */
     size_t outcome_count;
+    size_t asked, spared;   /* rules that ran, and that were known to come out as last time */
     size_t misread;         /* resources with elements of the wrong form, which were left out */
     char misread_path[256]; /* of the first of them */
     og_error error;         /* status 500: what happened, for the log */

@@ -738,6 +738,11 @@ void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
     p->retry_ms = 0;
 }
 
+recall *owner_recall(const owner *o)
+{
+    return o->batch.recall;
+}
+
 void owner_set_content(owner *o, const plan_content *content,
                        void (*released)(void *ctx, const plan_content *old), void *ctx)
 {

@@ -74,6 +74,9 @@ void owner_free(owner *o);
  * for now. No batch of it may be running. What waits is forgotten: only owner_assign opens the
  * partition, and its messages have to come again from next_offset on. */
 void owner_set_store(owner *o, int partition, store *s, int64_t next_offset);
+/* What is remembered of rules (recall.h), for whoever evaluates besides; lives as long as o. NULL
+ * without recall_bytes. */
+recall *owner_recall(const owner *o);
 /* Another content from the next batch on. The old one is in use until owner_busy is false or
  * another batch has begun: released is called (from the loop) when nobody uses it any more. */
 void owner_set_content(owner *o, const plan_content *content,

@@ -3,11 +3,14 @@
  * not fire and those that did, reviews, then for each resource of the view its hash and the rules
  * that read it.
  *
+ * A note is looked at and replaced under the lock alone: what is spared is copied out of it.
+ *
  * The resources that two views have in common, in the same order, are the same for every rule; all
  * others, of either view, wake the rules that read them. */
 #include "daemon/recall.h"
 
 #include <stdlib.h>
+#include <uv.h>
 
 #define MEAN_BYTES 512 /* of a note: so many buckets */
 #define LARGEST    16  /* one of so many parts of the memory is the largest note */
@@ -16,12 +19,13 @@
 typedef struct note {
     struct note *next;          /* in its bucket */
     struct note *older, *newer; /* in the list by last use */
-    uint64_t hash;              /* of the patient's id */
+    uint64_t hash;              /* of the key */
     size_t bytes;
     int64_t since_ms, until_ms;
     int offset_min;
-    uint32_t id_n, count, review_count, loud_count;
-    uint64_t words[]; /* silent, dated: sets; reviews of the dated; hashes; readers; loud; the id */
+    uint32_t key_n, count, review_count, loud_count;
+    uint64_t
+        words[]; /* silent, dated: sets; reviews of the dated; hashes; readers; loud; the key */
 } note;
 
 typedef struct loud { /* a rule that fired, was suppressed or merged */
@@ -33,6 +37,7 @@ typedef struct loud { /* a rule that fired, was suppressed or merged */
 } loud;
 
 struct recall {
+    uv_mutex_t lock; /* of all that follows */
     size_t max_bytes, bytes;
     note **buckets;
     size_t mask;
@@ -45,7 +50,7 @@ struct recall {
 typedef struct parts {
     uint64_t *silent, *dated, *reviews, *hashes, *readers;
     loud *loud;
-    char *id;
+    char *key;
 } parts;
 
 static parts parts_of(note *n, size_t rule_words)
@@ -55,13 +60,13 @@ static parts parts_of(note *n, size_t rule_words)
     p.hashes = p.reviews + n->review_count;
     p.readers = p.hashes + n->count;
     p.loud = (loud *)(p.readers + (size_t)n->count * 2 * rule_words);
-    p.id = (char *)(p.loud + n->loud_count);
+    p.key = (char *)(p.loud + n->loud_count);
     return p;
 }
 
 static size_t size_of(const note *n, size_t rule_words)
 {
-    return sizeof *n + n->id_n + n->loud_count * sizeof(loud) +
+    return sizeof *n + n->key_n + n->loud_count * sizeof(loud) +
            sizeof(uint64_t) *
                (2 * rule_words + n->review_count + (size_t)n->count * (1 + 2 * rule_words));
 }
@@ -85,10 +90,11 @@ static note **bucket_of(recall *m, uint64_t hash)
     return &m->buckets[hash & m->mask];
 }
 
-static note *find(recall *m, og_str patient, uint64_t hash, size_t rule_words)
+static note *find(recall *m, og_str key, size_t rule_words)
 {
+    uint64_t hash = og_str_hash(key);
     for (note *n = *bucket_of(m, hash); n != NULL; n = n->next)
-        if (n->hash == hash && og_str_eq(patient, (og_str){parts_of(n, rule_words).id, n->id_n}))
+        if (n->hash == hash && og_str_eq(key, (og_str){parts_of(n, rule_words).key, n->key_n}))
             return n;
     return NULL;
 }
@@ -276,19 +282,49 @@ static void spare(const comparison *x, plan_patient *p)
     hold(x, p);
 }
 
+/* No id has a line break in it, nor has the name of a hook. */
+static og_str key_of(og_arena *a, const plan_patient *p)
+{
+    return p->hook.n == 0
+               ? p->id
+               : og_arena_printf(a, "%.*s\n%.*s", OG_STR_ARG(p->hook), OG_STR_ARG(p->id));
+}
+
+static const note *note_of(recall *m, const recall_view *v, og_str patient, size_t rule_words)
+{
+    const note *n = find(m, v->key, rule_words);
+    return n != NULL || og_str_eq(v->key, patient) ? n : find(m, patient, rule_words);
+}
+
+static void look(recall *m, comparison *x, plan_patient *p)
+{
+    recall_view *v = x->now;
+    be_about(m, x->c);
+    const note *n = note_of(m, v, p->id, x->rule_words);
+    if (n != NULL) {
+        x->before = n;
+        x->was = parts_of((note *)(uintptr_t)n, x->rule_words);
+    }
+    compare(x);
+    if (n == NULL || n->offset_min != v->offset_min || v->as_of_ms < n->since_ms ||
+        v->as_of_ms >= n->until_ms)
+        return;
+    v->until_ms = n->until_ms;
+    spare(x, p);
+}
+
 void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
                  const uint64_t *hashes, int64_t as_of_ms, int offset_min, recall_view *ret)
 {
-    *ret = (recall_view){.patient = p->id,
+    *ret = (recall_view){.key = key_of(a, p),
                          .hashes = hashes,
                          .count = p->resource_count,
                          .as_of_ms = as_of_ms,
                          .until_ms = INT64_MAX,
                          .offset_min = offset_min};
-    if (m == NULL)
+    if (m == NULL || ret->key.p == NULL)
         return;
     size_t rule_words = plan_content_rule_words(c);
-    be_about(m, c);
     ret->readers = og_arena_alloc(a, (ret->count * 2 * rule_words + 1) * sizeof *ret->readers);
     comparison x = {.a = a,
                     .c = c,
@@ -301,17 +337,9 @@ void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
         ret->readers = NULL;
         return;
     }
-    note *n = find(m, p->id, og_str_hash(p->id), rule_words);
-    if (n != NULL) {
-        x.before = n;
-        x.was = parts_of(n, rule_words);
-    }
-    compare(&x);
-    if (n == NULL || n->offset_min != offset_min || as_of_ms < n->since_ms ||
-        as_of_ms >= n->until_ms)
-        return;
-    ret->until_ms = n->until_ms;
-    spare(&x, p);
+    uv_mutex_lock(&m->lock);
+    look(m, &x, p);
+    uv_mutex_unlock(&m->lock);
 }
 
 static bool is_loud(const plan_outcome *o)
@@ -362,17 +390,43 @@ static void write_rules(const plan_result *r, const parts *p)
     }
 }
 
+static void write_note(note *n, const recall_view *v, const plan_result *r, size_t rule_words)
+{
+    parts p = parts_of(n, rule_words);
+    memset(p.silent, 0, 2 * rule_words * sizeof *p.silent);
+    write_rules(r, &p);
+    if (v->count > 0) {
+        memcpy(p.hashes, v->hashes, v->count * sizeof *p.hashes);
+        memcpy(p.readers, v->readers, v->count * 2 * rule_words * sizeof *p.readers);
+    }
+    memcpy(p.key, v->key.p, v->key.n);
+}
+
+/* In place of what stands there. NULL: it is only taken away. Another content than that of the
+ * notes: this one is about rules that nobody asks for any more. */
+static void replace(recall *m, const plan_content *c, og_str key, note *n)
+{
+    bool ours = strcmp(m->digest, plan_content_digest(c)) == 0;
+    note *old = ours ? find(m, key, plan_content_rule_words(c)) : NULL;
+    if (old != NULL)
+        forget(m, old);
+    if (n != NULL && ours)
+        insert(m, n);
+    else
+        free(n);
+}
+
 void recall_keep(recall *m, const plan_content *c, const recall_view *v, const plan_result *result)
 {
     size_t rule_words = plan_content_rule_words(c);
-    note *n, head = {.hash = og_str_hash(v->patient),
-                     .since_ms = v->as_of_ms,
+    note *n, head = {.since_ms = v->as_of_ms,
                      .until_ms = result->holds_until_ms,
                      .offset_min = v->offset_min,
-                     .id_n = (uint32_t)v->patient.n,
+                     .key_n = (uint32_t)v->key.n,
                      .count = (uint32_t)v->count};
     if (m == NULL || v->readers == NULL)
         return;
+    head.hash = og_str_hash(v->key);
     if (v->until_ms < head.until_ms)
         head.until_ms = v->until_ms;
     for (size_t i = 0; i < result->outcome_count; i++) {
@@ -380,28 +434,24 @@ void recall_keep(recall *m, const plan_content *c, const recall_view *v, const p
         head.loud_count += is_loud(&result->outcomes[i]);
     }
     head.bytes = size_of(&head, rule_words);
-    if ((n = find(m, v->patient, head.hash, rule_words)) != NULL)
-        forget(m, n);
     n = head.bytes <= m->max_bytes / LARGEST ? malloc(head.bytes) : NULL;
-    if (n == NULL)
-        return;
-    *n = head;
-    parts p = parts_of(n, rule_words);
-    memset(p.silent, 0, 2 * rule_words * sizeof *p.silent);
-    write_rules(result, &p);
-    if (v->count > 0) {
-        memcpy(p.hashes, v->hashes, v->count * sizeof *p.hashes);
-        memcpy(p.readers, v->readers, v->count * 2 * rule_words * sizeof *p.readers);
+    if (n != NULL) {
+        *n = head;
+        write_note(n, v, result, rule_words);
     }
-    memcpy(p.id, v->patient.p, v->patient.n);
-    insert(m, n);
+    uv_mutex_lock(&m->lock);
+    replace(m, c, v->key, n);
+    uv_mutex_unlock(&m->lock);
 }
 
 /* ---- life ---- */
 
-size_t recall_bytes(const recall *m)
+size_t recall_bytes(recall *m)
 {
-    return m->bytes;
+    uv_mutex_lock(&m->lock);
+    size_t bytes = m->bytes;
+    uv_mutex_unlock(&m->lock);
+    return bytes;
 }
 
 recall *recall_new(size_t max_bytes)
@@ -416,7 +466,8 @@ recall *recall_new(size_t max_bytes)
     m->mask = buckets - 1;
     m->max_bytes = max_bytes;
     m->bytes = sizeof *m + buckets * sizeof(note *);
-    if (m->buckets == NULL) {
+    if (m->buckets == NULL || uv_mutex_init(&m->lock) != 0) {
+        free((void *)m->buckets);
         free(m);
         return NULL;
     }
@@ -428,6 +479,7 @@ void recall_free(recall *m)
     if (m == NULL)
         return;
     forget_all(m);
+    uv_mutex_destroy(&m->lock);
     free((void *)m->buckets);
     free(m);
 }

@@ -11,7 +11,11 @@
  * Rules that fired come out as they did when nothing has changed that their cards rest on either
  * and no other rule fires: all together, for what suppresses, merges and forbids sees all of them.
  * No card is kept for that, only which they were (plan_result.brief): who needs its words evaluates
- * once more without plan_patient.held. One thread at a time. */
+ * once more without plan_patient.held.
+ *
+ * What was evaluated for a hook (plan_patient.hook) is noted beside what was evaluated for nobody:
+ * the view of a call has what was sent along. The first call for a hook is compared with the
+ * patient's own view, which it mostly resembles. For any thread, several at once. */
 #ifndef OG_DAEMON_RECALL_H
 #define OG_DAEMON_RECALL_H
 
@@ -24,7 +28,7 @@ void recall_free(recall *m);          /* accepts NULL */
 
 /* One evaluation, between look and keep; lives in its arena. */
 typedef struct recall_view {
-    og_str patient;
+    og_str key;             /* of the patient, or of the hook and the patient */
     const uint64_t *hashes; /* of the resources, store_view_hashed */
     uint64_t *readers;      /* of each resource, plan_content_readers; NULL: nothing can be kept */
     size_t count;
@@ -41,6 +45,6 @@ void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
 void recall_keep(recall *m, const plan_content *c, const recall_view *v, const plan_result *result);
 
 /* Memory in use; not more than max_bytes. */
-size_t recall_bytes(const recall *m);
+size_t recall_bytes(recall *m);
 
 #endif

@@ -266,6 +266,8 @@ void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int6
     log_failed_rules(call);
     log_misread(call);
     metric_observe_us(METRIC_HOOK_TIME, clock_monotonic_us() - began_us);
+    metric_add(METRIC_RULES_ASKED, call->asked);
+    metric_add(METRIC_RULES_SPARED, call->spared);
     metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call->cards);
     audit_call(s, x, q, call);
     serve__count_call(q->kind->name, call->status);
@@ -294,6 +296,7 @@ bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_requ
                        .shared = SERVE_SHARED(s)->store,
                        .request = q,
                        .feedback = &s->setup.feedback,
+                       .recall = owner_recall(s->owner),
                        .now_ms = clock_now(&s->clock),
                        .arena = a};
     bool elsewhere = s->step == SERVE_WORKING && !s->partitions[partition].assigned;
