@@ -17,6 +17,7 @@
 #define RETRY_MS    1000
 #define MAX_TASKS   512
 #define MAX_SAID    500
+#define LATE_MS     600000 /* who starts at the same time as we do has not been there before */
 
 typedef struct message {
     struct message *next;
@@ -68,6 +69,7 @@ typedef struct part {
     owner_sweep sweep;    /* that is under way, or the last one */
     uint64_t dirty;
     bool sweeping, failing, lost;
+    bool long_ago, of_late, unread; /* ages of what was read since it was assigned */
     size_t most; /* records of the next batch; halved after a failure for lack of memory */
 } part;
 
@@ -154,6 +156,16 @@ static void set_pause(owner *o, part *p)
     o->options.on_pause(o->options.ctx, p->number, pause);
 }
 
+/* Whoever lives writes to every partition all the time, and for STORE_KEPT_MS it stays there. */
+static void note_age(part *p, int64_t logged_ms)
+{
+    int64_t age_ms = clock_wall_ms() - logged_ms;
+    if (p->restored || p->number == OWNER_SHARED || logged_ms <= 0)
+        return;
+    p->long_ago |= age_ms > STORE_KEPT_MS;
+    p->of_late |= age_ms > LATE_MS && age_ms <= STORE_KEPT_MS;
+}
+
 void owner_message(owner *o, int partition, const conn_message *m)
 {
     part *p = part_of(o, partition);
@@ -176,6 +188,7 @@ void owner_message(owner *o, int partition, const conn_message *m)
         memcpy(copy->bytes, m->key.p, key_n);
     if (value_n > 0)
         memcpy(copy->bytes + key_n, m->value.p, value_n);
+    note_age(p, copy->timestamp_ms);
     if (p->first == NULL)
         p->waiting_since_ms = clock_monotonic_ms();
     *p->end = copy;
@@ -311,6 +324,7 @@ static void end_restoring(owner *o, part *p)
     if (p->restored || !p->assigned || p->store == NULL || !there)
         return;
     p->restored = true;
+    p->unread |= p->long_ago && !p->of_late;
     if (p->number == OWNER_SHARED)
         owner_wake_all(o);
     else
@@ -476,6 +490,7 @@ static void begin(owner *o, part *p)
     fill_messages(o, p);
     b->gated = o->options.is_current != NULL && p->number != OWNER_SHARED &&
                (p->waiting > b->message_count || !o->options.is_current(o->options.ctx, p->number));
+    b->unread = p->unread;
     b->refilled = o->options.is_refilled != NULL && p->number != OWNER_SHARED &&
                   o->options.is_refilled(o->options.ctx, p->number);
     fill_tasks(o, p);
@@ -644,10 +659,11 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     p->dirty = b->dirty;
     p->ceasing = b->waiting;
     follow_sweep(o, p, b);
-    p->lost = b->lost;
+    p->lost = b->lost != PIPELINE_LOST_NOTHING;
+    metric_add(METRIC_UNREAD, b->unread);
+    p->unread = p->unread && !b->unread;
     if (b->lost && o->options.on_lost != NULL)
-        o->options.on_lost(o->options.ctx, b->lost_shared ? OWNER_SHARED : p->number,
-                           b->counts.withheld);
+        o->options.on_lost(o->options.ctx, p->number, b->lost, b->counts.withheld);
     if (b->counts.backfills > 0 && o->options.on_backfill != NULL)
         o->options.on_backfill(o->options.ctx, p->number);
     uint64_t ready = b->dirty - b->waiting.count;
@@ -729,7 +745,7 @@ void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
     p->assigned = p->restored = p->at_end = p->woken = false;
     p->dirty = 0;
     p->ceasing = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
-    p->sweeping = p->lost = false;
+    p->sweeping = p->lost = p->unread = false;
     p->next_due_ms = 0;
     set_pause(o, p);
     p->store = s;
@@ -761,7 +777,7 @@ void owner_assign(owner *o, int partition, int64_t end_offset)
 {
     part *p = part_of(o, partition);
     p->assigned = true;
-    p->restored = false;
+    p->restored = p->long_ago = p->of_late = false;
     p->at_end = false;
     p->claimed = p->settled = false;
     p->end_offset = end_offset;

@@ -52,10 +52,10 @@ typedef struct owner_options {
     /* Whether all that happened is known to have been read up to the newest message given to
      * owner_message. NULL: always. */
     bool (*is_current)(void *ctx, int partition);
-    /* A partition has lost records (pipeline_batch.lost), or OWNER_SHARED has as it finds; count:
-     * patients of whom that was seen just now. Comes with every batch until is_refilled says that
+    /* What a partition finds lost (pipeline_batch.lost); count: patients of whom that was seen just
+     * now. Comes with every batch until is_refilled says that
      * the sources have been read again since. May both be NULL. */
-    void (*on_lost)(void *ctx, int partition, uint64_t count);
+    void (*on_lost)(void *ctx, int partition, pipeline_loss what, uint64_t count);
     bool (*is_refilled)(void *ctx, int partition);
     /* Data of further patients are wanted, or those of some are there (backfill.h). May be NULL. */
     void (*on_backfill)(void *ctx, int partition);

@@ -116,7 +116,7 @@ static og_status mark_for_shared(run *r, og_error *err)
         return OG_OK;
     if (seen > next) {
         r->b->counts.shared_lost++;
-        TRY(pipeline__note_lost(r, true, err));
+        TRY(pipeline__note_lost(r, PIPELINE_LOST_SHARED, err));
     }
     size_t count = CHANGES;
     for (int64_t at = seen < next ? seen : 0; count == CHANGES;) {
@@ -547,7 +547,7 @@ static void reset_results(pipeline_batch *b)
     b->waiting = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
     b->sweeping = false;
     b->swept = b->swept_now = 0;
-    b->lost = b->lost_shared = false;
+    b->lost = PIPELINE_LOST_NOTHING;
 }
 
 /* A damaged locator is no damage of this store: it is renewed, and the batch repeated. */

@@ -118,6 +118,13 @@ typedef struct pipeline_event { /* what became of an alert; for metrics */
 #define PIPELINE_MAX_PATIENTS                                                                      \
     200 /* woken by timers, by shared resources or by new content, per batch */
 
+typedef enum pipeline_loss {
+    PIPELINE_LOST_NOTHING,
+    PIPELINE_LOST_RECORDS,
+    PIPELINE_LOST_SHARED,
+    PIPELINE_LOST_UNREAD /* perhaps: newer versions, before which compaction found older ones */
+} pipeline_loss;
+
 typedef struct pipeline_batch {
     /* in */
     const pipeline_setup *setup;
@@ -141,6 +148,7 @@ typedef struct pipeline_batch {
     int offset_min;    /* of the site at that time */
     int64_t steady_ms; /* the machine's steady clock: how long a patient has been quiet */
     bool gated;        /* it is not known that all data up to now are here */
+    bool unread;       /* nobody has read the partition for longer than compaction waits */
     bool refilled;     /* the sources have been read again since `lost` was told */
     bool restoring;    /* catching up: note who is to be evaluated, evaluate later */
     /* arenas, reset by pipeline_run; results live in `results` until its next reset */
@@ -160,9 +168,9 @@ typedef struct pipeline_batch {
     size_t outgoing_count;
     uint64_t outgoing_left; /* in the store, these included */
     /* Patients were found who have alerts but no record, not even a deleted one: the records topic
-     * has lost them. Or the shared topic ends before where this partition has seen it
-     * (lost_shared). Nothing is withdrawn for that, and nothing else until refilled. */
-    bool lost, lost_shared;
+     * has lost them. Or the shared topic ends before where this partition has seen it. Or it was
+     * unread. Nothing is withdrawn for that, and nothing else until refilled. */
+    pipeline_loss lost;
     const pipeline_event *events;
     size_t event_count;
     pipeline_failure failures[PIPELINE_MAX_FAILURES];

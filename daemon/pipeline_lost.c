@@ -1,16 +1,26 @@
 /* Records that are gone. What is deleted leaves a tombstone; alerts without any row were lost, with
- * the topic or by whoever emptied it. From then on nothing is withdrawn in the partition until the
- * sources have been read again: the mark in the store outlives the process. */
+ * the topic or by whoever emptied it. Versions may be lost as well, when the partition stood unread
+ * for longer than compaction waits: of two in the wrong order it keeps the older. From then on
+ * nothing is withdrawn in the partition until the sources have been read again: the mark in the
+ * store outlives the process. */
 #include "daemon/pipeline_private.h"
 
-#define LOST        "1" /* values of STORE_LOST: records */
-#define LOST_SHARED "shared"
+static const char *const marks[] = {/* values of STORE_LOST */
+                                    [PIPELINE_LOST_RECORDS] = "1",
+                                    [PIPELINE_LOST_SHARED] = "shared",
+                                    [PIPELINE_LOST_UNREAD] = "unread"};
 
-og_status pipeline__note_lost(run *r, bool shared, og_error *err)
+static pipeline_loss read_mark(og_str mark)
 {
-    r->b->lost = true;
-    r->b->lost_shared = shared;
-    return store_set_meta(r->txn, STORE_LOST, og_str_of(shared ? LOST_SHARED : LOST), err);
+    return og_str_is(mark, marks[PIPELINE_LOST_SHARED])   ? PIPELINE_LOST_SHARED
+           : og_str_is(mark, marks[PIPELINE_LOST_UNREAD]) ? PIPELINE_LOST_UNREAD
+                                                          : PIPELINE_LOST_RECORDS;
+}
+
+og_status pipeline__note_lost(run *r, pipeline_loss what, og_error *err)
+{
+    r->b->lost = what;
+    return store_set_meta(r->txn, STORE_LOST, og_str_of(marks[what]), err);
 }
 
 static og_status is_lost(run *r, og_str patient, bool *ret, og_error *err)
@@ -37,7 +47,7 @@ og_status pipeline__find_lost(run *r, og_error *err)
         TRY(is_lost(r, r->touched.entries[i].key, &t->lost, err));
         r->b->counts.withheld += t->lost;
         if (t->lost)
-            TRY(pipeline__note_lost(r, false, err));
+            TRY(pipeline__note_lost(r, PIPELINE_LOST_RECORDS, err));
     }
     return OG_OK;
 }
@@ -47,9 +57,12 @@ og_status pipeline__remember_lost(run *r, og_error *err)
 {
     og_str mark;
     og_status status = store_meta(r->txn, STORE_LOST, &mark, err);
+    if (r->b->unread)
+        return pipeline__note_lost(r, PIPELINE_LOST_UNREAD, err);
     if (status != OG_OK)
         return status == OG_NOTFOUND ? OG_OK : status;
-    r->b->lost = !r->b->refilled;
-    r->b->lost_shared = og_str_is(mark, LOST_SHARED);
-    return r->b->lost ? OG_OK : kv_delete(r->txn, STORE_META, OG_STR(STORE_LOST), err);
+    if (r->b->refilled)
+        return kv_delete(r->txn, STORE_META, OG_STR(STORE_LOST), err);
+    r->b->lost = read_mark(mark);
+    return OG_OK;
 }

@@ -67,10 +67,11 @@ OG_MUSTCHECK og_status pipeline__apply_all(run *r, og_error *err);
 
 /* ---- pipeline_lost.c ---- */
 
-/* What an earlier batch found lost is lost until the sources have been read again. */
+/* What an earlier batch found lost, or the owner knows to be unread, is lost until the sources have
+ * been read again. */
 OG_MUSTCHECK og_status pipeline__remember_lost(run *r, og_error *err);
 /* Records are gone from the partition, or (shared) from the shared topic. */
-OG_MUSTCHECK og_status pipeline__note_lost(run *r, bool shared, og_error *err);
+OG_MUSTCHECK og_status pipeline__note_lost(run *r, pipeline_loss what, og_error *err);
 /* Marks those among the touched who have alerts but no record. Before anybody is evaluated. */
 OG_MUSTCHECK og_status pipeline__find_lost(run *r, og_error *err);
 

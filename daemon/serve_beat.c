@@ -244,18 +244,30 @@ bool serve__is_refilled(void *ctx, int partition)
     return all_read_since(&s->partitions[partition], s->lost_ms);
 }
 
-void serve__on_lost(void *ctx, int partition, uint64_t count)
+static void log_lost(const serve *s, int partition, pipeline_loss what)
+{
+    static const char then[] =
+        "nothing is withdrawn for that, and the source topics are read again from the beginning; "
+        "what they do not hold any more has to be sent again";
+    if (what == PIPELINE_LOST_UNREAD)
+        log_error("nobody has read %s[%d] for more than %d days: newer versions that came before "
+                  "older ones may be gone by compaction; %s",
+                  s->config->kafka_records, partition, STORE_KEPT_MS / 86400000, then);
+    else if (what == PIPELINE_LOST_SHARED)
+        log_error("records are gone from %s[0] that alerts may rest on: %s",
+                  s->config->kafka_shared, then);
+    else
+        log_error("records are gone from %s[%d] that alerts rest on: %s", s->config->kafka_records,
+                  partition, then);
+}
+
+void serve__on_lost(void *ctx, int partition, pipeline_loss what, uint64_t count)
 {
     serve *s = ctx;
     metric_add(METRIC_WITHHELD, count);
     if (s->lost_ms != 0 || serve__stopping(s))
         return;
-    bool shared = partition == OWNER_SHARED;
-    log_error("records are gone from %s[%d] that alerts %s on: nothing is withdrawn for that, and "
-              "the source topics are read again from the beginning; what they do not hold any more "
-              "has to be sent again",
-              shared ? s->config->kafka_shared : s->config->kafka_records, shared ? 0 : partition,
-              shared ? "may rest" : "rest");
+    log_lost(s, partition, what);
     s->lost_ms = clock_wall_ms();
     s->wants_pending = true; /* an interruption begins the reading anew */
     serve__restart_sources(s, true);

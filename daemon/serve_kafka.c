@@ -65,11 +65,15 @@ static char *group_name(serve *s, const char *suffix)
         "min.insync.replicas", "2"                                                                 \
     }
 
+#define TEXT_OF(number)  #number
+#define AS_TEXT(defined) TEXT_OF(defined)
+
 static kafka_property compact_config[] = {
     {"cleanup.policy", "compact"},
-    {"min.compaction.lag.ms", "1209600000"}, /* 14 d: the longest outage of an owner (STREAM 3.1) */
+    {"min.compaction.lag.ms",
+     AS_TEXT(STORE_KEPT_MS)}, /* the longest outage of an owner (STREAM 3.1) */
     {"max.compaction.lag.ms", "2592000000"},
-    {"delete.retention.ms", "1209600000"},
+    {"delete.retention.ms", AS_TEXT(STORE_KEPT_MS)},
     {"max.message.bytes", "8392704"},
     {"unclean.leader.election.enable", "false"},
     REPLICAS_THAT_WROTE,

@@ -40,8 +40,9 @@ typedef struct serve_beat { /* the newest of one instance */
 } serve_beat;
 
 typedef struct serve_partition {
-    store *store;   /* NULL: not open, because it is not ours */
-    store *syncing; /* what the sync that runs writes to the disk; NULL: nothing of this one */
+    store *store;      /* NULL: not open, because it is not ours */
+    store *syncing;    /* what the sync that runs writes to the disk; NULL: nothing of this one */
+    bool syncing_ours; /* and it follows its topic */
     char *dir;
     char id[UUID_TEXT];    /* of the store */
     bool assigned;         /* by the group */
@@ -55,6 +56,7 @@ typedef struct serve_partition {
     serve_beat beats[SERVE_BEATS];
     size_t posting;         /* deliveries to webhooks under way */
     int64_t end;            /* shared topic: where it ended; INT64_MAX: not known (any more) */
+    int64_t seen_ms;        /* STORE_SEEN of the store; in the worker while sync_busy */
     int64_t synced_offset;  /* what a commit to the group may say */
     int64_t syncing_offset; /* what it may say after the sync that runs */
     bool not_on_disk;       /* the sync that runs has failed */
@@ -203,7 +205,7 @@ bool serve__take_beat(serve *s, int partition, const conn_message *m);
 /* True when all sources are known to have been read to their ends a moment ago. */
 bool serve__is_current(void *ctx, int partition);
 /* Records are gone that alerts rest on: the sources are read again, once. */
-void serve__on_lost(void *ctx, int partition, uint64_t count);
+void serve__on_lost(void *ctx, int partition, pipeline_loss what, uint64_t count);
 bool serve__is_refilled(void *ctx, int partition);
 void serve__tend_lost(serve *s);
 /* The brokers have taken a heartbeat of late. */

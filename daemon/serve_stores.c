@@ -10,6 +10,9 @@
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
+#define DAY_MS  86400000
+#define SEEN_MS 3600000 /* how often it is noted that a store is followed */
+
 static size_t map_bytes(const serve *s)
 {
     return (size_t)s->config->store_map_size_mb << 20;
@@ -23,6 +26,25 @@ static char *path_of(const serve *s, const char *name)
                : NULL;
 }
 
+/* Deletes that came while nobody followed the topic with this store may have left it by now: what
+ * they were of would live on here for ever. A time to come is not believed either. */
+static og_status judge_age(store_txn *t, const char *dir, og_error *err)
+{
+    int64_t seen_ms, now_ms = clock_wall_ms();
+    og_status status = store_meta_int(t, STORE_SEEN, &seen_ms, err);
+    if (status == OG_NOTFOUND)
+        return OG_OK; /* new, or written by a version that did not note it */
+    if (status != OG_OK)
+        return status;
+    if (seen_ms > now_ms - STORE_KEPT_MS && seen_ms < now_ms + STORE_KEPT_MS)
+        return OG_OK;
+    status = og_fail(err, OG_CORRUPT,
+                     "it was last used %lld days ago, and the topics keep deletes for %d",
+                     (long long)((now_ms - seen_ms) / DAY_MS), (int)(STORE_KEPT_MS / DAY_MS));
+    og_error_origin(err, dir);
+    return status;
+}
+
 /* What the store knows of itself; a new one gets its name. */
 static og_status read_self(serve_partition *p, int64_t *ret_offset, og_error *err)
 {
@@ -34,7 +56,13 @@ static og_status read_self(serve_partition *p, int64_t *ret_offset, og_error *er
     *ret_offset = -1;
     p->said_next = 0;
     p->said_claim = -1;
-    status = store_meta_int(t, STORE_NEXT_OFFSET, ret_offset, err);
+    status = judge_age(t, p->dir, err);
+    if (status == OG_OK) {
+        p->seen_ms = clock_wall_ms();
+        status = store_set_meta_int(t, STORE_SEEN, p->seen_ms, err);
+    }
+    if (status == OG_OK)
+        status = store_meta_int(t, STORE_NEXT_OFFSET, ret_offset, err);
     if (status == OG_OK || status == OG_NOTFOUND)
         status = store_meta_int(t, STORE_SAID_OFFSET, &p->said_next, err);
     if (status == OG_OK)
@@ -301,6 +329,21 @@ void serve__close_stores(serve *s)
 
 /* ---- to the disk ---- */
 
+/* A failure is noted by the next one, or by whoever really writes. */
+static void note_seen(serve_partition *p)
+{
+    store_txn *t;
+    int64_t now_ms = clock_wall_ms();
+    if (now_ms - p->seen_ms < SEEN_MS && now_ms >= p->seen_ms)
+        return;
+    if (store_begin(p->syncing, true, &t, NULL) != OG_OK)
+        return;
+    if (store_set_meta_int(t, STORE_SEEN, now_ms, NULL) != OG_OK)
+        store_abort(t);
+    else if (store_commit(t, NULL) == OG_OK)
+        p->seen_ms = now_ms;
+}
+
 static void sync_work(uv_work_t *w)
 {
     serve *s = w->data;
@@ -312,6 +355,8 @@ static void sync_work(uv_work_t *w)
         og_error_init(&err);
         if (p->syncing == NULL)
             continue;
+        if (p->syncing_ours)
+            note_seen(p);
         kv_trim(p->syncing);
         if (p->syncing_offset == p->synced_offset)
             continue;
@@ -356,6 +401,7 @@ void serve__sync(serve *s)
         serve_partition *p = &s->partitions[i];
         bool shared = i == s->count;
         p->syncing_offset = p->synced_offset;
+        p->syncing_ours = shared || p->assigned;
         p->syncing = p->store; /* one that is opened meanwhile is the loop's alone */
         if (p->store == NULL || p->rebuild || (!shared && !may_commit(s, i)))
             continue;

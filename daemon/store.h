@@ -252,9 +252,14 @@ OG_MUSTCHECK og_status store_raise_sequence(store_txn *t, og_str endpoint, og_st
 
 #define STORE_FEEDBACK "Feedback" /* type of what is said about cards; ids are the cards' uuids */
 
+/* For how long our topics keep deletes, and whatever else before they compact it. */
+#define STORE_KEPT_MS 1209600000 /* 14 d */
+
 #define STORE_ID          "id" /* a random name: what this store's owner wrote to the alerts topic */
 #define STORE_SAID_OFFSET "said_offset" /* of the alerts topic's partition */
 #define STORE_SAID_CLAIM  "said_claim"  /* the newest claim before that offset */
+#define STORE_SEEN                                                                                 \
+    "seen" /* real time at which it was last known to follow its topic: an hour old at most */
 #define STORE_NEXT_OFFSET "next_offset" /* of the topic's partition */
 #define STORE_SHARED_SEEN                                                                          \
     "shared_seen" /* next offset of the shared topic: who refers to what came before is marked */

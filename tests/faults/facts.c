@@ -3,7 +3,6 @@
 #include "invariants.h"
 
 #include "daemon/said.h"
-#include "daemon/topic_reader.h"
 
 #define FACTS_BYTES ((size_t)256 << 20)
 
@@ -16,7 +15,7 @@ static const kafka_property *reader_properties(const stage *s, size_t *ret_count
     return at;
 }
 
-static void scan(stage *s, const char *topic, topic_reader_fn *fn, void *ctx)
+void topic_scan(stage *s, const char *topic, topic_reader_fn *fn, void *ctx)
 {
     topic_reader *r;
     og_error err;
@@ -63,7 +62,7 @@ void sent_read(stage *s, og_arena *a, sent_list *ret)
     *ret = (sent_list){0};
     for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
         r.topic = sources[i];
-        scan(s, sources[i], note_sent, &r);
+        topic_scan(s, sources[i], note_sent, &r);
     }
     assert_false(og_arena_failed(a));
 }
@@ -219,10 +218,10 @@ void facts_read(stage *s, facts *ret)
     gathering g = {.f = ret, .scratch = og_arena_new(FACTS_BYTES)};
     assert_non_null(g.scratch);
     og_table_init(&g.records, ret->arena);
-    scan(s, "osteoguard.records", note_record, &g);
-    scan(s, "osteoguard.shared", note_record, &g);
-    scan(s, "osteoguard.dead-letters", note_letter, ret);
-    scan(s, "osteoguard.alerts", note_alert, &g);
+    topic_scan(s, "osteoguard.records", note_record, &g);
+    topic_scan(s, "osteoguard.shared", note_record, &g);
+    topic_scan(s, "osteoguard.dead-letters", note_letter, ret);
+    topic_scan(s, "osteoguard.alerts", note_alert, &g);
     records_to_facts(&g);
     og_arena_free(g.scratch);
     assert_false(og_arena_failed(ret->arena));

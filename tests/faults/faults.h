@@ -89,6 +89,9 @@ void store_is_read_only(void);
 void disk_has_errors(void);
 void descriptors_run_out(void);
 
+void store_was_away(void);
+void owners_were_away(void);
+
 void broker_is_away(void);
 void broker_answers_with_errors(void);
 void stopped_under_load(void);

@@ -16,6 +16,7 @@
 
 #include "faults.h"
 
+#include "daemon/topic_reader.h"
 #include "fhir/base/table.h"
 
 /* One source message. */
@@ -30,6 +31,8 @@ typedef struct sent_list {
     size_t count;
 } sent_list;
 
+/* All messages of a topic, from the oldest of each partition. */
+void topic_scan(stage *s, const char *topic, topic_reader_fn *fn, void *ctx);
 /* What stands on the source topics; lives in a. */
 void sent_read(stage *s, og_arena *a, sent_list *ret);
 

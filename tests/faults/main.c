@@ -43,6 +43,8 @@ static const scenario scenarios[] = {
     {"store-readonly", "the store cannot be written", store_is_read_only, false},
     {"disk-errors", "the disk fails to sync, to write, to write all", disk_has_errors, false},
     {"descriptors", "nothing more can be opened", descriptors_run_out, false},
+    {"store-away", "a store was away for longer than deletes are kept", store_was_away, false},
+    {"owners-away", "nobody was there for longer than compaction waits", owners_were_away, false},
     {"broker-away", "the broker goes for longer than a session", broker_is_away, false},
     {"broker-errors", "errors in answers to produce, fetch, commit, heartbeat",
      broker_answers_with_errors, false},

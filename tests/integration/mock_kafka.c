@@ -39,15 +39,20 @@ void mock_kafka_topic(mock_kafka *m, const char *topic, int partitions)
          topic);
 }
 
+void mock_kafka_put_at(mock_kafka *m, const char *topic, int32_t partition, const char *key,
+                       size_t key_size, const char *value, size_t size, int64_t timestamp_ms)
+{
+    rd_kafka_resp_err_t err = rd_kafka_producev(
+        m->rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_size),
+        RD_KAFKA_V_VALUE((void *)value, size), RD_KAFKA_V_TIMESTAMP(timestamp_ms), RD_KAFKA_V_END);
+    must(err == RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_err2str(err));
+}
+
 void mock_kafka_put(mock_kafka *m, const char *topic, int32_t partition, const char *key,
                     const char *value, size_t size)
 {
-    size_t key_size = key != NULL ? strlen(key) : 0;
-    rd_kafka_resp_err_t err =
-        rd_kafka_producev(m->rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
-                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_size),
-                          RD_KAFKA_V_VALUE((void *)value, size), RD_KAFKA_V_END);
-    must(err == RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_err2str(err));
+    mock_kafka_put_at(m, topic, partition, key, key != NULL ? strlen(key) : 0, value, size, 0);
     must(rd_kafka_flush(m->rk, 30000) == RD_KAFKA_RESP_ERR_NO_ERROR, "flush");
 }
 

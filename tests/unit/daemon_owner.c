@@ -64,13 +64,19 @@ static void scene_free(scene *s)
     free(s);
 }
 
-/* Gives the owner message n of a list as the topic would. */
-static void feed(scene *s, int partition, const world_message *m, int64_t offset)
+/* Gives the owner message n of a list as the topic would, which got it at logged_ms. */
+static void feed_of(scene *s, int partition, const world_message *m, int64_t offset,
+                    int64_t logged_ms)
 {
-    conn_message c = {.origin = {"records", partition, offset, 1772000000000},
+    conn_message c = {.origin = {"records", partition, offset, logged_ms},
                       .key = {m->key, m->key_n},
                       .value = {m->value, m->value_n}};
     owner_message(s->owner, partition, &c);
+}
+
+static void feed(scene *s, int partition, const world_message *m, int64_t offset)
+{
+    feed_of(s, partition, m, offset, clock_wall_ms());
 }
 
 static int64_t steady(void)
@@ -345,10 +351,47 @@ static void a_damaged_shared_store_is_not_the_partition(void **state)
     scene_free(s);
 }
 
+/* Who comes back tells from the ages of what it reads whether anybody else was there. */
+static void a_partition_that_nobody_read_is_told(void **state)
+{
+    enum { DAY = 86400000, MINUTE = 60000 };
+    static const struct {
+        int64_t first_ago_ms, second_ago_ms;
+        bool unread;
+    } cases[] = {{(int64_t)20 * DAY, (int64_t)15 * DAY, true},
+                 {(int64_t)20 * DAY, MINUTE, true}, /* somebody comes back with us */
+                 {(int64_t)20 * DAY, (int64_t)13 * DAY, false},
+                 {(int64_t)20 * DAY, (int64_t)15 * MINUTE, false},
+                 {(int64_t)13 * DAY, MINUTE, false},
+                 {MINUTE, MINUTE, false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        scene *s = scene_new();
+        int64_t before = metric_value(METRIC_UNREAD), now_ms = clock_wall_ms();
+        world_event(s->w, REQUEST("r1", "p"));
+        const world_message *m = s->w->records.at;
+        int p = m[0].partition;
+        restore_shared(s);
+        owner_assign(s->owner, p, INT64_MAX);
+        feed_of(s, p, &m[0], 0, now_ms - cases[i].first_ago_ms);
+        feed_of(s, p, &m[0], 1, now_ms - cases[i].second_ago_ms);
+        owner_end(s->owner, p);
+        work_off(s);
+        assert_int_equal(metric_value(METRIC_UNREAD) - before, cases[i].unread);
+        assert_int_equal(owner_get(s->owner, p).lost, cases[i].unread);
+        /* what comes while it is ours says nothing more */
+        feed_of(s, p, &m[0], 2, now_ms - (int64_t)30 * DAY);
+        work_off(s);
+        assert_int_equal(metric_value(METRIC_UNREAD) - before, cases[i].unread);
+        scene_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_store_takes_nothing_from_the_middle),
+        cmocka_unit_test(a_partition_that_nobody_read_is_told),
         cmocka_unit_test(restoring_ends_under_steady_load),
         cmocka_unit_test(nothing_wakes_for_what_cannot_run),
         cmocka_unit_test(who_waits_is_woken_in_time),

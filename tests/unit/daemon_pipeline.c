@@ -598,7 +598,7 @@ static void a_lost_shared_topic_withdraws_nothing(void **state)
     assert_int_equal(w->total.resolved, resolved);
     assert_true(count_open(list, all_alerts(w, list)) >= open);
     assert_int_equal(count_lost(w), WORLD_PARTITIONS);
-    assert_true(w->batch.lost_shared);
+    assert_int_equal(w->batch.lost, PIPELINE_LOST_SHARED);
     play(w, 0, SIZE_MAX); /* the sources are read again */
     assert_int_equal(w->total.resolved, resolved);
     w->batch.refilled = true;
