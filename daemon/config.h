@@ -94,7 +94,7 @@ typedef struct config {
 
     const char *audit_file;
     int64_t audit_rotate_mb, audit_sync; /* config_audit_sync */
-    int64_t override_days, override_critical_hours, ignored_days;
+    int64_t override_days, override_critical_hours, ignored_days, shown_days;
 
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t max_message_bytes, max_record_bytes, dead_letter_bytes, max_depth;

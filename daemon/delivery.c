@@ -229,7 +229,8 @@ static og_status hold(og_arena *a, delivery *d, const char *uuid, og_error *err)
 bool delivery_is_over(const delivery_endpoint *ep, const plan_alert *alert)
 {
     return alert->state == PLAN_ALERT_RESOLVED ||
-           (!ep->is_topic && (plan_alert_is_silent(alert) || (alert->worklist && !ep->worklist)));
+           (!ep->is_topic && (alert->state == PLAN_ALERT_SHOWN || plan_alert_is_silent(alert) ||
+                              (alert->worklist && !ep->worklist)));
 }
 
 static void hold_only(delivery *d, const char (*card)[UUID_TEXT])

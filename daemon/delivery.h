@@ -70,8 +70,8 @@ OG_MUSTCHECK og_status delivery_each(store_txn *t, og_arena *a, delivery_visit *
 OG_MUSTCHECK og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patient,
                                     const char *alert_id, delivery *ret, og_error *err);
 
-/* True when there is no card of this alert for the endpoint: it is resolved, overridden for now, or
- * for a worklist. */
+/* True when there is no card of this alert for the endpoint: it is resolved, overridden for now,
+ * for a worklist, or was only shown by a call. */
 bool delivery_is_over(const delivery_endpoint *ep, const plan_alert *alert);
 
 /* Sets the row, or takes it away, as another owner has left it. */

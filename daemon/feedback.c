@@ -129,7 +129,7 @@ static og_status hear(const hearing *h, const plan_alert *alert, plan_alert *ret
     plan_alert answered;
     *ret = *alert;
     *ret_news = false;
-    if (h->shared == NULL || alert->state != PLAN_ALERT_ACTIVE)
+    if (h->shared == NULL || alert->state == PLAN_ALERT_RESOLVED)
         return OG_OK;
     feedback_about about = {alert->rule, alert->id, alert->card_uuid, alert->material,
                             alert->indicator};

@@ -17,6 +17,7 @@ typedef struct feedback_policy {
     int64_t days;           /* an override holds, unless the rule says otherwise for its reason */
     int64_t critical_hours; /* but of a critical card never longer than this */
     int64_t ignored_days;   /* without a word an alert counts as ignored after this; 0: never */
+    int64_t shown_days;     /* what a call alone has shown is remembered so long (shown.h) */
 } feedback_policy;
 
 /* Appends the record of one entry. who: the client, may be empty. A time in the future becomes
@@ -37,7 +38,8 @@ OG_MUSTCHECK og_status feedback_find(store_txn *shared, og_arena *a, const feedb
                                      plan_feedback *ret, og_error *err);
 
 /* What a comparison found (plan_alert_compare), with what people have said in it: *list becomes the
- * changes with their feedback, behind them alerts that feedback alone changes (PLAN_ANSWERED). An
+ * changes with their feedback, behind them alerts, or what a call has shown among `open`, that
+ * feedback alone changes (PLAN_ANSWERED). An
  * override that ends earlier, or patience that does, moves *review_ms. gated: a word may be on its
  * way, so nothing counts as ignored. shared may be NULL: nothing was said. Lives in a.
  * OG_NOMEM, or what the store says. */

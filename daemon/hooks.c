@@ -6,6 +6,7 @@
 #include "daemon/hook_lenient.h"
 #include "daemon/moment.h"
 #include "daemon/prefetch.h"
+#include "daemon/shown.h"
 #include "daemon/uuid.h"
 #include "fhir/base/table.h"
 #include "fhir/bundle.h"
@@ -378,6 +379,7 @@ typedef struct told { /* a card that goes into the answer */
 typedef struct answer {
     hooks_call *call;
     const view *view;
+    store_txn *txn; /* of the patient's partition; NULL: another instance has it */
     told *list;
     size_t count;
 } answer;
@@ -521,6 +523,22 @@ static og_status tell_alerts(answer *w, const plan_alert *alerts, size_t count, 
     return write_answer(w, err);
 }
 
+/* Once: of another instance's patient the owner knows whether it has been noted already. */
+static og_status note_shown(const answer *w, const plan_card *card, const char *uuid, og_error *err)
+{
+    hooks_call *c = w->call;
+    plan_alert had;
+    og_status s = w->txn != NULL
+                      ? store_alert(w->txn, c->arena, c->request->patient, uuid, &had, err)
+                      : OG_NOTFOUND;
+    if (s == OG_NOTFOUND) {
+        c->shown[c->shown_count++] = shown_of(c->arena, c->content, card, uuid,
+                                              og_str_of(c->request->kind->name), c->now_ms);
+        s = OG_OK;
+    }
+    return s;
+}
+
 /* A card of this call: the one that was said already when nothing material differs, else one with
  * a name of its own, the same for the same finding. An override counts for both. */
 static og_status tell_card(answer *w, store_txn *shared, const plan_card *card,
@@ -547,7 +565,7 @@ static og_status tell_card(answer *w, store_txn *shared, const plan_card *card,
         t.note = plan_feedback_note(c->arena, c->content, &said);
     }
     w->list[w->count++] = t;
-    return s == OG_NOTFOUND ? OG_OK : s;
+    return s == OG_NOTFOUND || s == OG_OK ? note_shown(w, card, t.uuid, err) : s;
 }
 
 /* What is missing may be among what could not be had of a patient whom the store does not know. */
@@ -610,7 +628,8 @@ static og_status tell_evaluated(answer *w, store_txn *shared, const plan_alert *
     c->outcomes = result.outcomes;
     c->outcome_count = result.outcome_count;
     w->list = og_arena_zalloc(c->arena, result.card_count + 1, sizeof *w->list);
-    if (w->list == NULL)
+    c->shown = og_arena_zalloc(c->arena, result.card_count + 1, sizeof *c->shown);
+    if (w->list == NULL || c->shown == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the answer");
     for (size_t i = 0; i < result.card_count && s == OG_OK; i++)
         if (plan_content_on_hook(c->content, result.cards[i].rule, patient.hook) &&
@@ -651,7 +670,7 @@ static og_status is_enough(hooks_call *c, bool *ret, og_error *err)
 static og_status answer_in(hooks_call *c, store_txn *t, store_txn *shared, og_error *err)
 {
     view v = {.call = c, .arena = c->arena};
-    answer w = {.call = c, .view = &v};
+    answer w = {.call = c, .view = &v, .txn = t};
     const plan_alert *alerts = NULL;
     size_t count = 0, only;
     bool enough = true;
@@ -692,7 +711,7 @@ void hooks_answer(hooks_call *c)
 {
     store_txn *t = NULL, *shared = NULL;
     og_error_init(&c->error);
-    c->cards = c->outcome_count = c->misread = c->asked = c->spared = 0;
+    c->cards = c->shown_count = c->outcome_count = c->misread = c->asked = c->spared = 0;
     c->evaluated = false;
     og_status s = c->store != NULL ? store_begin(c->store, false, &t, &c->error) : OG_OK;
     if (s == OG_OK && c->shared != NULL)

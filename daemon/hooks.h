@@ -46,6 +46,8 @@ typedef struct hooks_call {
     int status;    /* HTTP */
     og_str answer; /* JSON; an OperationOutcome unless status is 200 */
     size_t cards;
+    plan_alert *shown; /* cards that no alert stands behind, if they are not noted yet (shown.h) */
+    size_t shown_count;
     bool evaluated;               /* the rules ran for this call */
     const plan_outcome *outcomes; /* then: what became of each rule, for the log; lives in arena */
     size_t outcome_count;

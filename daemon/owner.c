@@ -331,9 +331,11 @@ static void end_restoring(owner *o, part *p)
         p->woken = true;
 }
 
+/* What owners before have said has to be known first. Once the partition is settled nobody says
+ * anything but what calls have shown: every batch takes that over before it evaluates. */
 static bool has_claim(const owner *o, const part *p)
 {
-    return o->options.on_settled == NULL || (p->claimed && p->first_said == NULL);
+    return o->options.on_settled == NULL || (p->claimed && (p->settled || p->first_said == NULL));
 }
 
 static bool may_evaluate(const owner *o, const part *p)
@@ -560,7 +562,11 @@ static void count_event(const pipeline_event *e)
     bool answered = e->kind == PLAN_ANSWERED;
     snprintf(rule, sizeof rule, "%.*s", OG_STR_ARG(e->rule));
     snprintf(reason, sizeof reason, "%.*s", OG_STR_ARG(e->reason));
-    metric_add_label(METRIC_RULE_ALERTS, rule, answered ? answers[e->answer] : kinds[e->kind], 1);
+    metric_add_label(METRIC_RULE_ALERTS, rule,
+                     answered   ? answers[e->answer]
+                     : e->shown ? "shown"
+                                : kinds[e->kind],
+                     1);
     if (answered && e->answer == PLAN_OVERRIDDEN)
         metric_add_label(METRIC_OVERRIDES, rule, reason[0] != '\0' ? reason : "none", 1);
     if (e->action_us >= 0)

@@ -156,60 +156,34 @@ static og_status wake_dirty(run *r, og_error *err)
     return OG_OK;
 }
 
-/* ---- the alerts topic ---- */
+/* ---- for metrics ---- */
 
-og_status pipeline__say(run *r, og_str key, og_str value, og_error *err)
+og_status pipeline__note_event(run *r, const plan_change *change, plan_answer answered_before,
+                               og_error *err)
 {
     pipeline_batch *b = r->b;
-    if (key.p == NULL)
-        return pipeline__no_memory(err);
-    if (b->saying_count == r->saying_cap) {
-        size_t cap = r->saying_cap == 0 ? 16 : r->saying_cap * 2;
-        r->sayings = og_arena_grow(b->results, r->sayings, r->saying_cap * sizeof *r->sayings,
-                                   cap * sizeof *r->sayings);
-        if (r->sayings == NULL)
+    const plan_feedback *f = &change->alert.feedback;
+    if (b->event_count == r->event_cap) {
+        size_t cap = r->event_cap == 0 ? 16 : r->event_cap * 2;
+        r->events = og_arena_grow(b->results, r->events, r->event_cap * sizeof *r->events,
+                                  cap * sizeof *r->events);
+        if (r->events == NULL)
             return pipeline__no_memory(err);
-        r->saying_cap = cap;
+        r->event_cap = cap;
+        b->events = r->events;
     }
-    r->sayings[b->saying_count++] = (pipeline_saying){key, value};
-    b->sayings = r->sayings;
+    bool word = f->answer == PLAN_ACCEPTED || f->answer == PLAN_OVERRIDDEN;
+    bool first = change->kind == PLAN_ANSWERED && word &&
+                 (answered_before == PLAN_UNANSWERED || answered_before == PLAN_IGNORED);
+    int64_t took_ms = f->at_ms > f->shown_ms ? f->at_ms - f->shown_ms : 0;
+    r->events[b->event_count++] =
+        (pipeline_event){.rule = og_arena_str(b->results, change->alert.rule),
+                         .reason = og_arena_str(b->results, f->code),
+                         .shown = change->alert.state == PLAN_ALERT_SHOWN,
+                         .kind = change->kind,
+                         .answer = f->answer,
+                         .action_us = first ? took_ms * 1000 : -1};
     return OG_OK;
-}
-
-/* Another owner's word is taken over; what one said who was no owner any more gets ours behind it.
- */
-static og_status take_over(run *r, const said_message *m, og_error *err)
-{
-    og_str own;
-    og_error why;
-    og_error_init(&why);
-    og_arena_reset(r->b->scratch);
-    if (m->outdated) {
-        TRY(said_own(r->txn, r->b->results, m->key, &own, err));
-        return pipeline__say(r, og_arena_str(r->b->results, m->key), own,
-                             err); /* m goes before it leaves */
-    }
-    og_status status = said_apply(r->txn, r->b->scratch, og_str_of(r->b->setup->tenant), m, &why);
-    if (status == OG_INVALID || status == OG_SYNTAX) {
-        r->b->counts.bad++;
-        pipeline__note_failure(r->b, OG_STR(""), OG_STR(""), &why);
-        return OG_OK;
-    }
-    r->b->counts.taken_over += status == OG_OK;
-    if (status != OG_OK && err != NULL)
-        *err = why;
-    return status;
-}
-
-static og_status take_over_all(run *r, og_error *err)
-{
-    const pipeline_batch *b = r->b;
-    for (size_t i = 0; i < b->said_count; i++)
-        TRY(take_over(r, &b->said[i], err));
-    if (b->said_offset <= 0)
-        return OG_OK;
-    TRY(store_set_meta_int(r->txn, STORE_SAID_CLAIM, b->said_claim, err));
-    return store_set_meta_int(r->txn, STORE_SAID_OFFSET, b->said_offset, err);
 }
 
 /* ---- 8: compare, and what follows from it ---- */
@@ -269,33 +243,6 @@ static og_status tell_endpoint(run *r, size_t endpoint, og_str patient, const pl
     return told ? OG_OK : want_at(r, endpoint, patient, alert, 0, err);
 }
 
-static og_status note_event(run *r, const plan_change *change, plan_answer answered_before,
-                            og_error *err)
-{
-    pipeline_batch *b = r->b;
-    const plan_feedback *f = &change->alert.feedback;
-    if (b->event_count == r->event_cap) {
-        size_t cap = r->event_cap == 0 ? 16 : r->event_cap * 2;
-        r->events = og_arena_grow(b->results, r->events, r->event_cap * sizeof *r->events,
-                                  cap * sizeof *r->events);
-        if (r->events == NULL)
-            return pipeline__no_memory(err);
-        r->event_cap = cap;
-        b->events = r->events;
-    }
-    bool word = f->answer == PLAN_ACCEPTED || f->answer == PLAN_OVERRIDDEN;
-    bool first = change->kind == PLAN_ANSWERED && word &&
-                 (answered_before == PLAN_UNANSWERED || answered_before == PLAN_IGNORED);
-    int64_t took_ms = f->at_ms > f->shown_ms ? f->at_ms - f->shown_ms : 0;
-    r->events[b->event_count++] =
-        (pipeline_event){.rule = og_arena_str(b->results, change->alert.rule),
-                         .reason = og_arena_str(b->results, f->code),
-                         .kind = change->kind,
-                         .answer = f->answer,
-                         .action_us = first ? took_ms * 1000 : -1};
-    return OG_OK;
-}
-
 static og_status apply_change(run *r, og_str patient, const plan_change *change, int64_t cause_ms,
                               og_error *err)
 {
@@ -308,7 +255,7 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
     og_arena_reset(r->b->scratch); /* the patient's may be used up, and there is no way back now */
     if (change->kind == PLAN_ANSWERED)
         TRY(store_alert(r->txn, r->b->scratch, patient, change->alert.id, &before, err));
-    TRY(note_event(r, change, before.feedback.answer, err));
+    TRY(pipeline__note_event(r, change, before.feedback.answer, err));
     TRY(store_put_alert(r->txn, r->b->scratch, patient, &change->alert, err));
     for (size_t i = 0; i < r->b->setup->endpoint_count; i++) {
         if (change->kind == PLAN_ANSWERED && !r->b->setup->endpoints[i].is_topic)
@@ -353,6 +300,7 @@ static og_status compare(run *r, plan_patient *who, plan_result *result, int64_t
     og_str patient = who->id;
     const plan_alert *open;
     const plan_change *changes;
+    shown_list shown;
     size_t open_count, change_count;
     og_error why;
     og_error_init(&why);
@@ -365,9 +313,12 @@ static og_status compare(run *r, plan_patient *who, plan_result *result, int64_t
         status = plan_alert_compare(r->patient_arena, r->b->content, open, open_count, result,
                                     r->b->now_ms, &changes, &change_count, &why);
     if (status == OG_OK)
+        status = shown_sort(r->txn, r->patient_arena, &setup->feedback, r->b->now_ms, patient, open,
+                            open_count, changes, change_count, &shown, &why);
+    if (status == OG_OK)
         status = feedback_hear(r->shared, r->patient_arena, &setup->feedback, r->b->content,
-                               r->b->now_ms, is_gated(r), open, open_count, &changes, &change_count,
-                               &review_ms, &why);
+                               r->b->now_ms, is_gated(r), shown.heard, shown.heard_count, &changes,
+                               &change_count, &review_ms, &why);
     if (status == OG_NOMEM || status == OG_LIMIT) /* nothing is written yet */
         return evaluation_failed(r, patient, &why, err);
     if (status != OG_OK) {
@@ -384,6 +335,9 @@ static og_status compare(run *r, plan_patient *who, plan_result *result, int64_t
         }
         TRY(apply_change(r, patient, &changes[i], cause_ms, err));
     }
+    TRY(pipeline__forget_shown(r, patient, &shown, err));
+    if (shown.end_ms > 0 && (review_ms == 0 || shown.end_ms < review_ms))
+        review_ms = shown.end_ms;
     return store_set_review(r->txn, patient, review_ms, err);
 }
 
@@ -502,7 +456,7 @@ static og_status steps(run *r, og_error *err)
 {
     pipeline_batch *b = r->b;
     TRY(pipeline__remember_lost(r, err));
-    TRY(take_over_all(r, err));
+    TRY(pipeline__take_over_all(r, err));
     TRY(pipeline__apply_all(r, err));
     if (b->message_count > 0)
         crash_point(CRASH_APPLIED);

@@ -108,6 +108,7 @@ typedef struct pipeline_failure { /* a rule that failed, or (rule empty) a whole
 
 typedef struct pipeline_event { /* what became of an alert; for metrics */
     og_str rule, reason;        /* reason: of an override, may be empty */
+    bool shown;                 /* opened: a call has shown it, no alert (shown.h) */
     plan_change_kind kind;
     plan_answer answer; /* PLAN_ANSWERED */
     int64_t action_us;  /* from its last change to the first answer; -1: none */

@@ -4,6 +4,7 @@
 #define OG_DAEMON_PIPELINE_PRIVATE_H
 
 #include "daemon/pipeline.h"
+#include "daemon/shown.h"
 #include "fhir/base/table.h"
 
 /* One run: the batch, its transactions, and lists that grow in the batch' arenas. */
@@ -57,8 +58,19 @@ void pipeline__note_failure(pipeline_batch *b, og_str rule, og_str patient, cons
 /* store_meta_int, or `other` where it is not set. */
 OG_MUSTCHECK og_status pipeline__meta_int_or(store_txn *t, const char *name, int64_t other,
                                              int64_t *ret, og_error *err);
+/* What became of an alert, for metrics; answered_before: what had been said of it. Copied. */
+OG_MUSTCHECK og_status pipeline__note_event(run *r, const plan_change *change,
+                                            plan_answer answered_before, og_error *err);
+
+/* ---- pipeline_said.c ---- */
+
 /* For the alerts topic. key.p NULL: there was no memory for it. Both live in the batch. */
 OG_MUSTCHECK og_status pipeline__say(run *r, og_str key, og_str value, og_error *err);
+/* All that the batch brings from the alerts topic, and how far it goes. */
+OG_MUSTCHECK og_status pipeline__take_over_all(run *r, og_error *err);
+/* What is over of what calls have shown: in the store, and on the topic. */
+OG_MUSTCHECK og_status pipeline__forget_shown(run *r, og_str patient, const shown_list *shown,
+                                              og_error *err);
 
 /* ---- pipeline_apply.c ---- */
 

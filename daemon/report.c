@@ -15,7 +15,7 @@ typedef struct entry { /* an alert */
     og_str rule, reason;
     int64_t opened_ms, shown_ms, at_ms;
     plan_answer answer;
-    bool gone, resolved;
+    bool gone, resolved, in_call;
 } entry;
 
 struct report {
@@ -115,6 +115,7 @@ static bool take_alert(report *r, const said_key *k, og_str value)
         return false;
     *e = (entry){.gone = value.p == NULL,
                  .resolved = alert.state == PLAN_ALERT_RESOLVED,
+                 .in_call = alert.state == PLAN_ALERT_SHOWN,
                  .opened_ms = alert.opened_ms,
                  .shown_ms = alert.feedback.shown_ms,
                  .at_ms = alert.feedback.at_ms,
@@ -165,7 +166,7 @@ typedef struct tally { /* of a reason */
 
 typedef struct sum { /* of a rule, or of all */
     og_str rule;
-    uint64_t fired, accepted, overridden, ignored, waiting, resolved;
+    uint64_t fired, in_calls, accepted, overridden, ignored, waiting, resolved;
     tally *reasons; /* the most frequent first */
     size_t reason_count;
     int64_t *took_ms; /* sorted */
@@ -205,6 +206,7 @@ static void add_entry(sum *s, const entry *e)
 {
     bool overridden = e->answer == PLAN_OVERRIDDEN || e->answer == PLAN_LAPSED;
     s->fired++;
+    s->in_calls += e->in_call;
     s->accepted += e->answer == PLAN_ACCEPTED;
     s->overridden += overridden;
     s->ignored += e->answer == PLAN_IGNORED;
@@ -303,10 +305,11 @@ static void add_time(og_buf *b, int64_t ms)
 
 static void add_row(og_buf *b, const sum *s)
 {
-    og_buf_addf(b, "%-6.*s %6llu %9llu %11llu %8llu %8llu %9llu", OG_STR_ARG(s->rule),
-                (unsigned long long)s->fired, (unsigned long long)s->accepted,
-                (unsigned long long)s->overridden, (unsigned long long)s->ignored,
-                (unsigned long long)s->waiting, (unsigned long long)s->resolved);
+    og_buf_addf(b, "%-6.*s %6llu %8llu %9llu %11llu %8llu %8llu %9llu", OG_STR_ARG(s->rule),
+                (unsigned long long)s->fired, (unsigned long long)s->in_calls,
+                (unsigned long long)s->accepted, (unsigned long long)s->overridden,
+                (unsigned long long)s->ignored, (unsigned long long)s->waiting,
+                (unsigned long long)s->resolved);
     add_time(b, took(s, 50));
     add_time(b, took(s, 90));
     for (size_t i = 0; i < s->reason_count; i++)
@@ -334,14 +337,16 @@ bool report_write_text(report *r, og_buf *out)
                 list[n].fired == 1 ? "" : "s", n, n == 1 ? "" : "s");
     add_day(out, "from", r->since_ms);
     add_day(out, "until", r->until_ms);
-    og_buf_addf(out, "\n\n%-6s %6s %9s %11s %8s %8s %9s  %11s  %11s  %s\n", "rule", "fired",
-                "accepted", "overridden", "ignored", "waiting", "resolved", "median", "p90",
-                "reasons");
+    og_buf_addf(out, "\n\n%-6s %6s %8s %9s %11s %8s %8s %9s  %11s  %11s  %s\n", "rule", "fired",
+                "in calls", "accepted", "overridden", "ignored", "waiting", "resolved", "median",
+                "p90", "reasons");
     for (size_t i = 0; i <= n; i++)
         if (n > 0)
             add_row(out, &list[i]);
-    og_buf_addz(out, "\nwaiting: no word yet. resolved: the data took it back before anybody said "
-                     "a word. median, p90: from card to word.\n");
+    og_buf_addz(out,
+                "\nin calls: of those that fired, cards that answered a call and never were an "
+                "alert (a draft's). waiting: no word yet. resolved: the data took it back "
+                "before anybody said a word. median, p90: from card to word.\n");
     return !og_buf_failed(out);
 }
 
@@ -349,12 +354,14 @@ bool report_write_text(report *r, og_buf *out)
 
 static void add_sum(og_buf *b, const sum *s)
 {
-    og_buf_addf(b,
-                "\"fired\":%llu,\"accepted\":%llu,\"overridden\":%llu,\"ignored\":%llu,"
-                "\"waiting\":%llu,\"resolved\":%llu,\"reasons\":{",
-                (unsigned long long)s->fired, (unsigned long long)s->accepted,
-                (unsigned long long)s->overridden, (unsigned long long)s->ignored,
-                (unsigned long long)s->waiting, (unsigned long long)s->resolved);
+    og_buf_addf(
+        b,
+        "\"fired\":%llu,\"inCalls\":%llu,\"accepted\":%llu,\"overridden\":%llu,\"ignored\":%llu,"
+        "\"waiting\":%llu,\"resolved\":%llu,\"reasons\":{",
+        (unsigned long long)s->fired, (unsigned long long)s->in_calls,
+        (unsigned long long)s->accepted, (unsigned long long)s->overridden,
+        (unsigned long long)s->ignored, (unsigned long long)s->waiting,
+        (unsigned long long)s->resolved);
     for (size_t i = 0; i < s->reason_count; i++)
         og_buf_addf(b, "%s\"%.*s\":%llu", i > 0 ? "," : "", OG_STR_ARG(s->reasons[i].reason),
                     (unsigned long long)s->reasons[i].count);

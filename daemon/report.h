@@ -1,5 +1,6 @@
-/* What became of the alerts of each rule, from what the alerts topic says (said.h): how many came
- * up, were accepted, overridden and why, ignored, and how long people took.
+/* What became of the alerts of each rule, and of the cards that calls alone have shown (shown.h),
+ * from what the alerts topic says (said.h): how many came up, were accepted, overridden and why,
+ * ignored, and how long people took.
  *
  * Every alert counts once, when it came up in the period, with what has become of its newest card;
  * no patient is kept or told. Not for two threads. */

@@ -2,6 +2,8 @@
  * the topic in order (serve_said.c); here they are keys and rows. */
 #include "daemon/said.h"
 
+#include "daemon/shown.h"
+
 og_str said_alert_key(og_arena *a, og_str tenant, og_str patient, const char *alert_id)
 {
     return og_arena_printf(a, "%.*s|%.*s|%s", OG_STR_ARG(tenant), OG_STR_ARG(patient), alert_id);
@@ -58,15 +60,40 @@ bool said_read_key(og_str key, said_key *ret)
     return true;
 }
 
+/* Whoever shows a card does not know what others have shown, or what has become of it. */
+static og_status is_news(store_txn *t, og_arena *a, og_str patient, const plan_alert *shown,
+                         bool *ret, og_error *err)
+{
+    plan_alert had;
+    const plan_alert *alerts;
+    size_t count;
+    og_status status = store_alert(t, a, patient, shown->id, &had, err);
+    *ret = false;
+    if (status != OG_NOTFOUND)
+        return status;
+    status = store_alerts(t, a, patient, &alerts, &count, err);
+    *ret = status == OG_OK && !shown_is_alert(alerts, count, shown->id);
+    return status;
+}
+
 static og_status apply_alert(store_txn *t, og_arena *a, const said_key *k, og_str value,
-                             og_error *err)
+                             said_taken *ret, plan_alert *ret_shown, og_error *err)
 {
     plan_alert alert = {0};
-    if (value.p == NULL)
-        return OG_OK; /* erased; the store's own row says how, when it comes to that */
+    bool news;
+    if (value.p == NULL) /* erased; of an alert the store's own row says how it stands */
+        return store_forget_shown(t, a, k->patient, k->alert_id, err);
     og_status status = plan_alert_read(a, value, &alert, err);
     if (status == OG_OK && strcmp(alert.id, k->alert_id) != 0)
         status = og_fail(err, OG_INVALID, "an alert stands under the key of another one");
+    if (status == OG_OK && alert.state == PLAN_ALERT_SHOWN &&
+        alert.feedback.answer == PLAN_UNANSWERED) {
+        status = is_news(t, a, k->patient, &alert, &news, err);
+        *ret = news ? SAID_SHOWN : SAID_PASSED;
+        *ret_shown = alert;
+        if (status == OG_OK && !news)
+            return OG_OK;
+    }
     return status == OG_OK ? store_put_alert(t, a, k->patient, &alert, err) : status;
 }
 
@@ -92,16 +119,20 @@ static og_status apply_delivery(store_txn *t, og_arena *a, const said_key *k, co
     return delivery_put(t, a, &d, err);
 }
 
-og_status said_apply(store_txn *t, og_arena *a, og_str tenant, const said_message *m, og_error *err)
+og_status said_apply(store_txn *t, og_arena *a, og_str tenant, const said_message *m,
+                     said_taken *ret, plan_alert *ret_shown, og_error *err)
 {
     said_key k;
+    *ret = m->outdated ? SAID_PASSED : SAID_TAKEN;
     if (m->outdated)
         return OG_OK;
     if (!said_read_key(m->key, &k) || !og_str_eq(k.tenant, tenant))
         return og_fail(err, OG_INVALID, "the key is no tenant|patient|alert of ours");
-    og_status status =
-        k.endpoint.n == 0 ? apply_alert(t, a, &k, m->value, err) : apply_delivery(t, a, &k, m, err);
-    return status == OG_OK ? store_mark_dirty(t, k.patient, -1, err) : status;
+    og_status status = k.endpoint.n == 0 ? apply_alert(t, a, &k, m->value, ret, ret_shown, err)
+                                         : apply_delivery(t, a, &k, m, err);
+    if (status != OG_OK || *ret == SAID_PASSED)
+        return status;
+    return store_mark_dirty(t, k.patient, -1, err);
 }
 
 og_status said_own(store_txn *t, og_arena *a, og_str key, og_str *ret, og_error *err)

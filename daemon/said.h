@@ -4,13 +4,15 @@
  *
  *   tenant|patient|alert id             plan_alert_write: what we believe
  *   tenant|patient|alert id|endpoint    delivery_write: what an endpoint is being told, or was told
+ *   tenant|patient|card uuid            the same, of a card that a call alone has shown (shown.h)
  *   claim                               who owns the partition from here on
  *
  * An owner writes a claim before anything else; the claim's offset is its epoch, and every record
  * that it writes carries it in the header `epoch`, beside the name of its store in the header
  * `store`. A record behind a newer claim than its epoch is the word of one who has lost the
  * partition without knowing it yet: it does not count, and the owner writes its own word behind it.
- */
+ * What calls have shown has no epoch, because any instance may be called: whoever owns the
+ * partition takes it over, once. */
 #ifndef OG_DAEMON_SAID_H
 #define OG_DAEMON_SAID_H
 
@@ -39,11 +41,18 @@ typedef struct said_message {
     bool outdated;         /* written after a newer claim than its epoch */
 } said_message;
 
+typedef enum said_taken {
+    SAID_TAKEN,
+    SAID_SHOWN, /* and what a call has shown is there for the first time */
+    SAID_PASSED /* it changes nothing: the store's own word is to be said behind it */
+} said_taken;
+
 /* Takes over what was said: the alert or the delivery is as the topic says, and the patient is
- * dirty. An outdated one changes nothing. a is for the call. OG_INVALID, OG_SYNTAX: it is no record
- * of ours, nothing was changed. */
+ * dirty. An outdated one is passed over, and what a call has shown that the store has already, or
+ * an alert stands for. *ret_shown: what is there for the first time. a is for the call. OG_INVALID,
+ * OG_SYNTAX: it is no record of ours, nothing was changed. */
 OG_MUSTCHECK og_status said_apply(store_txn *t, og_arena *a, og_str tenant, const said_message *m,
-                                  og_error *err);
+                                  said_taken *ret, plan_alert *ret_shown, og_error *err);
 /* The store's own word under this key; *ret .p NULL when it has none. Lives in a. */
 OG_MUSTCHECK og_status said_own(store_txn *t, og_arena *a, og_str key, og_str *ret, og_error *err);
 

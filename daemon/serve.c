@@ -306,8 +306,10 @@ static og_status open_workers(serve *s, og_error *err)
     const config *c = s->config;
     s->setup.tenant = c->tenant;
     s->setup.max_depth = (uint32_t)c->max_depth;
-    s->setup.feedback =
-        (feedback_policy){c->override_days, c->override_critical_hours, c->ignored_days};
+    s->setup.feedback = (feedback_policy){.days = c->override_days,
+                                          .critical_hours = c->override_critical_hours,
+                                          .ignored_days = c->ignored_days,
+                                          .shown_days = c->shown_days};
     s->setup.waiting = (waiting_policy){c->evaluation_quiet_ms, c->evaluation_wait_ms};
     s->setup.offset_at = clock_offset_min;
     s->setup.evaluation_bytes = (size_t)c->arena_mb << 20;

@@ -8,6 +8,7 @@
 #include "daemon/file.h"
 #include "daemon/hooks.h"
 #include "daemon/metrics.h"
+#include "daemon/said.h"
 #include "daemon/serve_private.h"
 
 #define MAX_DISCOVERY ((size_t)4 << 20)
@@ -258,6 +259,35 @@ static void log_misread(const hooks_call *call)
     metric_add_label(METRIC_HOOK_MISREAD, call->request->kind->name, NULL, call->misread);
 }
 
+static void on_noted(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
+                     const kafka_error *error)
+{
+    (void)ctx;
+    (void)partition;
+    (void)offset;
+    (void)error;
+    metric_add(METRIC_HOOK_UNNOTED, verdict != CONN_DONE);
+}
+
+/* To the alerts topic, whoever owns the partition. Who asked does not wait for it, and what the
+ * brokers do not take now is let go: it would have to be kept without end. */
+static void note_shown(serve *s, const hooks_call *call)
+{
+    const hook_request *q = call->request;
+    for (size_t i = 0; i < call->shown_count; i++) {
+        og_error err;
+        og_error_init(&err);
+        kafka_record r = {.topic = s->config->kafka_alerts,
+                          .partition = serve__partition_of(s, q->patient),
+                          .key = said_alert_key(call->arena, og_str_of(call->tenant), q->patient,
+                                                call->shown[i].id),
+                          .value = plan_alert_write(call->arena, &call->shown[i])};
+        bool sent = !og_arena_failed(call->arena) && s->sink != NULL &&
+                    kafka_sink_send(s->sink, &r, on_noted, NULL, &err) == CONN_DONE;
+        metric_add(METRIC_HOOK_UNNOTED, !sent);
+    }
+}
+
 void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int64_t began_us)
 {
     const hook_request *q = call->request;
@@ -274,6 +304,8 @@ void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int6
     if (call->status == 503)
         http_exchange_add_header(x, "Retry-After", "1");
     serve__answer_json(s, x, call->status, JSON, call->answer);
+    if (call->status == 200)
+        note_shown(s, call);
 }
 
 bool serve__is_bulk(const http_exchange *x, const serve_fetched *fetched)

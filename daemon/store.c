@@ -109,6 +109,16 @@ static void key_alert(key *k, og_str patient, const char *alert_id)
     key_add(k, og_str_of(alert_id));
 }
 
+/* What calls have shown stands beside the alerts, not among them: whoever reads a patient's alerts
+ * does not come across it. No patient's id holds the byte. */
+static void key_shown(key *k, og_str patient, const char *id)
+{
+    k->n = 0;
+    key_add(k, patient);
+    key_add(k, OG_STR("\1"));
+    key_add(k, og_str_of(id));
+}
+
 static void key_due(key *k, int64_t due_ms, og_str patient)
 {
     uint64_t ordered =
@@ -884,18 +894,33 @@ static og_status add_alert(void *ctx, og_str k, og_str value, og_error *err)
     return status;
 }
 
-og_status store_alerts(store_txn *t, og_arena *a, og_str patient, const plan_alert **ret,
-                       size_t *ret_count, og_error *err)
+static og_status read_alerts(store_txn *t, og_arena *a, const key *prefix, const plan_alert **ret,
+                             size_t *ret_count, og_error *err)
 {
     alerts l = {.a = a};
-    key k;
-    key_prefix(&k, patient);
-    og_status status = kv_scan(t, STORE_ALERT, key_str(&k), key_str(&k), add_alert, &l, err);
+    og_status status =
+        kv_scan(t, STORE_ALERT, key_str(prefix), key_str(prefix), add_alert, &l, err);
     if (status != OG_OK)
         return status;
     *ret = l.at;
     *ret_count = l.count;
     return OG_OK;
+}
+
+og_status store_alerts(store_txn *t, og_arena *a, og_str patient, const plan_alert **ret,
+                       size_t *ret_count, og_error *err)
+{
+    key k;
+    key_prefix(&k, patient);
+    return read_alerts(t, a, &k, ret, ret_count, err);
+}
+
+og_status store_shown(store_txn *t, og_arena *a, og_str patient, const plan_alert **ret,
+                      size_t *ret_count, og_error *err)
+{
+    key k;
+    key_shown(&k, patient, "");
+    return read_alerts(t, a, &k, ret, ret_count, err);
 }
 
 og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *alert_id,
@@ -905,6 +930,10 @@ og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *ale
     og_str value;
     key_alert(&k, patient, alert_id);
     og_status status = kv_get(t, STORE_ALERT, key_str(&k), &value, err);
+    if (status == OG_NOTFOUND) {
+        key_shown(&k, patient, alert_id);
+        status = kv_get(t, STORE_ALERT, key_str(&k), &value, err);
+    }
     if (status != OG_OK)
         return status;
     value = og_arena_str(a, value);
@@ -919,7 +948,7 @@ void store_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_T
     uuid_of_name((og_str){name, (size_t)n}, out);
 }
 
-/* Both names that a card of this alert can have been told under. */
+/* Both names that a card of this alert can have been told under; what a call has shown has one. */
 static og_status change_feedback_rows(store_txn *t, og_str patient, const plan_alert *alert,
                                       bool remove, og_error *err)
 {
@@ -928,7 +957,7 @@ static og_status change_feedback_rows(store_txn *t, og_str patient, const plan_a
     og_status status = OG_OK;
     snprintf(names[0], sizeof names[0], "%s", alert->card_uuid);
     store_finding_uuid(alert->id, alert->material, names[1]);
-    for (int i = 0; status == OG_OK && i < 2; i++) {
+    for (int i = 0; status == OG_OK && i < (alert->state == PLAN_ALERT_SHOWN ? 1 : 2); i++) {
         char text[sizeof STORE_FEEDBACK "/" + UUID_TEXT];
         int n = snprintf(text, sizeof text, STORE_FEEDBACK "/%s", names[i]);
         status = change_reference_row(&row, (og_str){text, (size_t)n}, err);
@@ -951,8 +980,24 @@ og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_
     og_str text = plan_alert_write(a, alert);
     if (text.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for an alert");
-    key_alert(&k, patient, alert->id);
+    if (alert->state == PLAN_ALERT_SHOWN)
+        key_shown(&k, patient, alert->id);
+    else
+        key_alert(&k, patient, alert->id);
     return kv_put(t, STORE_ALERT, key_str(&k), text, err);
+}
+
+og_status store_forget_shown(store_txn *t, og_arena *a, og_str patient, const char *id,
+                             og_error *err)
+{
+    key k;
+    plan_alert shown = {.state = PLAN_ALERT_ACTIVE};
+    og_status status = store_alert(t, a, patient, id, &shown, err);
+    if (status != OG_OK || shown.state != PLAN_ALERT_SHOWN)
+        return status == OG_NOTFOUND ? OG_OK : status;
+    status = change_feedback_rows(t, patient, &shown, true, err);
+    key_shown(&k, patient, id);
+    return status == OG_OK ? kv_delete(t, STORE_ALERT, key_str(&k), err) : status;
 }
 
 /* ---- dirty, due ---- */

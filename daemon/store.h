@@ -204,16 +204,23 @@ OG_MUSTCHECK og_status store_is_merged(store_txn *t, og_str patient, og_error *e
 
 /* ---- alerts ---- */
 
-/* All alerts of a patient, resolved ones too. They live in a or are borrowed from the transaction.
- */
+/* All alerts of a patient, resolved ones too, but none that a call has shown. They live in a or are
+ * borrowed from the transaction. */
 OG_MUSTCHECK og_status store_alerts(store_txn *t, og_arena *a, og_str patient,
                                     const plan_alert **ret, size_t *ret_count, og_error *err);
-/* One alert; OG_NOTFOUND. */
+/* All that calls alone have shown of a patient (PLAN_ALERT_SHOWN). Likewise. */
+OG_MUSTCHECK og_status store_shown(store_txn *t, og_arena *a, og_str patient,
+                                   const plan_alert **ret, size_t *ret_count, og_error *err);
+/* One alert, or one that a call has shown; OG_NOTFOUND. */
 OG_MUSTCHECK og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *alert_id,
                                    plan_alert *ret, og_error *err);
 /* Feedback on its card wakes the patient from now on (store_referrers). */
 OG_MUSTCHECK og_status store_put_alert(store_txn *t, og_arena *a, og_str patient,
                                        const plan_alert *alert, og_error *err);
+/* One that a call has shown is forgotten; nothing happens when it is not there. a is for the call.
+ */
+OG_MUSTCHECK og_status store_forget_shown(store_txn *t, og_arena *a, og_str patient, const char *id,
+                                          og_error *err);
 /* The uuid of a card that a call is answered with, where the finding differs from what is stored:
  * the same for the same finding. */
 void store_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT]);

@@ -8,6 +8,7 @@
  *   ACTIVE   overridden        ─► ANSWERED, the card is retracted until the override is over
  *   ACTIVE   override is over  ─► ANSWERED revision + 1
  *   ACTIVE   no word for long  ─► ANSWERED (ignored), nothing leaves the house
+ *   SHOWN    a word, or none   ─► ANSWERED, nothing leaves the house; results do not touch it
  *
  * An override outlives a gap: the same material that comes back is silent still.
  * A rule that failed, or was not run, says nothing: its alerts stay as they are. */
@@ -229,7 +230,8 @@ bool plan_alert_answer(og_arena *a, const plan_content *c, const plan_alert *ale
                        const plan_feedback *said, int64_t now_ms, plan_alert *ret)
 {
     const plan_feedback *had = &alert->feedback;
-    if (alert->state != PLAN_ALERT_ACTIVE || (is_word(had->answer) && said->at_ms <= had->at_ms) ||
+    if (alert->state == PLAN_ALERT_RESOLVED ||
+        (is_word(had->answer) && said->at_ms <= had->at_ms) ||
         (said->answer == PLAN_OVERRIDDEN && said->until_ms <= now_ms))
         return false;
     bool anew = had->answer == PLAN_UNANSWERED || had->answer == PLAN_LAPSED;
@@ -237,7 +239,8 @@ bool plan_alert_answer(og_arena *a, const plan_content *c, const plan_alert *ale
     ret->feedback = *said;
     ret->feedback.shown_ms = anew ? alert->changed_ms : had->shown_ms;
     ret->changed_ms = now_ms;
-    if (plan_alert_is_silent(alert) && !plan_alert_is_silent(ret))
+    if (alert->state == PLAN_ALERT_ACTIVE && plan_alert_is_silent(alert) &&
+        !plan_alert_is_silent(ret))
         show_again(a, c, ret);
     return true;
 }
@@ -257,7 +260,7 @@ bool plan_alert_lapse(og_arena *a, const plan_content *c, const plan_alert *aler
 
 int64_t plan_alert_ignored_ms(const plan_alert *alert, int64_t after_ms)
 {
-    bool waits = alert->state == PLAN_ALERT_ACTIVE && alert->feedback.answer == PLAN_UNANSWERED;
+    bool waits = alert->state != PLAN_ALERT_RESOLVED && alert->feedback.answer == PLAN_UNANSWERED;
     return waits && after_ms > 0 ? alert->changed_ms + after_ms : 0;
 }
 
@@ -288,10 +291,7 @@ int64_t plan_content_override_days(const plan_content *c, og_str rule, og_str sy
 
 static const char *const answer_names[] = {"", "accepted", "overridden", "lapsed", "ignored"};
 
-static const char *state_name(plan_alert_state s)
-{
-    return s == PLAN_ALERT_ACTIVE ? "active" : "resolved";
-}
+static const char *const state_names[] = {"active", "resolved", "shown"};
 
 static void write_feedback(og_buf *b, const plan_feedback *f)
 {
@@ -322,12 +322,16 @@ og_str plan_alert_write(og_arena *a, const plan_alert *alert)
     og_buf_addf(&b,
                 ",\"state\":\"%s\",\"revision\":%u,\"material\":\"%016llx\",\"indicator\":\"%s\","
                 "\"opened\":%lld,\"changed\":%lld,\"resolved\":%lld,\"uuid\":\"%s\",\"digest\":",
-                state_name(alert->state), alert->revision, (unsigned long long)alert->material,
+                state_names[alert->state], alert->revision, (unsigned long long)alert->material,
                 plan__indicator_name(alert->indicator), (long long)alert->opened_ms,
                 (long long)alert->changed_ms, (long long)alert->resolved_ms, alert->card_uuid);
     og_buf_add_json(&b, alert->digest);
     if (alert->worklist)
         og_buf_addz(&b, ",\"channel\":\"worklist\"");
+    if (alert->hook.n > 0) {
+        og_buf_addz(&b, ",\"hook\":");
+        og_buf_add_json(&b, alert->hook);
+    }
     write_feedback(&b, &alert->feedback);
     og_buf_addz(&b, ",\"card\":");
     og_buf_adds(&b, alert->card);
@@ -380,8 +384,12 @@ static bool read_indicator(fhir_elem e, plan_indicator *ret)
 
 static bool read_state(fhir_elem e, plan_alert_state *ret)
 {
-    *ret = fhir_is(e, "active") ? PLAN_ALERT_ACTIVE : PLAN_ALERT_RESOLVED;
-    return fhir_is(e, "active") || fhir_is(e, "resolved");
+    for (int i = PLAN_ALERT_ACTIVE; i <= PLAN_ALERT_SHOWN; i++)
+        if (fhir_is(e, state_names[i])) {
+            *ret = (plan_alert_state)i;
+            return true;
+        }
+    return false;
 }
 
 static bool read_text(og_arena *a, fhir_elem e, og_str *ret)
@@ -444,6 +452,8 @@ og_status plan_alert_read(og_arena *a, og_str text, plan_alert *ret, og_error *e
     if (!read_indicator(fhir_get(o, "indicator"), &x.indicator))
         return misread(err, "indicator");
     x.worklist = fhir_is(fhir_get(o, "channel"), "worklist");
+    if (x.state == PLAN_ALERT_SHOWN && !read_text(a, fhir_get(o, "hook"), &x.hook))
+        return misread(err, "hook");
     if (!fhir_int(fhir_get(o, "opened"), INT64_MIN, INT64_MAX, &x.opened_ms))
         return misread(err, "opened");
     if (!fhir_int(fhir_get(o, "changed"), INT64_MIN, INT64_MAX, &x.changed_ms))

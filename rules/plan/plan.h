@@ -209,7 +209,12 @@ OG_MUSTCHECK og_status plan_content_evaluate(const plan_content *c, og_arena *a,
 
 /* ---- alerts: what we believe ---- */
 
-typedef enum plan_alert_state { PLAN_ALERT_ACTIVE, PLAN_ALERT_RESOLVED } plan_alert_state;
+typedef enum plan_alert_state {
+    PLAN_ALERT_ACTIVE,
+    PLAN_ALERT_RESOLVED,
+    PLAN_ALERT_SHOWN /* no alert: a card that a call alone was answered with. Its id is the card's;
+                      * it is never delivered, resolved or shown again, only answered */
+} plan_alert_state;
 
 /* What somebody has answered to an alert's card. */
 typedef enum plan_answer {
@@ -239,6 +244,7 @@ typedef struct plan_alert {
     char card_uuid[37]; /* UUIDv5 of alert id and revision */
     og_str card;        /* the CDS Hooks card with its uuid, one line */
     og_str digest;      /* rule set that made it */
+    og_str hook;        /* PLAN_ALERT_SHOWN: the hook that was called; else empty */
     plan_feedback feedback;
 } plan_alert;
 

@@ -2,6 +2,7 @@
 #include "hooks_stage.h"
 
 #include <arpa/inet.h>
+#include <jansson.h>
 #include <sys/socket.h>
 
 #include "connectors/http_server.h"
@@ -495,6 +496,65 @@ static void it_stands_in_the_audit_log(void **state)
             fail_msg("\"%s\" is not in the audit log", parts[i]);
 }
 
+/* The patient of the case V2 with nothing ordered. */
+static void send_without_order(stage *s)
+{
+    size_t i;
+    json_t *entry, *root = json_load_file(OG_SOURCE_DIR "/rules/content/cases/V2.json", 0, NULL);
+    json_t *entries = json_object_get(json_object_get(root, "bundle"), "entry");
+    json_array_foreach(entries, i, entry)
+    {
+        const json_t *id = json_object_get(json_object_get(entry, "resource"), "id");
+        if (strcmp(json_string_value(id), "v2-order") == 0)
+            json_array_remove(entries, i--);
+    }
+    char *text = json_dumps(json_object_get(root, "bundle"), JSON_COMPACT);
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, "Patient/v2", text, strlen(text));
+    free(text);
+    json_decref(root);
+}
+
+#define ORDER_SIGN "/cds-services/osteoguard-order-sign"
+#define SIGN                                                                                       \
+    "{\"hook\":\"order-sign\",\"hookInstance\":\"" UUID                                            \
+    "\",\"context\":{\"userId\":\"Practitioner/1\",\"patientId\":\"v2\",\"draftOrders\":{"         \
+    "\"resourceType\":\"Bundle\",\"entry\":[{\"resource\":{\"resourceType\":"                      \
+    "\"MedicationRequest\",\"id\":\"d1\",\"status\":\"draft\",\"intent\":\"order\","               \
+    "\"medicationCodeableConcept\":{\"coding\":[{\"system\":\"http://www.whocc.no/atc\",\"code\":" \
+    "\"M05BA08\"}]},\"dosageInstruction\":[{\"doseAndRate\":[{\"doseQuantity\":{\"value\":4,"      \
+    "\"unit\":\"mg\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"mg\"}}]}]}}]}}}"
+
+/* No alert stands behind the card of a draft, and yet it counts: once, with what is said of it. */
+static void a_drafts_card_counts(void **state)
+{
+    stage *s = *state;
+    char body[1024], uuid[37];
+    int64_t begin = clock_monotonic_us() / 1000, overrides = metric_value(METRIC_OVERRIDES);
+    send_without_order(s);
+    while (ask(s, "POST", ORDER_SIGN, "application/json", SIGN) != 200 ||
+           strstr(s->body, "\"code\":\"C1\"") == NULL)
+        wait_a_turn(s, "card of the draft", begin);
+    snprintf(uuid, sizeof uuid, "%s", strstr(s->body, "\"uuid\":\"") + strlen("\"uuid\":\""));
+    begin = clock_monotonic_us() / 1000;
+    while (!metric_says("osteoguard_rule_alerts_total{rule=\"C1\",event=\"shown\"} 1"))
+        wait_a_turn(s, "count of the card", begin);
+    assert_int_equal(ask(s, "POST", ORDER_SIGN, "application/json", SIGN), 200);
+    says(s, uuid);
+    snprintf(body, sizeof body,
+             "{\"feedback\":[{\"card\":\"%s\",\"outcome\":\"overridden\",\"overrideReason\":{"
+             "\"reason\":{\"code\":\"benefit\",\"system\":\"https://osteoguard.org/fhir/CodeSystem/"
+             "override-reason\"}},\"outcomeTimestamp\":\"2026-03-01T08:00:00Z\"}]}",
+             uuid);
+    assert_int_equal(ask(s, "POST", ORDER_SIGN "/feedback", "application/json", body), 200);
+    wait_for_metric(s, METRIC_OVERRIDES, "override", overrides + 1);
+    assert_true(metric_says("osteoguard_overrides_total{rule=\"C1\",reason=\"benefit\"} 1"));
+    assert_true(metric_says("osteoguard_rule_alerts_total{rule=\"C1\",event=\"shown\"} 1"));
+    assert_false(metric_says("osteoguard_rule_alerts_total{rule=\"C1\",event=\"opened\"}"));
+    assert_int_equal(metric_value(METRIC_HOOK_UNNOTED), 0);
+    assert_int_equal(ask(s, "POST", ORDER_SIGN, "application/json", SIGN), 200);
+    assert_null(strstr(s->body, uuid));
+}
+
 int main(void)
 {
     const struct CMUnitTest plain[] = {
@@ -507,6 +567,7 @@ int main(void)
         cmocka_unit_test(it_stands_in_the_audit_log),
         cmocka_unit_test(resources_come_over_http_too),
         cmocka_unit_test(what_is_no_resource_is_refused),
+        cmocka_unit_test(a_drafts_card_counts),
     };
     const struct CMUnitTest tls[] = {
         cmocka_unit_test(a_certificate_lets_in),

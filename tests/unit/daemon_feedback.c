@@ -1,15 +1,9 @@
 /* Feedback: what is refused, and what it changes for the one who overrode a card. */
-#include "daemon_world.h"
+#include "daemon_talk.h"
 
-#include <jansson.h>
-
-#include "daemon/hooks.h"
-
-#define NOW_MS      1772352000000 /* 2026-03-01T09:00:00+01:00 */
 #define CARD        "\"card\":\"D1577C69-dfbe-44ad-ba6d-3e05e953b2ea\","
 #define AT          "\"outcomeTimestamp\":\"2026-03-01T08:00:00Z\""
 #define OVER        CARD "\"outcome\":\"overridden\"," AT
-#define REASON      "\"reason\":{\"code\":\"patient-refuses\",\"system\":\"https://x/y\"}"
 #define LIST(entry) "{\"feedback\":[{" entry "}]}"
 
 /* ---- reading ---- */
@@ -174,121 +168,6 @@ static void good_feedback_is_read(void **state)
 }
 
 /* ---- what it changes ---- */
-
-static void take_case(world *w, const char *id)
-{
-    char path[512];
-    json_error_t why;
-    snprintf(path, sizeof path, "%s/rules/content/cases/%s.json", OG_SOURCE_DIR, id);
-    json_t *root = json_load_file(path, 0, &why);
-    assert_non_null(root);
-    char *bundle = json_dumps(json_object_get(root, "bundle"), JSON_COMPACT);
-    world_event(w, bundle);
-    world_settle_down(w);
-    free(bundle);
-    json_decref(root);
-}
-
-static void say(world *w, const char *card, const char *rest, const char *at)
-{
-    char body[2048];
-    og_arena *a = og_arena_new((size_t)1 << 20);
-    const hook_feedback *list;
-    size_t n;
-    og_error err;
-    og_buf key, value;
-    snprintf(body, sizeof body, "{\"feedback\":[{\"card\":\"%s\",\"outcomeTimestamp\":\"%s\",%s}]}",
-             card, at, rest);
-    if (reads(body, &list, &n, a, &err) != OG_OK)
-        fail_msg("%s: %s", err.path, err.text);
-    og_buf_init(&key, 1024);
-    og_buf_init(&value, 1 << 16);
-    feedback_write(&key, &value, OG_STR("t"), 0, OG_STR("ehr"), &list[0], w->now_ms);
-    kafka_record r = {.key = og_buf_str(&key), .value = og_buf_str(&value)};
-    world_push(&w->shared, &r);
-    og_buf_done(&key);
-    og_buf_done(&value);
-    og_arena_free(a);
-    world_settle_down(w);
-}
-
-#define OVERRIDDEN                                                                                 \
-    "\"outcome\":\"overridden\",\"overrideReason\":{" REASON ",\"userComment\":\"secret\"}"
-#define ACCEPTED "\"outcome\":\"accepted\",\"acceptedSuggestions\":[{\"id\":\"s\"}]"
-
-/* The alert of a rule, as the last message on the alerts topic has it. */
-static json_t *alert_of(const world *w, const char *rule)
-{
-    for (size_t i = w->alert_count; i > 0; i--) {
-        json_t *alert = json_loads(w->alerts[i - 1].body, 0, NULL);
-        if (strcmp(json_string_value(json_object_get(alert, "rule")), rule) == 0)
-            return alert;
-        json_decref(alert);
-    }
-    fail_msg("no alert of %s", rule);
-    return NULL;
-}
-
-static const char *text(const json_t *o, const char *name)
-{
-    return json_string_value(json_object_get(o, name));
-}
-
-static bool is_told(world *w, const char *patient, const char *hook, const char *more,
-                    const char *rule, char *ret_uuid, char *ret_detail)
-{
-    char body[4096];
-    og_arena *a = og_arena_new((size_t)256 << 20);
-    hook_request q;
-    og_error err;
-    size_t i;
-    json_t *card;
-    bool found = false;
-    og_error_init(&err);
-    snprintf(body, sizeof body,
-             "{\"hook\":\"%s\",\"hookInstance\":\"d1577c69-dfbe-44ad-ba6d-3e05e953b2ea\","
-             "\"context\":{\"userId\":\"Practitioner/1\",\"patientId\":\"%s\"%s}}",
-             hook, patient, more);
-    if (hook_request_read(a, og_str_of(body), hook_kind_find(og_str_of(hook)), &q, &err) != OG_OK)
-        fail_msg("%s: %s", err.path, err.text);
-    og_str route = og_arena_printf(a, "t|%s", patient);
-    hooks_call call = {.content = w->content,
-                       .tenant = "t",
-                       .language = "en",
-                       .store = w->stores[kafka_partition_for(route, WORLD_PARTITIONS)],
-                       .shared = w->shared_store,
-                       .request = &q,
-                       .feedback = &w->setup.feedback,
-                       .now_ms = w->now_ms,
-                       .offset_min = 60,
-                       .known_ms = w->now_ms,
-                       .arena = a};
-    hooks_answer(&call);
-    assert_int_equal(call.status, 200);
-    json_t *root = json_loadb(call.answer.p, call.answer.n, JSON_REJECT_DUPLICATES, NULL);
-    json_array_foreach(json_object_get(root, "cards"), i, card)
-    {
-        const json_t *topic = json_object_get(json_object_get(card, "source"), "topic");
-        if (strcmp(text(topic, "code"), rule) != 0)
-            continue;
-        found = true;
-        if (ret_uuid != NULL)
-            strcpy(ret_uuid, text(card, "uuid"));
-        if (ret_detail != NULL)
-            snprintf(ret_detail, 8192, "%s", text(card, "detail"));
-    }
-    json_decref(root);
-    og_arena_free(a);
-    return found;
-}
-
-static world *world_with(const char *name)
-{
-    world *w = world_new();
-    w->now_ms = NOW_MS;
-    take_case(w, name);
-    return w;
-}
 
 static void an_overridden_alert_is_not_shown(void **state)
 {
@@ -509,13 +388,6 @@ static void an_override_ends_when_it_gets_worse(void **state)
     json_decref(alert);
     world_free(w);
 }
-
-#define DOSE(mg)                                                                                   \
-    ",\"draftOrders\":{\"resourceType\":\"Bundle\",\"entry\":[{\"resource\":{\"resourceType\":"    \
-    "\"MedicationRequest\",\"id\":\"d1\",\"status\":\"draft\",\"intent\":\"order\","               \
-    "\"medicationCodeableConcept\":{\"coding\":[{\"system\":\"http://www.whocc.no/atc\",\"code\":" \
-    "\"M05BA08\"}]},\"dosageInstruction\":[{\"doseAndRate\":[{\"doseQuantity\":{\"value\":" mg     \
-    ",\"unit\":\"mg\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"mg\"}}]}]}}]}"
 
 /* A card that only a call has seen: the override finds the same finding, not another dose. */
 static void an_overridden_draft_is_not_questioned_twice(void **state)

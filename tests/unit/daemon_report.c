@@ -80,7 +80,8 @@ static void wants(scene *s, const char *text)
 }
 
 #define NOTHING                                                                                    \
-    "\"fired\":0,\"accepted\":0,\"overridden\":0,\"ignored\":0,\"waiting\":0,\"resolved\":0,"      \
+    "\"fired\":0,\"inCalls\":0,\"accepted\":0,\"overridden\":0,\"ignored\":0,\"waiting\":0,"       \
+    "\"resolved\":0,"                                                                              \
     "\"reasons\":{}"
 
 static void nothing_is_a_report_too(void **state)
@@ -118,25 +119,33 @@ static void each_alert_counts_once(void **state)
     x.id[35] = '9'; /* another one */
     x.state = PLAN_ALERT_RESOLVED;
     say(&s, "t", &x, INT64_MAX);
-    assert_int_equal(report_alerts(s.report), 17);
-    wants(&s, "{\"tenant\":\"t\",\"rules\":["
-              "{\"rule\":\"B1\",\"fired\":7,\"accepted\":0,\"overridden\":4,\"ignored\":1,"
-              "\"waiting\":1,\"resolved\":1,\"reasons\":{\"limited-time\":2,\"none\":1,\"other\":1}"
-              ",\"timeToAction\":{\"count\":4,\"medianSeconds\":3600,\"p90Seconds\":3600}},"
-              "{\"rule\":\"C1\",\"fired\":10,\"accepted\":10,\"overridden\":0,\"ignored\":0,"
-              "\"waiting\":0,\"resolved\":0,\"reasons\":{},"
-              "\"timeToAction\":{\"count\":10,\"medianSeconds\":18000,\"p90Seconds\":32400}}],"
-              "\"all\":{\"fired\":17,\"accepted\":10,\"overridden\":4,\"ignored\":1,"
-              "\"waiting\":1,\"resolved\":1,\"reasons\":{\"limited-time\":2,\"none\":1,\"other\":1}"
-              ",\"timeToAction\":{\"count\":14,\"medianSeconds\":10800,\"p90Seconds\":32400}}}\n");
+    x = answered(alert_of(18, "B1", HOUR), PLAN_OVERRIDDEN, "limited-time", HOUR);
+    x.state = PLAN_ALERT_SHOWN;
+    x.hook = OG_STR("order-sign");
+    say(&s, "t", &x, INT64_MAX);
+    assert_int_equal(report_alerts(s.report), 18);
+    wants(
+        &s,
+        "{\"tenant\":\"t\",\"rules\":["
+        "{\"rule\":\"B1\",\"fired\":8,\"inCalls\":1,\"accepted\":0,\"overridden\":5,\"ignored\":1,"
+        "\"waiting\":1,\"resolved\":1,\"reasons\":{\"limited-time\":3,\"none\":1,\"other\":1}"
+        ",\"timeToAction\":{\"count\":5,\"medianSeconds\":3600,\"p90Seconds\":3600}},"
+        "{\"rule\":\"C1\",\"fired\":10,\"inCalls\":0,\"accepted\":10,\"overridden\":0,\"ignored\":"
+        "0,"
+        "\"waiting\":0,\"resolved\":0,\"reasons\":{},"
+        "\"timeToAction\":{\"count\":10,\"medianSeconds\":18000,\"p90Seconds\":32400}}],"
+        "\"all\":{\"fired\":18,\"inCalls\":1,\"accepted\":10,\"overridden\":5,\"ignored\":1,"
+        "\"waiting\":1,\"resolved\":1,\"reasons\":{\"limited-time\":3,\"none\":1,\"other\":1}"
+        ",\"timeToAction\":{\"count\":15,\"medianSeconds\":10800,\"p90Seconds\":32400}}}\n");
     og_buf b;
     og_buf_init(&b, 1 << 16);
     assert_true(report_write_text(s.report, &b));
     og_buf_addc(&b, '\0');
-    assert_non_null(strstr(b.p, "17 alerts of 2 rules came up\n"));
-    assert_non_null(strstr(b.p, "\nC1         10        10           0        0        0         0"
-                                "    5 h 0 min    9 h 0 min\n"));
-    assert_non_null(strstr(b.p, "  limited-time 2, none 1, other 1\n"));
+    assert_non_null(strstr(b.p, "18 alerts of 2 rules came up\n"));
+    assert_non_null(
+        strstr(b.p, "\nC1         10        0        10           0        0        0         0"
+                    "    5 h 0 min    9 h 0 min\n"));
+    assert_non_null(strstr(b.p, "  limited-time 3, none 1, other 1\n"));
     assert_null(strstr(b.p, "nna"));
     og_buf_done(&b);
     close_scene(&s);
@@ -152,9 +161,10 @@ static void a_period_has_ends(void **state)
     }
     assert_int_equal(report_alerts(s.report), 2); /* came up at 2 and 3 */
     wants(&s, "{\"tenant\":\"t\",\"since\":\"1970-01-01T02:00:00+00:00\",\"until\":"
-              "\"1970-01-01T04:00:00+00:00\",\"rules\":[{\"rule\":\"C1\",\"fired\":2,"
+              "\"1970-01-01T04:00:00+00:00\",\"rules\":[{\"rule\":\"C1\",\"fired\":2,\"inCalls\":0,"
               "\"accepted\":0,\"overridden\":0,\"ignored\":0,\"waiting\":2,\"resolved\":0,"
-              "\"reasons\":{}}],\"all\":{\"fired\":2,\"accepted\":0,\"overridden\":0,\"ignored\":0,"
+              "\"reasons\":{}}],\"all\":{\"fired\":2,\"inCalls\":0,\"accepted\":0,\"overridden\":0,"
+              "\"ignored\":0,"
               "\"waiting\":2,\"resolved\":0,\"reasons\":{}}}\n");
     close_scene(&s);
 }

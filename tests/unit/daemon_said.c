@@ -78,7 +78,11 @@ static og_str alert_text(rig *r, uint32_t revision, plan_alert_state state)
 static void apply(rig *r, const char *key, og_str value, int64_t not_before_ms, og_status expected)
 {
     said_message m = {.key = og_str_of(key), .value = value, .not_before_ms = not_before_ms};
-    assert_int_equal(said_apply(r->t, r->a, OG_STR("t"), &m, NULL), expected);
+    said_taken taken;
+    plan_alert shown;
+    assert_int_equal(said_apply(r->t, r->a, OG_STR("t"), &m, &taken, &shown, NULL), expected);
+    if (expected == OG_OK)
+        assert_int_equal(taken, SAID_TAKEN);
 }
 
 static uint64_t dirty(rig *r)
@@ -167,12 +171,14 @@ static void an_outdated_word_changes_nothing(void **state)
 {
     rig r;
     plan_alert got;
+    said_taken taken;
     (void)state;
     rig_init(&r);
     said_message m = {.key = OG_STR("t|p|" ALERT),
                       .value = alert_text(&r, 3, PLAN_ALERT_ACTIVE),
                       .outdated = true};
-    assert_int_equal(said_apply(r.t, r.a, OG_STR("t"), &m, NULL), OG_OK);
+    assert_int_equal(said_apply(r.t, r.a, OG_STR("t"), &m, &taken, &got, NULL), OG_OK);
+    assert_int_equal(taken, SAID_PASSED);
     assert_int_equal(store_alert(r.t, r.a, OG_STR("p"), ALERT, &got, NULL), OG_NOTFOUND);
     assert_int_equal(dirty(&r), 0);
     rig_done(&r);

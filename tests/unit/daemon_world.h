@@ -90,6 +90,9 @@ typedef struct world {
     size_t post_count;
     world_post *alerts; /* the alerts topic */
     size_t alert_count;
+    world_post
+        *sayings; /* on it, too: what an owner says beside its deliveries; body "": nothing */
+    size_t saying_count;
     const outbox_answer *script; /* answers in order; then `done` */
     size_t script_count, script_at;
     bool ehr_silent; /* answers wait in `unanswered` */
@@ -457,8 +460,13 @@ static inline void world_free(world *w)
         free(w->alerts[i].body);
         free(w->alerts[i].key);
     }
+    for (size_t i = 0; i < w->saying_count; i++) {
+        free(w->sayings[i].body);
+        free(w->sayings[i].key);
+    }
     free(w->posts);
     free(w->alerts);
+    free(w->sayings);
     og_arena_free(w->batch.results);
     og_arena_free(w->batch.scratch);
     recall_free(w->batch.recall);
@@ -556,6 +564,8 @@ static inline void world_take_results(world *w, int p)
         const pipeline_prepared *x = &b->prepared[i];
         outbox_prepared(w->outbox, x->ticket, x->gone ? NULL : &x->row, x->body, x->key);
     }
+    for (size_t i = 0; i < b->saying_count; i++)
+        world_keep_post(&w->sayings, &w->saying_count, b->sayings[i].value, b->sayings[i].key);
 }
 
 static inline void world_run_partition(world *w, int p, const pipeline_message *messages,
@@ -637,6 +647,24 @@ static inline void world_apply_records(world *w)
     w->records_read = records;
     w->places_read = places;
     free(list);
+}
+
+/* A record of the alerts topic that the owner has not written itself; value NULL: none any more. */
+static inline void world_said(world *w, const char *key, const char *value)
+{
+    said_key k;
+    said_message m = {.key = og_str_of(key)};
+    if (value != NULL)
+        m.value = og_str_of(value);
+    assert_true(said_read_key(m.key, &k));
+    w->batch.said = &m;
+    w->batch.said_count = 1;
+    world_run_partition(
+        w,
+        kafka_partition_for(og_arena_printf(w->arena, "t|%.*s", OG_STR_ARG(k.patient)),
+                            WORLD_PARTITIONS),
+        NULL, 0, -1);
+    w->batch.said_count = 0;
 }
 
 /* Everything that can happen at this moment happens: records, evaluations, deliveries. */

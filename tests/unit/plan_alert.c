@@ -306,6 +306,13 @@ static void an_alert_survives_writing(void **state)
     x.slot = (og_str){0};
     assert_int_equal(plan_alert_read(a, plan_alert_write(a, &x), &y, &err), OG_OK);
     assert_true(same(&x, &y));
+    x.state = PLAN_ALERT_SHOWN;
+    assert_int_equal(plan_alert_read(a, plan_alert_write(a, &x), &y, &err), OG_INVALID);
+    assert_string_equal(err.path, "hook");
+    x.hook = OG_STR("order-sign");
+    assert_int_equal(plan_alert_read(a, plan_alert_write(a, &x), &y, &err), OG_OK);
+    assert_true(same(&x, &y));
+    assert_true(og_str_is(y.hook, "order-sign"));
     og_arena_free(a);
 }
 
