@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 ssize_t pwrite64(int fd, const void *bytes, size_t n, off_t at);
-ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t at);
 
 /* Is this how the file behind fd fails now? */
 static bool fails(int fd, const char *how)
@@ -71,18 +70,13 @@ ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at)
     return pwrite64(fd, bytes, n, at);
 }
 
-ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t at)
+ssize_t writev(int fd, const struct iovec *parts, int count)
 {
     if (fails(fd, "write"))
         return io_error();
     if (fails(fd, "short"))
-        return syscall(SYS_pwrite64, fd, parts[0].iov_base, parts[0].iov_len / 2, at);
-    return syscall(SYS_pwritev, fd, parts, count, at, 0);
-}
-
-ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at)
-{
-    return pwritev64(fd, parts, count, at);
+        return syscall(SYS_write, fd, parts[0].iov_base, parts[0].iov_len / 2);
+    return syscall(SYS_writev, fd, parts, count);
 }
 
 /* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
