@@ -4,7 +4,9 @@
  * The head row (table `head`) says: which schema, whether it was closed well, on which boot of the
  * machine it was last used, and whether commits waited for the disk. Without waiting, a kill -9
  * loses nothing (the pages are the kernel's), but a stop of the machine may leave a mixture; then
- * boot_id differs and `clean` is false, and the store is not believed (STREAM 3.9, 17 and 18). A
+ * boot_id differs and `clean` is false, and the store is not believed (STREAM 3.9, 17 and 18). The
+ * head row is one of the pages of which some may be there and some not; so before the first commit
+ * that does not wait, the file `unsynced` with the boot_id is on the disk, and goes when all is. A
  * damaged map can also kill the process: the file `opening` counts those that died while they
  * opened it. What kills a process later says nothing about the store (kill -9, out of memory), but
  * for a SIGBUS inside its map, and for a signal while LMDB reads its pages, which it trusts:
@@ -245,6 +247,53 @@ static void forget_opening(const kv *k)
     char path[640];
     opening_path(k, path);
     unlink(path);
+}
+
+static void unsynced_path(const kv *k, char out[640])
+{
+    snprintf(out, 640, "%s/unsynced", k->dir);
+}
+
+/* The boot on which it was used without waiting for the disk; false: all that it has is synced. */
+static bool unsynced_boot(const kv *k, char out[BOOT_ID_BYTES])
+{
+    char path[640];
+    og_buf text;
+    og_buf_init(&text, BOOT_ID_BYTES);
+    unsynced_path(k, path);
+    og_status status = file_read(path, BOOT_ID_BYTES - 1, &text, NULL);
+    snprintf(out, BOOT_ID_BYTES, "%.*s", OG_STR_ARG(og_buf_str(&text)));
+    og_buf_done(&text);
+    return status != OG_NOTFOUND;
+}
+
+static bool machine_stopped(const kv *k)
+{
+    char boot[BOOT_ID_BYTES];
+    return unsynced_boot(k, boot) && strcmp(boot, k->boot_id) != 0;
+}
+
+/* A disk that does not take it shows itself with the first sync of the store. */
+static void mark_unsynced(const kv *k)
+{
+    char path[640], boot[BOOT_ID_BYTES];
+    if (unsynced_boot(k, boot) && strcmp(boot, k->boot_id) == 0)
+        return;
+    unsynced_path(k, path);
+    if (file_write(path, og_str_of(k->boot_id), NULL) != OG_OK)
+        return;
+    int dir = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0) {
+        (void)fsync(dir);
+        close(dir);
+    }
+}
+
+static void mark_synced(const kv *k)
+{
+    char path[640];
+    unsynced_path(k, path);
+    (void)unlink(path);
 }
 
 static void damaged_path(const kv *k, char out[640])
@@ -503,8 +552,8 @@ og_status kv_open_to_read(const kv_options *options, kv **ret, og_error *err)
         kv_abandon(k);
         return OG_NOTFOUND;
     }
-    if (file_is_emptied(k) || is_marked_damaged(k))
-        status = distrust(err, k, "it is damaged");
+    if (file_is_emptied(k) || is_marked_damaged(k) || machine_stopped(k))
+        status = distrust(err, k, "it is damaged, or was in use when the machine stopped");
     if (status == OG_OK)
         status = open_env_to_read(k, options, err);
     if (status == OG_OK)
@@ -531,7 +580,13 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
         status = distrust(err, k, "a process died over its pages, or the disk did not take them");
         goto fail;
     }
+    if (machine_stopped(k)) {
+        status = distrust(err, k, "it was in use when the machine stopped");
+        goto fail;
+    }
     marked = true;
+    if (!k->sync_each)
+        mark_unsynced(k);
     if (died_too_often(k)) {
         status = distrust(err, k, "processes died while they opened it");
         goto fail;
@@ -545,6 +600,8 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
     in_lmdb = NULL;
     if (status != OG_OK)
         goto fail;
+    if (k->sync_each)
+        mark_synced(k); /* that commit has waited, for all that there was */
     forget_opening(k);
     find_map(k);
     guard(k);
@@ -582,7 +639,9 @@ void kv_close(kv *k)
     if (rc == 0)
         rc = write_head(k, true, NULL) == OG_OK ? mdb_env_sync(k->env, 1) : EIO;
     in_lmdb = NULL;
-    if (rc != 0)
+    if (rc == 0)
+        mark_synced(k);
+    else
         note_damage(k);
     kv_abandon(k);
 }

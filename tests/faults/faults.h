@@ -30,6 +30,9 @@ typedef struct life {
     int status; /* of waitpid */
 } life;
 
+/* For before_exec: the daemon begins with this library of ours before all others. */
+void put_before(const char *library);
+
 /* At most one at a time is waited for with wait_gone. */
 life life_begin(stage *s, int number);
 /* Runs the loop until the process has ended, or is killed after most_ms (0: at once). true: it
@@ -88,6 +91,7 @@ void disk_is_full(void);
 void store_is_read_only(void);
 void disk_has_errors(void);
 void descriptors_run_out(void);
+void power_goes(void);
 
 void store_was_away(void);
 void owners_were_away(void);

@@ -52,6 +52,17 @@ void let_pass(stage *s, int64_t ms)
     wait_until(s, "a while", is_late);
 }
 
+void put_before(const char *library)
+{
+    const char *asan = getenv("ASAN_OPTIONS");
+    char options[512], path[256];
+    snprintf(options, sizeof options, "%s%sverify_asan_link_order=0", asan != NULL ? asan : "",
+             asan != NULL && asan[0] != '\0' ? ":" : "");
+    setenv("ASAN_OPTIONS", options, 1);
+    snprintf(path, sizeof path, OG_BINARY_DIR "/tests/faults/lib%s.so", library);
+    setenv("LD_PRELOAD", path, 1);
+}
+
 life life_begin(stage *s, int number)
 {
     char path[160], name[32];

@@ -42,6 +42,7 @@ static const scenario scenarios[] = {
     {"disk-full", "no file may grow", disk_is_full, false},
     {"store-readonly", "the store cannot be written", store_is_read_only, false},
     {"disk-errors", "the disk fails to sync, to write, to write all", disk_has_errors, false},
+    {"power", "the power goes: of late writes any are there", power_goes, false},
     {"descriptors", "nothing more can be opened", descriptors_run_out, false},
     {"store-away", "a store was away for longer than deletes are kept", store_was_away, false},
     {"owners-away", "nobody was there for longer than compaction waits", owners_were_away, false},

@@ -322,14 +322,9 @@ void store_is_read_only(void)
 
 static const stage *failing;
 
-static void put_before(void)
+static void let_disk_fail(void)
 {
-    const char *asan = getenv("ASAN_OPTIONS");
-    char options[512];
-    snprintf(options, sizeof options, "%s%sverify_asan_link_order=0", asan != NULL ? asan : "",
-             asan != NULL && asan[0] != '\0' ? ":" : "");
-    setenv("ASAN_OPTIONS", options, 1);
-    setenv("LD_PRELOAD", OG_BINARY_DIR "/tests/faults/libfailing_disk.so", 1);
+    put_before("failing_disk");
     setenv("FAILING_DISK", failing->dir, 1);
 }
 
@@ -360,7 +355,7 @@ void disk_has_errors(void)
     stage *s = stage_new();
     failing = s;
     s->later = true;
-    s->before_exec = put_before;
+    s->before_exec = let_disk_fail;
     for (size_t i = 0; i < 3; i++) {
         life l = life_begin(s, 0);
         next += send_stream(s, next, next + 10);

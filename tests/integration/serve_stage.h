@@ -65,6 +65,7 @@ struct stage {
     bool later;   /* processes of their own begin at the midnight, not before it */
     /* What the configuration says otherwise; NULL or 0: as for all. */
     const char *endpoints, *content_dir, *limits;
+    const char *sync; /* of the store, as the options are written */
     const char *more; /* further lines */
     int map_mb;
     void (*before_exec)(void); /* in a process that is about to become a daemon */
@@ -159,7 +160,7 @@ static inline og_str config_text_of(const stage *s, int number, char *out, size_
                      "  sources: [fhir.patient, fhir.bundle]\n"
                      "  properties: {}\n"
                      "  consumer_properties: {fetch.wait.max.ms: 20, session.timeout.ms: 6000}\n"
-                     "store: {dir: %s/store%s, map_size_mb: %d, sync_interval_ms: 50}\n"
+                     "store: {dir: %s/store%s, map_size_mb: %d, %s}\n"
                      "content: {dir: %s}\n"
                      "http: {listen: \"127.0.0.1:0\", port_file: %s/port%s}\n"
                      "log: {level: %s, format: json}\n"
@@ -169,6 +170,7 @@ static inline og_str config_text_of(const stage *s, int number, char *out, size_
                      "%s",
                      s->kafka.bootstrap, PARTITIONS, s->dir, store_suffix[number],
                      s->map_mb > 0 ? s->map_mb : 128,
+                     s->sync != NULL ? s->sync : "sync_interval_ms: 50",
                      s->content_dir != NULL ? s->content_dir : OG_SOURCE_DIR "/rules/content",
                      s->dir, store_suffix[number], getenv("OG_TEST_LOG") != NULL ? "debug" : "warn",
                      s->limits != NULL ? s->limits : "", s->endpoints != NULL ? s->endpoints : ehr,
