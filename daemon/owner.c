@@ -493,8 +493,10 @@ static void begin(owner *o, part *p)
     b->gated = o->options.is_current != NULL && p->number != OWNER_SHARED &&
                (p->waiting > b->message_count || !o->options.is_current(o->options.ctx, p->number));
     b->unread = p->unread;
-    b->refilled = o->options.is_refilled != NULL && p->number != OWNER_SHARED &&
-                  o->options.is_refilled(o->options.ctx, p->number);
+    b->behind = p->waiting > b->message_count || part_of(o, OWNER_SHARED)->waiting > 0;
+    b->lost_ms = b->filled_ms = 0;
+    if (o->options.losses != NULL && p->number != OWNER_SHARED && !b->restoring)
+        o->options.losses(o->options.ctx, p->number, &b->lost_ms, &b->filled_ms);
     fill_tasks(o, p);
     fill_said(o, p);
     fill_sent(o, p);
@@ -668,8 +670,9 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     p->lost = b->lost != PIPELINE_LOST_NOTHING;
     metric_add(METRIC_UNREAD, b->unread);
     p->unread = p->unread && !b->unread;
-    if (b->lost && o->options.on_lost != NULL)
-        o->options.on_lost(o->options.ctx, p->number, b->lost, b->counts.withheld);
+    if (b->lost && !b->restoring && o->options.on_lost != NULL)
+        o->options.on_lost(o->options.ctx, p->number, b->lost, b->lost_since_ms,
+                           b->counts.withheld);
     if (b->counts.backfills > 0 && o->options.on_backfill != NULL)
         o->options.on_backfill(o->options.ctx, p->number);
     uint64_t ready = b->dirty - b->waiting.count;

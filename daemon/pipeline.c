@@ -502,6 +502,7 @@ static void reset_results(pipeline_batch *b)
     b->sweeping = false;
     b->swept = b->swept_now = 0;
     b->lost = PIPELINE_LOST_NOTHING;
+    b->lost_since_ms = 0;
 }
 
 /* A damaged locator is no damage of this store: it is renewed, and the batch repeated. */

@@ -123,7 +123,8 @@ typedef enum pipeline_loss {
     PIPELINE_LOST_NOTHING,
     PIPELINE_LOST_RECORDS,
     PIPELINE_LOST_SHARED,
-    PIPELINE_LOST_UNREAD /* perhaps: newer versions, before which compaction found older ones */
+    PIPELINE_LOST_UNREAD,   /* perhaps: newer versions, before which compaction found older ones */
+    PIPELINE_LOST_ELSEWHERE /* another partition has lost something, maybe another instance's */
 } pipeline_loss;
 
 typedef struct pipeline_batch {
@@ -150,8 +151,11 @@ typedef struct pipeline_batch {
     int64_t steady_ms; /* the machine's steady clock: how long a patient has been quiet */
     bool gated;        /* it is not known that all data up to now are here */
     bool unread;       /* nobody has read the partition for longer than compaction waits */
-    bool refilled;     /* the sources have been read again since `lost` was told */
-    bool restoring;    /* catching up: note who is to be evaluated, evaluate later */
+    bool behind;       /* more messages wait, of the partition or of the shared topic */
+    /* Losses, by the time when somebody saw them: the newest that anybody speaks of (0: none), and
+     * the newest up to which all that the sources have has come here again. */
+    int64_t lost_ms, filled_ms;
+    bool restoring; /* catching up: note who is to be evaluated, evaluate later */
     /* arenas, reset by pipeline_run; results live in `results` until its next reset */
     og_arena *results, *scratch;
     /* out */
@@ -170,8 +174,10 @@ typedef struct pipeline_batch {
     uint64_t outgoing_left; /* in the store, these included */
     /* Patients were found who have alerts but no record, not even a deleted one: the records topic
      * has lost them. Or the shared topic ends before where this partition has seen it. Or it was
-     * unread. Nothing is withdrawn for that, and nothing else until refilled. */
+     * unread. Or another partition has found such a thing, and so much came from the same sources.
+     * Nothing is withdrawn for that, and nothing else until filled_ms gets there. */
     pipeline_loss lost;
+    int64_t lost_since_ms; /* the loss that it is marked for; 0: one of which nobody knows yet */
     const pipeline_event *events;
     size_t event_count;
     pipeline_failure failures[PIPELINE_MAX_FAILURES];

@@ -329,14 +329,14 @@ static og_status open_workers(serve *s, og_error *err)
                         .on_outgoing = serve__on_outgoing,
                         .is_current = serve__is_current,
                         .on_lost = serve__on_lost,
-                        .is_refilled = serve__is_refilled,
+                        .losses = serve__losses,
                         .on_backfill = serve__on_backfill,
                         .on_settled = serve__on_settled,
                         .on_swept = serve__on_swept,
                         .on_said_pause = serve__on_said_pause,
                         .on_pause = on_pause,
                         .on_damaged = on_damaged};
-    s->beat_arena = og_arena_new((size_t)1 << 16);
+    s->beat_arena = og_arena_new(SERVE_BEAT_BYTES);
     s->owner = owner_new(&oo, s->content);
     s->schedule = schedule_new((size_t)s->count);
     s->partitions = calloc((size_t)s->count + 1, sizeof *s->partitions);

@@ -52,8 +52,12 @@ static void follow_sources(serve *s)
     }
     if (s->mark_ms != 0 && s->mark_count == n && !is_reached(s, at))
         return;
-    if (s->mark_ms != 0 && s->mark_count == n)
+    if (s->mark_ms != 0 && s->mark_count == n) {
         s->known_ms = s->mark_ms;
+        if (s->share_from_ms != 0 && !s->share_through)
+            s->beat_at_ms = 0; /* news */
+        s->share_through = true;
+    }
     s->mark_count = n;
     s->mark_ms = clock_wall_ms();
     for (size_t i = 0; i < n; i++) {
@@ -63,13 +67,19 @@ static void follow_sources(serve *s)
     }
 }
 
-static int64_t partitions_in_all(const serve *s)
+int64_t serve__partitions_of_source(const serve *s, size_t source)
+{
+    for (size_t i = 0; i < s->topic_count; i++)
+        if (strcmp(s->topic_specs[i].name, s->config->kafka_sources.at[source]) == 0)
+            return s->topic_states[i].partitions;
+    return 0;
+}
+
+int64_t serve__source_partitions(const serve *s)
 {
     int64_t sum = 0;
-    for (size_t i = 0; i < s->topic_count; i++)
-        for (size_t k = 0; k < s->config->kafka_sources.count; k++)
-            if (strcmp(s->topic_specs[i].name, s->config->kafka_sources.at[k]) == 0)
-                sum += s->topic_states[i].partitions;
+    for (size_t i = 0; i < s->config->kafka_sources.count; i++)
+        sum += serve__partitions_of_source(s, i);
     return sum;
 }
 
@@ -84,27 +94,44 @@ static void on_beat(void *ctx, conn_verdict verdict, int32_t partition, int64_t 
         s->beat_there_ms = clock_monotonic_ms();
 }
 
-static void beat(serve *s)
+static bool send_beat(serve *s, const char *topic, int partition, og_str key, og_str value)
 {
-    char key[64], value[256];
     og_error err;
-    int k = snprintf(key, sizeof key, RECORD_BEAT "%s", SERVE_SHARED(s)->id);
-    int v = snprintf(value, sizeof value,
-                     "{\"osteoguard\":1,\"at\":%" PRId64 ",\"partitions\":%zu,\"of\":%" PRId64 "}",
-                     s->known_ms, s->share, partitions_in_all(s));
+    kafka_record r = {.topic = topic, .partition = partition, .key = key, .value = value};
     og_error_init(&err);
+    return s->sink != NULL && kafka_sink_send(s->sink, &r, on_beat, s, &err) == CONN_DONE;
+}
+
+/* Who has no partition of the records hears of losses by the shared topic. */
+static void send_beats(serve *s, og_str key, og_str value, bool loss)
+{
+    for (int i = 0; i < s->count; i++)
+        if (!send_beat(s, s->config->kafka_records, i, key, value))
+            return; /* the next one will tell */
+    if (loss)
+        (void)send_beat(s, s->config->kafka_shared, 0, key, value);
+}
+
+void serve__beat(serve *s)
+{
+    og_buf key, value, loss;
+    og_buf_init(&key, SERVE_BEAT_BYTES);
+    og_buf_init(&value, SERVE_BEAT_BYTES);
+    og_buf_init(&loss, SERVE_BEAT_BYTES);
+    serve__say_loss(s, &loss);
+    og_buf_addf(&key, RECORD_BEAT "%s", SERVE_SHARED(s)->id);
+    og_buf_addf(&value,
+                "{\"osteoguard\":1,\"at\":%" PRId64 ",\"partitions\":%zu,\"of\":%" PRId64 "%.*s}",
+                s->known_ms, s->share, serve__source_partitions(s), OG_STR_ARG(og_buf_str(&loss)));
     if (s->beat_ms == 0) /* the brokers have as long for it as for every other one */
         s->beat_there_ms = clock_monotonic_ms();
     s->beat_ms = clock_monotonic_ms();
     s->beat_at_ms = s->known_ms;
-    for (int i = 0; i < s->count && s->sink != NULL; i++) {
-        kafka_record r = {.topic = s->config->kafka_records,
-                          .partition = i,
-                          .key = {key, (size_t)k},
-                          .value = {value, (size_t)v}};
-        if (kafka_sink_send(s->sink, &r, on_beat, s, &err) != CONN_DONE)
-            return; /* the next one will tell */
-    }
+    if (!og_buf_failed(&key) && !og_buf_failed(&value) && !og_buf_failed(&loss))
+        send_beats(s, og_buf_str(&key), og_buf_str(&value), og_buf_str(&loss).n > 0);
+    og_buf_done(&key);
+    og_buf_done(&value);
+    og_buf_done(&loss);
 }
 
 /* ---- the clock ---- */
@@ -148,11 +175,9 @@ void serve__tend_beat(serve *s)
     if (s->step != SERVE_WORKING)
         return;
     follow_sources(s); /* also where nobody asks what is overdue: lost records wait for it */
-    bool awaited = s->lost_ms != 0 && s->beat_at_ms <= s->lost_ms && s->known_ms > s->lost_ms;
-    bool news =
-        awaited || (clock_wall_ms() - s->beat_at_ms > BEAT_MS && s->known_ms > s->beat_at_ms);
+    bool news = clock_wall_ms() - s->beat_at_ms > BEAT_MS && s->known_ms > s->beat_at_ms;
     if (s->beat_ms == 0 || clock_monotonic_ms() - s->beat_ms >= interval(s) || news)
-        beat(s);
+        serve__beat(s);
 }
 
 /* ---- those of others, and ours when they come back ---- */
@@ -168,9 +193,10 @@ static serve_beat *place_of(serve_partition *p, og_str id)
 {
     serve_beat *oldest = &p->beats[0];
     for (size_t i = 0; i < SERVE_BEATS; i++) {
-        if (og_str_is(id, p->beats[i].id))
+        const char *of = p->beats[i].id;
+        if (og_str_is(id, of))
             return &p->beats[i];
-        if (p->beats[i].at_ms < oldest->at_ms)
+        if (oldest->id[0] != '\0' && (of[0] == '\0' || p->beats[i].at_ms < oldest->at_ms))
             oldest = &p->beats[i];
     }
     return oldest;
@@ -195,6 +221,7 @@ bool serve__take_beat(serve *s, int partition, const conn_message *m)
     b->at_ms = number(o, "at");
     b->partitions = number(o, "partitions");
     b->of = number(o, "of");
+    serve__hear_loss(s, &s->partitions[partition], o, b);
     return true;
 }
 
@@ -220,77 +247,9 @@ bool serve__is_current(void *ctx, int partition)
         return true;
     if (s->clock_hold_until_ms > clock_monotonic_ms())
         return false;
-    if (s->lost_ms != 0 && !all_read_since(p, s->lost_ms))
+    if (s->lost_ms > serve__filled(s, partition))
         return false;
     return all_read_since(p, clock_wall_ms() - s->config->freshness_ms - 1);
-}
-
-/* ---- lost records ---- */
-
-/* What the beats speak of has come here, too: they do not stand on the shared topic. */
-static bool shared_is_read(const serve *s)
-{
-    kafka_position at;
-    owner_state shared = owner_get(s->owner, OWNER_SHARED);
-    return s->shared != NULL && kafka_source_positions(s->shared, &at, 1) == 1 && at.at_end &&
-           at.next >= at.high && shared.waiting == 0;
-}
-
-bool serve__is_refilled(void *ctx, int partition)
-{
-    const serve *s = ctx;
-    if (s->lost_ms == 0 || !shared_is_read(s))
-        return false; /* not even begun, or not over */
-    return all_read_since(&s->partitions[partition], s->lost_ms);
-}
-
-static void log_lost(const serve *s, int partition, pipeline_loss what)
-{
-    static const char then[] =
-        "nothing is withdrawn for that, and the source topics are read again from the beginning; "
-        "what they do not hold any more has to be sent again";
-    if (what == PIPELINE_LOST_UNREAD)
-        log_error("nobody has read %s[%d] for more than %d days: newer versions that came before "
-                  "older ones may be gone by compaction; %s",
-                  s->config->kafka_records, partition, STORE_KEPT_MS / 86400000, then);
-    else if (what == PIPELINE_LOST_SHARED)
-        log_error("records are gone from %s[0] that alerts may rest on: %s",
-                  s->config->kafka_shared, then);
-    else
-        log_error("records are gone from %s[%d] that alerts rest on: %s", s->config->kafka_records,
-                  partition, then);
-}
-
-void serve__on_lost(void *ctx, int partition, pipeline_loss what, uint64_t count)
-{
-    serve *s = ctx;
-    metric_add(METRIC_WITHHELD, count);
-    if (s->lost_ms != 0 || serve__stopping(s))
-        return;
-    log_lost(s, partition, what);
-    s->lost_ms = clock_wall_ms();
-    s->wants_pending = true; /* an interruption begins the reading anew */
-    serve__restart_sources(s, true);
-}
-
-void serve__tend_lost(serve *s)
-{
-    int lost = 0;
-    if (s->lost_ms == 0)
-        return;
-    for (int i = 0; i < s->count; i++) {
-        if (!owner_get(s->owner, i).lost)
-            continue;
-        lost++;
-        if (serve__is_refilled(s, i))
-            owner_wake(s->owner, i);
-    }
-    if (lost == 0) {
-        s->lost_ms = 0;
-        log_info(
-            "the source topics have been read again: what does not hold any more is withdrawn, but "
-            "for patients of whom there is still no record");
-    }
 }
 
 bool serve__kafka_answers(const serve *s)

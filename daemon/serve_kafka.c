@@ -208,6 +208,7 @@ static og_status open_source(serve *s, kafka_source_options *o, kafka_source **r
 static void on_shared_message(void *ctx, const conn_message *m)
 {
     serve *s = ctx;
+    (void)serve__take_beat(s, s->count, m);
     owner_message(s->owner, OWNER_SHARED, m);
 }
 
@@ -624,6 +625,8 @@ static void on_source_assigned(void *ctx, const kafka_partition *partitions, siz
     (void)partitions;
     s->gathering = true;
     s->mark_ms = 0; /* other partitions */
+    s->share_from_ms = s->reread_all ? s->read_from_ms : 0;
+    s->share_through = false;
     log_info("reading %zu partitions of the source topics%s", count,
              s->reread_all ? ", from the beginning" : "");
 }
@@ -652,8 +655,8 @@ static bool all_behind_us(kafka_source *sources)
  * of them has committed says nothing about the others. */
 void serve__end_reread(serve *s)
 {
-    if (!s->wants_pending || s->sources == NULL || !all_behind_us(s->sources))
-        return;
+    if (!s->wants_pending || s->lost_ms != 0 || s->sources == NULL || !all_behind_us(s->sources))
+        return; /* what is lost is sought from the beginning until all have found it */
     log_info("the source topics are read again far enough: an interruption goes on where it was");
     s->reread_all = false;
     s->wants_pending = false;

@@ -1,8 +1,8 @@
 /* What the files of `serve` share. serve.c starts, turns and stops; serve_kafka.c wires sources,
  * sink and topics; serve_said.c claims partitions and reads what was said of them; serve_stores.c
  * opens, checks and rebuilds; serve_deliver.c sends what the outbox wants sent; serve_http.c
- * answers; serve_fetch.c
- * fetches what a call lacks. */
+ * answers; serve_fetch.c fetches what a call lacks; serve_beat.c tells others how much is known,
+ * and serve_loss.c what was lost. */
 #ifndef OG_DAEMON_SERVE_PRIVATE_H
 #define OG_DAEMON_SERVE_PRIVATE_H
 
@@ -32,11 +32,14 @@ typedef enum serve_step {
 #define SERVE_BULKS      2 /* of the workers that libuv has, the rest is for the pipeline */
 #define SERVE_BULK_BYTES ((size_t)1 << 18)
 #define SERVE_MARKS      1024 /* partitions of the sources that one instance may have */
+#define SERVE_BEAT_BYTES ((size_t)1 << 18)
 
 typedef struct serve_beat { /* the newest of one instance */
     char id[UUID_TEXT];
     int64_t at_ms;          /* what had come by then (real time) it has finished */
     int64_t partitions, of; /* of the sources */
+    int64_t lost_ms;        /* the newest loss that it waits for; 0: none */
+    int64_t filled_ms;      /* losses up to this one are over where it looks */
 } serve_beat;
 
 typedef struct serve_partition {
@@ -54,6 +57,10 @@ typedef struct serve_partition {
     int64_t said_claim;    /* newest claim before that */
     size_t publishing;     /* our records on their way to the alerts topic */
     serve_beat beats[SERVE_BEATS];
+    int64_t again_ms;     /* the newest loss for which beats here say that they read again */
+    unsigned char *again; /* a bit for each partition of the sources that was, whoever did it */
+    size_t again_bits;
+    int64_t filled_ms;      /* losses up to this one were over when the store was opened */
     size_t posting;         /* deliveries to webhooks under way */
     int64_t end;            /* shared topic: where it ended; INT64_MAX: not known (any more) */
     int64_t seen_ms;        /* STORE_SEEN of the store; in the worker while sync_busy */
@@ -99,8 +106,12 @@ struct serve {
     int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
     int64_t beat_at_ms;             /* what it said */
     int64_t known_ms;               /* everything is finished that had come by then; real time */
-    int64_t lost_ms;                /* records were found to be lost; 0: none are */
-    int64_t mark_ms;           /* when the ends were noted that are to be reached next; 0: none */
+    int64_t lost_ms;                /* the newest loss that is not over; 0: none (serve_loss.c) */
+    int64_t filled_ms;              /* losses up to this one are over, as far as we can see */
+    int64_t read_from_ms;           /* the loss for which the sources were last read anew */
+    int64_t share_from_ms; /* the same of those that are ours now; 0: begun where the group stood */
+    bool share_through;    /* and they were read to an end that came after */
+    int64_t mark_ms;       /* when the ends were noted that are to be reached next; 0: none */
     int64_t mark[SERVE_MARKS]; /* these ends */
     size_t mark_count, share;  /* share: partitions of the sources that are ours */
     int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
@@ -204,16 +215,34 @@ void serve__tend_beat(serve *s);
 bool serve__take_beat(serve *s, int partition, const conn_message *m);
 /* True when all sources are known to have been read to their ends a moment ago. */
 bool serve__is_current(void *ctx, int partition);
-/* Records are gone that alerts rest on: the sources are read again, once. */
-void serve__on_lost(void *ctx, int partition, pipeline_loss what, uint64_t count);
-bool serve__is_refilled(void *ctx, int partition);
-void serve__tend_lost(serve *s);
 /* The brokers have taken a heartbeat of late. */
 bool serve__kafka_answers(const serve *s);
 /* The real clock moved by wall_ms while passed_ms went by: how long nothing counts as overdue. */
 int64_t serve__hold_after_step(int64_t wall_ms, int64_t passed_ms);
 /* Compares both clocks with those of the tick before. */
 void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms);
+
+/* Writes one now: there is news. */
+void serve__beat(serve *s);
+/* How many partitions the sources have, whoever reads them. */
+int64_t serve__source_partitions(const serve *s);
+/* The same of one of them; 0: not known. */
+int64_t serve__partitions_of_source(const serve *s, size_t source);
+
+/* serve_loss.c */
+/* Records are gone that alerts rest on: the sources are read again, once, by everybody. */
+void serve__on_lost(void *ctx, int partition, pipeline_loss what, int64_t since_ms, uint64_t count);
+/* For the owner: the newest loss that is spoken of, and the newest that is over here. */
+void serve__losses(void *ctx, int partition, int64_t *ret_lost_ms, int64_t *ret_filled_ms);
+/* The newest loss for which beats here and on the shared topic say that all sources were read
+ * again; 0: none. */
+int64_t serve__filled(const serve *s, int partition);
+/* What a beat says of losses, as further members of its JSON; nothing while there is none. */
+void serve__say_loss(const serve *s, og_buf *out);
+/* What another one's beat says of them goes into b and into what was read again. */
+void serve__hear_loss(const serve *s, serve_partition *p, fhir_elem said, serve_beat *b);
+/* Takes up what others have lost, and ends what is over. Once per tick. */
+void serve__tend_lost(serve *s);
 
 /* serve_stores.c */
 /* The shared one and the locator; a partition's store is opened when the partition is assigned. */

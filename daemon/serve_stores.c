@@ -67,6 +67,9 @@ static og_status read_self(serve_partition *p, int64_t *ret_offset, og_error *er
         status = store_meta_int(t, STORE_SAID_OFFSET, &p->said_next, err);
     if (status == OG_OK)
         status = store_meta_int(t, STORE_SAID_CLAIM, &p->said_claim, err);
+    p->filled_ms = 0;
+    if (status == OG_OK || status == OG_NOTFOUND)
+        status = store_meta_int(t, STORE_FILLED, &p->filled_ms, err);
     if (status == OG_OK || status == OG_NOTFOUND)
         status = store_meta(t, STORE_ID, &id, err);
     if (status == OG_OK && id.n == UUID_TEXT - 1) {
@@ -120,6 +123,8 @@ static og_status open_store(serve *s, serve_partition *p, int number, og_error *
         return status;
     p->synced_offset = p->syncing_offset = offset;
     p->epoch = -1;
+    if (p->filled_ms > s->filled_ms)
+        s->filled_ms = p->filled_ms;
     owner_set_store(s->owner, number, p->store, offset);
     return OG_OK;
 }
@@ -317,6 +322,7 @@ void serve__close_stores(serve *s)
     for (int i = 0; s->partitions != NULL && i <= s->count; i++) {
         kv_close(s->partitions[i].store);
         free(s->partitions[i].dir);
+        free(s->partitions[i].again);
     }
     free(s->partitions);
     s->partitions = NULL;

@@ -270,9 +270,11 @@ OG_MUSTCHECK og_status store_raise_sequence(store_txn *t, og_str endpoint, og_st
 #define STORE_NEXT_OFFSET "next_offset" /* of the topic's partition */
 #define STORE_SHARED_SEEN                                                                          \
     "shared_seen" /* next offset of the shared topic: who refers to what came before is marked */
-#define STORE_LOST   "lost"   /* records are gone that alerts rest on */
-#define STORE_DIGEST "digest" /* content and endpoints that all patients have been seen with */
-#define STORE_SWEEP  "sweep"  /* where the evaluation of all patients with new ones stands */
-#define STORE_SWEPT  "swept"  /* patients that it has seen; when it is over: of all */
+#define STORE_LOST       "lost"       /* records are gone that alerts rest on */
+#define STORE_LOST_SINCE "lost_since" /* the newest loss that it is a mark of (pipeline_batch) */
+#define STORE_FILLED     "filled"     /* up to this loss the sources have been read again */
+#define STORE_DIGEST     "digest" /* content and endpoints that all patients have been seen with */
+#define STORE_SWEEP      "sweep"  /* where the evaluation of all patients with new ones stands */
+#define STORE_SWEPT      "swept"  /* patients that it has seen; when it is over: of all */
 
 #endif

@@ -6,8 +6,13 @@
 typedef struct rig {
     serve s;
     config c;
-    serve_partition parts[2];
+    serve_partition parts[2]; /* one of the records, and the shared topic */
+    kafka_topic_spec specs[3];
+    kafka_topic_state states[3];
 } rig;
+
+/* The sources have three partitions. */
+static char *const source_names[] = {(char *)"fhir.a", (char *)"fhir.b"};
 
 static rig *rig_new(void)
 {
@@ -18,24 +23,42 @@ static rig *rig_new(void)
     r->s.count = 1;
     r->s.beat_arena = og_arena_new((size_t)1 << 16);
     r->c.freshness_ms = 30000;
+    r->c.kafka_sources.at = (void *)(uintptr_t)source_names;
+    r->c.kafka_sources.count = 2;
+    r->specs[0].name = "records";
+    r->states[0].partitions = 7;
+    for (int i = 0; i < 2; i++) {
+        r->specs[i + 1].name = source_names[i];
+        r->states[i + 1].partitions = i + 1;
+    }
+    r->s.topic_specs = r->specs;
+    r->s.topic_states = r->states;
+    r->s.topic_count = 3;
     return r;
 }
 
 static void rig_free(rig *r)
 {
     og_arena_free(r->s.beat_arena);
+    free(r->parts[0].again);
+    free(r->parts[1].again);
     free(r);
+}
+
+static void take_text(rig *r, int partition, const char *id, const char *value)
+{
+    char key[64];
+    int k = snprintf(key, sizeof key, "beat|%s", id);
+    conn_message m = {.key = {key, (size_t)k}, .value = og_str_of(value)};
+    assert_true(serve__take_beat(&r->s, partition, &m));
 }
 
 static void take(rig *r, const char *id, int64_t age_ms, int partitions, int of)
 {
-    char key[64], value[256];
-    int k = snprintf(key, sizeof key, "beat|%s", id);
-    int v =
-        snprintf(value, sizeof value, "{\"osteoguard\":1,\"at\":%lld,\"partitions\":%d,\"of\":%d}",
-                 (long long)(clock_wall_ms() - age_ms), partitions, of);
-    conn_message m = {.key = {key, (size_t)k}, .value = {value, (size_t)v}};
-    assert_true(serve__take_beat(&r->s, 0, &m));
+    char value[256];
+    snprintf(value, sizeof value, "{\"osteoguard\":1,\"at\":%lld,\"partitions\":%d,\"of\":%d}",
+             (long long)(clock_wall_ms() - age_ms), partitions, of);
+    take_text(r, 0, id, value);
 }
 
 static void all_shares_must_be_read_of_late(void **state)
@@ -160,6 +183,174 @@ static void the_first_beat_is_waited_for(void **state)
     rig_free(r);
 }
 
+/* ---- losses ---- */
+
+static int64_t lost_of(rig *r)
+{
+    int64_t lost, filled;
+    serve__losses(&r->s, 0, &lost, &filled);
+    assert_true(filled == serve__filled(&r->s, 0));
+    return lost > filled ? lost : 0;
+}
+
+/* The same words on both topics. */
+static void take_both(rig *r, const char *id, const char *value)
+{
+    take_text(r, 0, id, value);
+    take_text(r, 1, id, value);
+}
+
+static void a_loss_is_over_when_every_partition_was_read_again(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    assert_int_equal(lost_of(r), 0);
+    take_both(r, "m", "{\"osteoguard\":1,\"at\":1,\"partitions\":2,\"of\":3,\"lost\":500}");
+    assert_int_equal(lost_of(r), 500);
+    take_both(r, "m", "{\"lost\":500,\"read_from\":500,\"again\":{\"fhir.a\":[0],\"fhir.b\":[1]}}");
+    assert_int_equal(lost_of(r), 500);
+    /* one that is new has one of these now, and dies: that is no second one */
+    take_both(r, "n", "{\"lost\":500,\"read_from\":500,\"again\":{\"fhir.b\":[1]}}");
+    assert_int_equal(lost_of(r), 500);
+    /* the last one, but the shared topic has not got there */
+    take_text(r, 0, "n", "{\"lost\":500,\"read_from\":500,\"again\":{\"fhir.b\":[0]}}");
+    assert_int_equal(serve__filled(&r->s, 0), 0);
+    take_text(r, 1, "n", "{\"lost\":500,\"read_from\":500,\"again\":{\"fhir.b\":[0]}}");
+    assert_int_equal(serve__filled(&r->s, 0), 500);
+    assert_int_equal(lost_of(r), 0); /* though both say that they wait */
+    rig_free(r);
+}
+
+/* What was read for an older loss says nothing of a newer one; the other way round it does. */
+static void a_newer_loss_begins_anew(void **state)
+{
+    static const char all[] = "{\"lost\":%d,\"read_from\":%d,\"again\":{\"fhir.a\":[0],"
+                              "\"fhir.b\":[0,1]}}";
+    char text[256];
+    rig *r = rig_new();
+    (void)state;
+    take_both(r, "m", "{\"read_from\":500,\"again\":{\"fhir.a\":[0],\"fhir.b\":[0]}}");
+    take_both(r, "m", "{\"lost\":600,\"read_from\":600,\"again\":{\"fhir.b\":[1]}}");
+    assert_int_equal(lost_of(r), 600);
+    snprintf(text, sizeof text, all, 600, 500);
+    take_both(r, "m", text);
+    assert_int_equal(serve__filled(&r->s, 0), 0); /* too late: another one is under way */
+    snprintf(text, sizeof text, all, 600, 600);
+    take_both(r, "m", text);
+    assert_int_equal(serve__filled(&r->s, 0), 600);
+    take_both(r, "n", "{\"lost\":550}"); /* it has not heard yet */
+    assert_int_equal(lost_of(r), 0);
+    take_both(r, "n", "{\"lost\":601}");
+    assert_int_equal(lost_of(r), 601);
+    rig_free(r);
+}
+
+/* Who was not there is told how it ended; also a store that is opened knows. */
+static void what_is_over_is_believed(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    take_both(r, "dead", "{\"lost\":500}");
+    take_text(r, 0, "m", "{\"filled\":500}");
+    assert_int_equal(serve__filled(&r->s, 0), 0); /* the shared topic's may still be coming */
+    take_text(r, 1, "m", "{\"filled\":700}");
+    assert_int_equal(serve__filled(&r->s, 0), 500);
+    assert_int_equal(lost_of(r), 0);
+    r->parts[0].filled_ms = 900;
+    r->parts[1].filled_ms = 900;
+    take_both(r, "dead", "{\"lost\":899}");
+    assert_int_equal(lost_of(r), 0);
+    rig_free(r);
+}
+
+static void older_versions_and_garbage_fill_nothing(void **state)
+{
+    static const char *const texts[] = {
+        "{\"osteoguard\":1,\"at\":1772319580000,\"partitions\":3,\"of\":3}",
+        "{\"lost\":\"500\",\"filled\":\"500\"}",
+        "{\"lost\":0,\"filled\":-500}",
+        "{\"lost\":9223372036854775807,\"filled\":99999999999999999}",
+        "{\"lost\":92233720368547758070,\"filled\":1e400}",
+        "{\"lost\":{},\"filled\":[500],\"read_from\":null}",
+        "{\"read_from\":500}",
+        "{\"read_from\":500,\"again\":7}",
+        "{\"read_from\":500,\"again\":[0,1,2]}",
+        "{\"read_from\":500,\"again\":{\"fhir.a\":0,\"fhir.b\":\"0,1\"}}",
+        "{\"read_from\":500,\"again\":{\"fhir.a\":[-1,1,\"0\",0.5],\"fhir.b\":[2,1024,null]}}",
+        "{\"read_from\":500,\"again\":{\"records\":[0,1,2],\"other\":[0]}}",
+        "{\"read_from\":-1,\"again\":{\"fhir.a\":[0],\"fhir.b\":[0,1]}}",
+        "{\"again\":{\"fhir.a\":[0],\"fhir.b\":[0,1]}}",
+        "[500]",
+        "500",
+        "{",
+        "",
+    };
+    rig *r = rig_new();
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        take_both(r, "m", texts[i]);
+        assert_int_equal(lost_of(r), 0);
+        assert_int_equal(serve__filled(&r->s, 0), 0);
+    }
+    take_both(r, "n", "{\"lost\":500}");
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        take_both(r, "m", texts[i]);
+        assert_int_equal(lost_of(r), 500);
+    }
+    /* more partitions than were known when some of them were told of */
+    take_both(r, "m", "{\"read_from\":500,\"again\":{\"fhir.a\":[0],\"fhir.b\":[0,1]}}");
+    r->states[2].partitions = 3;
+    assert_int_equal(serve__filled(&r->s, 0), 0);
+    take_both(r, "m", "{\"read_from\":500,\"again\":{\"fhir.a\":[0],\"fhir.b\":[2]}}");
+    assert_int_equal(serve__filled(&r->s, 0), 0);
+    take_both(r, "m", "{\"read_from\":500,\"again\":{\"fhir.b\":[1,0]}}");
+    assert_int_equal(serve__filled(&r->s, 0), 500);
+    rig_free(r);
+}
+
+/* The gate as well: what every source was read to the end for does not count while something is
+ * lost. */
+static void nothing_is_current_while_something_is_lost(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    take(r, "m", 0, 3, 3);
+    assert_true(serve__is_current(&r->s, 0));
+    r->s.lost_ms = 500;
+    assert_false(serve__is_current(&r->s, 0));
+    take_both(r, "n", "{\"filled\":500}");
+    assert_true(serve__is_current(&r->s, 0));
+    rig_free(r);
+}
+
+static void says(const rig *r, const char *expected)
+{
+    og_buf b;
+    og_buf_init(&b, 1024);
+    serve__say_loss(&r->s, &b);
+    assert_true(og_str_is(og_buf_str(&b), expected));
+    og_buf_done(&b);
+}
+
+static void a_beat_says_what_is_lost(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    says(r, "");
+    r->s.lost_ms = r->s.read_from_ms = 500;
+    says(r, ",\"lost\":500");
+    r->s.share_from_ms = 500;
+    says(r, ",\"lost\":500"); /* under way */
+    r->s.share_through = true;
+    says(r, ",\"lost\":500,\"read_from\":500,\"again\":{\"fhir.a\":[],\"fhir.b\":[]}");
+    r->s.filled_ms = 400;
+    r->s.share_from_ms = 0; /* a share that was taken over where another one stood */
+    says(r, ",\"lost\":500,\"filled\":400");
+    r->s.lost_ms = 0;
+    says(r, ",\"filled\":400");
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +361,12 @@ int main(void)
         cmocka_unit_test(a_hold_is_not_cut_short),
         cmocka_unit_test(without_the_gate_there_are_beats_too),
         cmocka_unit_test(the_first_beat_is_waited_for),
+        cmocka_unit_test(a_loss_is_over_when_every_partition_was_read_again),
+        cmocka_unit_test(a_newer_loss_begins_anew),
+        cmocka_unit_test(what_is_over_is_believed),
+        cmocka_unit_test(older_versions_and_garbage_fill_nothing),
+        cmocka_unit_test(nothing_is_current_while_something_is_lost),
+        cmocka_unit_test(a_beat_says_what_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

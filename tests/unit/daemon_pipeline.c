@@ -547,7 +547,7 @@ static void lost_records_withdraw_nothing(void **state)
     ehr_agrees(w, 0);
     play(w, 0, SIZE_MAX); /* the sources are read again */
     assert_int_equal(w->total.resolved, resolved);
-    w->batch.refilled = true;
+    w->batch.lost_ms = w->batch.filled_ms = 1;
     world_settle_down(w);
     assert_int_equal(count_lost(w), 0);
     assert_int_equal(count_open(list, all_alerts(w, list)), open);
@@ -571,9 +571,46 @@ static void nothing_is_missed_while_records_are_lost(void **state)
     assert_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
     play(w, 0, SIZE_MAX);
     assert_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
-    w->batch.refilled = true;
+    w->batch.lost_ms = w->batch.filled_ms = 1;
     world_settle_down(w);
     assert_non_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
+    world_free(w);
+}
+
+/* Nor what another partition has lost, as long as it is not over here; the store remembers it. */
+static void what_others_lost_is_not_missed_here(void **state)
+{
+    static found list[256];
+    world *w = world_new();
+    (void)state;
+    w->now_ms = BEFORE_MIDNIGHT;
+    play(w, 0, SIZE_MAX);
+    uint64_t resolved = w->total.resolved;
+    w->now_ms = MIDNIGHT + 1000;
+    w->batch.lost_ms = 500;
+    world_settle_down(w);
+    assert_int_equal(count_lost(w), WORLD_PARTITIONS);
+    assert_int_equal(w->batch.lost, PIPELINE_LOST_ELSEWHERE);
+    w->batch.lost_ms = 0; /* another process has the store, and has heard nothing */
+    send_lines(w, 10, 11, false);
+    world_settle_down(w);
+    assert_int_equal(w->batch.lost_since_ms, 500);
+    assert_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
+    w->batch.filled_ms = 499; /* of a loss before */
+    world_settle_down(w);
+    w->batch.filled_ms = 500;
+    w->batch.behind = true; /* what was read again waits in a queue */
+    world_settle_down(w);
+    assert_int_equal(count_lost(w), WORLD_PARTITIONS);
+    assert_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
+    assert_int_equal(w->total.resolved, resolved);
+    w->batch.behind = false;
+    world_settle_down(w);
+    assert_int_equal(count_lost(w), 0);
+    assert_non_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
+    w->batch.lost_ms = 500; /* who has not heard yet that it is over says nothing new */
+    world_settle_down(w);
+    assert_int_equal(count_lost(w), 0);
     world_free(w);
 }
 
@@ -601,7 +638,7 @@ static void a_lost_shared_topic_withdraws_nothing(void **state)
     assert_int_equal(w->batch.lost, PIPELINE_LOST_SHARED);
     play(w, 0, SIZE_MAX); /* the sources are read again */
     assert_int_equal(w->total.resolved, resolved);
-    w->batch.refilled = true;
+    w->batch.lost_ms = w->batch.filled_ms = 1;
     world_settle_down(w);
     assert_int_equal(count_lost(w), 0);
     assert_int_equal(w->total.shared_lost, WORLD_PARTITIONS); /* once */
@@ -728,6 +765,7 @@ int main(void)
         cmocka_unit_test(stores_come_back_from_the_topics),
         cmocka_unit_test(lost_records_withdraw_nothing),
         cmocka_unit_test(nothing_is_missed_while_records_are_lost),
+        cmocka_unit_test(what_others_lost_is_not_missed_here),
         cmocka_unit_test(a_lost_shared_topic_withdraws_nothing),
         cmocka_unit_test(what_is_deleted_is_not_lost),
         cmocka_unit_test(new_content_sees_every_patient),
