@@ -1,6 +1,7 @@
 /* Requirements as hashes of their text, sixteen hexadecimal digits a line: `Type` when all
- * resources of it are asked for, `Type|path|system|code` for each code of a filter. Taken from all
- * libraries, also those that no rule reaches: reading once more than necessary does no harm. */
+ * resources of it are asked for, `Type|path|system|code` for each code of a filter, and the codes
+ * that maps translate with what becomes of them. Exactly what gather goes by: with what a rule asks
+ * for that is switched off, a rule that is switched on would look as if nothing were missing. */
 #include "daemon/wants.h"
 
 #include <inttypes.h>
@@ -19,32 +20,38 @@ static uint64_t hash_text(og_str type, og_str path, og_str system, og_str code)
     return h;
 }
 
-static void each_code(const cql_requirement *q, uint64_t all, want_fn *fn, void *ctx)
+typedef struct visit {
+    want_fn *fn;
+    void *ctx;
+} visit;
+
+static void on_want(void *ctx, og_str type, og_str path, const fhir_valueset *codes)
 {
-    size_t count = q->valueset != NULL ? fhir_valueset_count(q->valueset) : 0;
+    const visit *v = ctx;
+    uint64_t all = og_str_hash(type);
+    size_t count = codes != NULL ? fhir_valueset_count(codes) : 0;
+    if (path.n == 0)
+        v->fn(v->ctx, all, all);
     for (size_t i = 0; i < count; i++) {
         og_str system, code, display;
-        fhir_valueset_code(q->valueset, i, &system, &code, &display);
-        fn(ctx, all, hash_text(q->type, q->code_path, system, code));
+        fhir_valueset_code(codes, i, &system, &code, &display);
+        v->fn(v->ctx, all, hash_text(type, path, system, code));
     }
-    for (size_t i = 0; i < q->code_count; i++)
-        fn(ctx, all, hash_text(q->type, q->code_path, q->codes[i].system, q->codes[i].code));
+}
+
+static void on_translation(void *ctx, og_str system, og_str code, og_str to_system, og_str to_code)
+{
+    const visit *v = ctx;
+    uint64_t from = hash_text(OG_STR("ConceptMap"), system, code, to_system);
+    uint64_t one = (from * 0x100000001b3u) ^ og_str_hash(to_code);
+    v->fn(v->ctx, one, one);
 }
 
 static void each_want(const plan_content *c, want_fn *fn, void *ctx)
 {
-    const cql_set *set = plan_content_cql(c);
-    for (size_t l = 0; l < cql_set_count(set); l++) {
-        const cql_requirement *list;
-        size_t n = cql_requirements(cql_set_at(set, l), NULL, &list);
-        for (size_t i = 0; i < n; i++) {
-            uint64_t all = og_str_hash(list[i].type);
-            if (list[i].code_path.n == 0 || (list[i].valueset == NULL && list[i].code_count == 0))
-                fn(ctx, all, all);
-            else
-                each_code(&list[i], all, fn, ctx);
-        }
-    }
+    visit v = {fn, ctx};
+    plan_content_each_want(c, on_want, &v);
+    fhir_each_translation(plan_content_terminology(c), on_translation, &v);
 }
 
 static void write_one(void *ctx, uint64_t all, uint64_t one)

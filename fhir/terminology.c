@@ -1229,3 +1229,13 @@ bool fhir_translate(const fhir_terminology *t, og_str system, og_str code, og_st
         }
     return false;
 }
+
+void fhir_each_translation(const fhir_terminology *t, fhir_translation_fn *fn, void *ctx)
+{
+    for (uint32_t i = 0; i < t->mapping_count; i++) {
+        const mapping *m = &t->mappings[i];
+        fn(ctx, m->from.system, m->from.code, m->system, m->code);
+    }
+    for (const unmapped *u = t->unmapped; u != NULL; u = u->next)
+        fn(ctx, u->source, (og_str){0}, u->target, u->code);
+}

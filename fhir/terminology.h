@@ -77,5 +77,10 @@ bool fhir_translates(const fhir_terminology *t, og_str system);
  * is none. Any map that was added may answer, the earlier added first. */
 bool fhir_translate(const fhir_terminology *t, og_str system, og_str code, og_str *ret_system,
                     og_str *ret_code);
+/* Every code that some map translates, with what becomes of it. code empty: all of this system that
+ * no map lists; to_code is then empty too when they stay as they are. */
+typedef void fhir_translation_fn(void *ctx, og_str system, og_str code, og_str to_system,
+                                 og_str to_code);
+void fhir_each_translation(const fhir_terminology *t, fhir_translation_fn *fn, void *ctx);
 
 #endif

@@ -430,6 +430,30 @@ static void more_wishes_mean_reading_again(void **state)
     plan_content_free(c);
 }
 
+/* As a reload does that switches a rule on: what only it reads was dropped before. */
+static void a_rule_switched_on_means_reading_again(void **state)
+{
+    static const struct {
+        const char *rule;
+        bool covered; /* others read the same */
+    } cases[] = {{"E1", false}, {"H1", false}, {"B2", true}};
+    plan_content *all = world_content(NULL, 0);
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        plan_content *without = world_content_without(cases[i].rule);
+        og_buf had;
+        og_buf_init(&had, 1 << 24);
+        wants_write(without, &had);
+        assert_int_equal(wants_covered(all, og_buf_str(&had)), cases[i].covered);
+        og_buf_clear(&had);
+        wants_write(all, &had);
+        assert_true(wants_covered(without, og_buf_str(&had)));
+        og_buf_done(&had);
+        plan_content_free(without);
+    }
+    plan_content_free(all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +471,7 @@ int main(void)
         cmocka_unit_test(files),
         cmocka_unit_test(names_are_stable),
         cmocka_unit_test(more_wishes_mean_reading_again),
+        cmocka_unit_test(a_rule_switched_on_means_reading_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

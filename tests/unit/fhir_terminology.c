@@ -352,9 +352,17 @@ static void versions_and_oids(void **state)
     assert_null(fhir_valueset_find(f->t, og_str_of(url), OG_STR("3")));
 }
 
+static void list_translation(void *ctx, og_str system, og_str code, og_str to_system,
+                             og_str to_code)
+{
+    og_buf_addf(ctx, "%.*s|%.*s %.*s|%.*s\n", OG_STR_ARG(system), OG_STR_ARG(code),
+                OG_STR_ARG(to_system), OG_STR_ARG(to_code));
+}
+
 static void concept_maps(void **state)
 {
     fixture *f = *state;
+    og_buf list;
     assert_int_equal(
         add(f, "{'resourceType':'ConceptMap','group':[{'source':'http://lab','target':'http://"
                "loinc.org',"
@@ -386,6 +394,13 @@ static void concept_maps(void **state)
     assert_true(fhir_translates(f->t, OG_STR("http://fix")));
     assert_false(fhir_translates(f->t, OG_STR("http://fixed")));
     assert_false(fhir_translates(f->t, OG_STR("http://la")));
+    og_buf_init(&list, 4096);
+    fhir_each_translation(f->t, list_translation, &list);
+    assert_true(og_str_is(og_buf_str(&list), "http://lab|CREA http://loinc.org|2160-0\n"
+                                             "http://lab|W http://loinc.org|w\n"
+                                             "http://keep| http://kept|\n"
+                                             "http://fix| http://fixed|z\n"));
+    og_buf_done(&list);
 }
 
 /* --- bad input --- */
