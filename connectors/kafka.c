@@ -164,14 +164,20 @@ og_status kafka__conf_new(bool consumer, const kafka_property *properties, size_
     return OG_OK;
 }
 
+bool kafka__lacks_thread(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+}
+
 og_status kafka__handle_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_t **ret,
                             og_error *err)
 {
     char text[400];
     rd_kafka_t *rk = rd_kafka_new(type, conf, text, sizeof(text));
     if (rk == NULL) {
+        bool lacks_thread = kafka__lacks_thread(rd_kafka_last_error());
         rd_kafka_conf_destroy(conf);
-        return og_fail(err, OG_INVALID, "Kafka client: %s", text);
+        return og_fail(err, lacks_thread ? OG_IO : OG_INVALID, "Kafka client: %s", text);
     }
     *ret = rk;
     return OG_OK;

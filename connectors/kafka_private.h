@@ -14,7 +14,10 @@ OG_MUSTCHECK og_status kafka__conf_new(bool consumer, const kafka_property *prop
                                        size_t count, const char *const *extra,
                                        rd_kafka_conf_t **ret, og_error *err);
 
-/* rd_kafka_new with an og_error; takes conf, also on failure. */
+/* The machine gave no thread: what librdkafka wanted it for is never tried again. */
+bool kafka__lacks_thread(rd_kafka_resp_err_t code);
+
+/* rd_kafka_new with an og_error; takes conf, also on failure. OG_IO: there is no thread for it. */
 OG_MUSTCHECK og_status kafka__handle_new(rd_kafka_type_t type, rd_kafka_conf_t *conf,
                                          rd_kafka_t **ret, og_error *err);
 

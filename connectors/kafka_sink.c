@@ -121,7 +121,8 @@ static void sink_error_event(kafka_sink *k, rd_kafka_event_t *ev)
     char text[512];
     rd_kafka_resp_err_t code = rd_kafka_event_error(ev);
     kafka_error e = kafka__error(code, rd_kafka_event_error_string(ev));
-    if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(ev)) {
+    if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(ev) ||
+        kafka__lacks_thread(code)) {
         rd_kafka_resp_err_t cause = rd_kafka_fatal_error(k->rk, text, sizeof(text));
         if (cause != RD_KAFKA_RESP_ERR_NO_ERROR)
             e = kafka__error(cause, text);

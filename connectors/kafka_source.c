@@ -542,7 +542,7 @@ static void source_error_event(kafka_source *s, rd_kafka_event_t *ev)
     }
     /* A position that the brokers do not have: the partition stands still until a person decides.
      */
-    e.fatal = code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET;
+    e.fatal = code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || kafka__lacks_thread(code);
     if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(ev)) {
         rd_kafka_resp_err_t cause = rd_kafka_fatal_error(s->rk, fatal_text, sizeof(fatal_text));
         e.fatal = true;

@@ -2,6 +2,7 @@
 #include "daemon/cmd_serve.h"
 
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -69,6 +70,51 @@ static void log_problem(void *ctx, const og_error *err)
     log_failure(LOG_LEVEL_ERROR, "content", err);
 }
 
+/* With one broker, two dozen are librdkafka's, five ours. */
+#define THREADS      32
+#define THREAD_STACK ((size_t)256 << 10)
+
+typedef struct gathered {
+    pthread_mutex_t lock;
+    pthread_cond_t leave;
+    bool may_leave;
+} gathered;
+
+static void *stay(void *arg)
+{
+    gathered *g = arg;
+    pthread_mutex_lock(&g->lock);
+    while (!g->may_leave)
+        pthread_cond_wait(&g->leave, &g->lock);
+    pthread_mutex_unlock(&g->lock);
+    return NULL;
+}
+
+/* libuv and librdkafka end a process that gets no thread, in the middle and without a word. */
+static og_status try_threads(og_error *err)
+{
+    gathered g = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    pthread_t threads[THREADS];
+    pthread_attr_t attr;
+    int begun = 0, reason = pthread_attr_init(&attr);
+    if (reason == 0)
+        reason = pthread_attr_setstacksize(&attr, THREAD_STACK);
+    while (reason == 0 && begun < THREADS) {
+        reason = pthread_create(&threads[begun], &attr, stay, &g);
+        begun += reason == 0;
+    }
+    pthread_mutex_lock(&g.lock);
+    g.may_leave = true;
+    pthread_cond_broadcast(&g.leave);
+    pthread_mutex_unlock(&g.lock);
+    for (int i = 0; i < begun; i++)
+        (void)pthread_join(threads[i], NULL);
+    (void)pthread_attr_destroy(&attr);
+    return reason == 0 ? OG_OK
+                       : og_fail(err, OG_LIMIT, "of %d threads that are needed there are %d: %s",
+                                 THREADS, begun, strerror(reason));
+}
+
 static int run(config *c)
 {
     running r = {.status = 1};
@@ -78,7 +124,8 @@ static int run(config *c)
     uv_loop_t *loop = uv_default_loop();
     og_error_init(&err);
     log_setup((log_level)c->log_level, (log_format)c->log_format, c->log_identifiers);
-    if (serve_new(loop, c, &options, &r.serve, &report, &err) != OG_OK) {
+    if (try_threads(&err) != OG_OK ||
+        serve_new(loop, c, &options, &r.serve, &report, &err) != OG_OK) {
         log_failure(LOG_LEVEL_ERROR, "cannot start", &err);
         return 1;
     }

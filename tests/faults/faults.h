@@ -92,6 +92,7 @@ void store_is_read_only(void);
 void disk_has_errors(void);
 void descriptors_run_out(void);
 void power_goes(void);
+void threads_run_out(void);
 
 void store_was_away(void);
 void owners_were_away(void);

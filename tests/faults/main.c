@@ -46,6 +46,7 @@ static const scenario scenarios[] = {
     {"descriptors", "nothing more can be opened", descriptors_run_out, false},
     {"store-away", "a store was away for longer than deletes are kept", store_was_away, false},
     {"owners-away", "nobody was there for longer than compaction waits", owners_were_away, false},
+    {"threads", "no more threads, at the start and later", threads_run_out, false},
     {"broker-away", "the broker goes for longer than a session", broker_is_away, false},
     {"broker-errors", "errors in answers to produce, fetch, commit, heartbeat",
      broker_answers_with_errors, false},
