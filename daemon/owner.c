@@ -494,9 +494,9 @@ static void begin(owner *o, part *p)
                (p->waiting > b->message_count || !o->options.is_current(o->options.ctx, p->number));
     b->unread = p->unread;
     b->behind = p->waiting > b->message_count || part_of(o, OWNER_SHARED)->waiting > 0;
-    b->lost_ms = b->filled_ms = 0;
+    b->losses = (pipeline_losses){.new_ms = b->real_ms};
     if (o->options.losses != NULL && p->number != OWNER_SHARED && !b->restoring)
-        o->options.losses(o->options.ctx, p->number, &b->lost_ms, &b->filled_ms);
+        b->losses = o->options.losses(o->options.ctx, p->number);
     fill_tasks(o, p);
     fill_said(o, p);
     fill_sent(o, p);
@@ -612,6 +612,7 @@ static void count(const owner *o, const part *p, const pipeline_batch *b)
     metric_add(METRIC_REVIEWS_DUE, c->reviews);
     metric_add(METRIC_TAKEN_OVER, c->taken_over);
     metric_add(METRIC_DEFERRED, c->deferred);
+    metric_add(METRIC_WITHHELD, c->withheld);
     metric_add(METRIC_SHARED_LOST, c->shared_lost);
     metric_add(METRIC_PLACED, c->placed);
     metric_add(METRIC_UNPLACED, c->unplaced);
@@ -671,8 +672,7 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     metric_add(METRIC_UNREAD, b->unread);
     p->unread = p->unread && !b->unread;
     if (b->lost && !b->restoring && o->options.on_lost != NULL)
-        o->options.on_lost(o->options.ctx, p->number, b->lost, b->lost_since_ms,
-                           b->counts.withheld);
+        o->options.on_lost(o->options.ctx, p->number, b->lost, b->lost_since_ms);
     if (b->counts.backfills > 0 && o->options.on_backfill != NULL)
         o->options.on_backfill(o->options.ctx, p->number);
     uint64_t ready = b->dirty - b->waiting.count;

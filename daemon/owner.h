@@ -52,12 +52,11 @@ typedef struct owner_options {
     /* Whether all that happened is known to have been read up to the newest message given to
      * owner_message. NULL: always. */
     bool (*is_current)(void *ctx, int partition);
-    /* What a partition finds lost (pipeline_batch.lost), and by what loss that is marked (0: none
-     * that is known); count: patients of whom that was seen just now. Comes with every batch that
-     * may evaluate, until losses says that the sources have been read again since. Losses: see
-     * pipeline_batch.lost_ms and filled_ms. May both be NULL. */
-    void (*on_lost)(void *ctx, int partition, pipeline_loss what, int64_t since_ms, uint64_t count);
-    void (*losses)(void *ctx, int partition, int64_t *ret_lost_ms, int64_t *ret_filled_ms);
+    /* What a partition finds lost (pipeline_batch.lost), and by what loss that is marked. Comes
+     * with every batch that may evaluate, until losses says that the sources have been read again
+     * since. May both be NULL. */
+    void (*on_lost)(void *ctx, int partition, pipeline_loss what, int64_t since_ms);
+    pipeline_losses (*losses)(void *ctx, int partition);
     /* Data of further patients are wanted, or those of some are there (backfill.h). May be NULL. */
     void (*on_backfill)(void *ctx, int partition);
     /* Too much (or little enough again) waits for this partition. */

@@ -243,6 +243,15 @@ static og_status tell_endpoint(run *r, size_t endpoint, og_str patient, const pl
     return told ? OG_OK : want_at(r, endpoint, patient, alert, 0, err);
 }
 
+og_status pipeline__keep_alert(run *r, og_str patient, const plan_alert *alert, og_error *err)
+{
+    TRY(store_put_alert(r->txn, r->b->scratch, patient, alert, err));
+    for (size_t i = 0; i < r->b->setup->endpoint_count; i++)
+        if (r->b->setup->endpoints[i].is_topic)
+            TRY(want_at(r, i, patient, alert, 0, err));
+    return OG_OK;
+}
+
 static og_status apply_change(run *r, og_str patient, const plan_change *change, int64_t cause_ms,
                               og_error *err)
 {
@@ -292,6 +301,16 @@ static og_status find_words(run *r, plan_patient *who, plan_result *result, cons
     return OG_OK;
 }
 
+/* The alerts of a patient who has records. */
+static og_status alerts_of(run *r, og_str patient, const plan_alert **ret, size_t *ret_count,
+                           og_error *err)
+{
+    bool again;
+    TRY(store_alerts(r->txn, r->patient_arena, patient, ret, ret_count, err));
+    TRY(pipeline__find_again(r, patient, *ret, *ret_count, &again, err));
+    return again ? store_alerts(r->txn, r->patient_arena, patient, ret, ret_count, err) : OG_OK;
+}
+
 static og_status compare(run *r, plan_patient *who, plan_result *result, int64_t cause_ms,
                          og_error *err)
 {
@@ -306,7 +325,7 @@ static og_status compare(run *r, plan_patient *who, plan_result *result, int64_t
     og_error_init(&why);
     if (setup->offset_at != NULL)
         review_ms = clock_review_ms(review_ms, r->b->now_ms, setup->offset_at);
-    og_status status = store_alerts(r->txn, r->patient_arena, patient, &open, &open_count, &why);
+    og_status status = alerts_of(r, patient, &open, &open_count, &why);
     if (status == OG_OK)
         status = find_words(r, who, result, open, open_count, &why);
     if (status == OG_OK)
@@ -319,7 +338,7 @@ static og_status compare(run *r, plan_patient *who, plan_result *result, int64_t
         status = feedback_hear(r->shared, r->patient_arena, &setup->feedback, r->b->content,
                                r->b->now_ms, is_gated(r), shown.heard, shown.heard_count, &changes,
                                &change_count, &review_ms, &why);
-    if (status == OG_NOMEM || status == OG_LIMIT) /* nothing is written yet */
+    if (status == OG_NOMEM || status == OG_LIMIT) /* nothing of it is written yet */
         return evaluation_failed(r, patient, &why, err);
     if (status != OG_OK) {
         *err = why;

@@ -127,6 +127,13 @@ typedef enum pipeline_loss {
     PIPELINE_LOST_ELSEWHERE /* another partition has lost something, maybe another instance's */
 } pipeline_loss;
 
+/* Losses have the time when somebody saw them as their name. */
+typedef struct pipeline_losses {
+    int64_t lost_ms;   /* the newest that anybody speaks of; 0: none */
+    int64_t filled_ms; /* up to this one all that the sources have has come here again */
+    int64_t new_ms;    /* the name of one that is found now */
+} pipeline_losses;
+
 typedef struct pipeline_batch {
     /* in */
     const pipeline_setup *setup;
@@ -152,9 +159,7 @@ typedef struct pipeline_batch {
     bool gated;        /* it is not known that all data up to now are here */
     bool unread;       /* nobody has read the partition for longer than compaction waits */
     bool behind;       /* more messages wait, of the partition or of the shared topic */
-    /* Losses, by the time when somebody saw them: the newest that anybody speaks of (0: none), and
-     * the newest up to which all that the sources have has come here again. */
-    int64_t lost_ms, filled_ms;
+    pipeline_losses losses;
     bool restoring; /* catching up: note who is to be evaluated, evaluate later */
     /* arenas, reset by pipeline_run; results live in `results` until its next reset */
     og_arena *results, *scratch;
@@ -175,9 +180,9 @@ typedef struct pipeline_batch {
     /* Patients were found who have alerts but no record, not even a deleted one: the records topic
      * has lost them. Or the shared topic ends before where this partition has seen it. Or it was
      * unread. Or another partition has found such a thing, and so much came from the same sources.
-     * Nothing is withdrawn for that, and nothing else until filled_ms gets there. */
+     * Nothing is withdrawn for that, and nothing else until losses.filled_ms gets there. */
     pipeline_loss lost;
-    int64_t lost_since_ms; /* the loss that it is marked for; 0: one of which nobody knows yet */
+    int64_t lost_since_ms; /* the loss that it is marked for */
     const pipeline_event *events;
     size_t event_count;
     pipeline_failure failures[PIPELINE_MAX_FAILURES];

@@ -72,6 +72,10 @@ OG_MUSTCHECK og_status pipeline__take_over_all(run *r, og_error *err);
 OG_MUSTCHECK og_status pipeline__forget_shown(run *r, og_str patient, const shown_list *shown,
                                               og_error *err);
 
+/* The alert is kept so, and the alerts topic is told; nobody else is. */
+OG_MUSTCHECK og_status pipeline__keep_alert(run *r, og_str patient, const plan_alert *alert,
+                                            og_error *err);
+
 /* ---- pipeline_apply.c ---- */
 
 /* All messages of the batch, and how far they go. */
@@ -86,6 +90,10 @@ OG_MUSTCHECK og_status pipeline__remember_lost(run *r, og_error *err);
 OG_MUSTCHECK og_status pipeline__note_lost(run *r, pipeline_loss what, og_error *err);
 /* Marks those among the touched who have alerts but no record. Before anybody is evaluated. */
 OG_MUSTCHECK og_status pipeline__find_lost(run *r, og_error *err);
+/* This patient has records: alerts of theirs that say otherwise say so no more. *ret: some did, and
+ * are to be read again. */
+OG_MUSTCHECK og_status pipeline__find_again(run *r, og_str patient, const plan_alert *alerts,
+                                            size_t count, bool *ret, og_error *err);
 
 /* ---- pipeline_sweep.c ---- */
 

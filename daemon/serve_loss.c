@@ -17,7 +17,6 @@
  *
  * Nothing of this asks whose clock is right. A version that says nothing of losses fills none:
  * until it is replaced everybody waits. */
-#include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
 #include <inttypes.h>
@@ -65,12 +64,21 @@ static int64_t heard_at(const serve *s, const serve_partition *p)
     return lost;
 }
 
-void serve__losses(void *ctx, int partition, int64_t *ret_lost_ms, int64_t *ret_filled_ms)
+/* By any clock it is newer than all that were heard of. */
+static int64_t new_loss(const serve *s, int64_t lost_ms)
+{
+    int64_t now_ms = clock_wall_ms(), newest = s->filled_ms;
+    newest = s->read_from_ms > newest ? s->read_from_ms : newest;
+    newest = lost_ms > newest ? lost_ms : newest;
+    return now_ms > newest ? now_ms : newest + 1;
+}
+
+pipeline_losses serve__losses(void *ctx, int partition)
 {
     const serve *s = ctx;
     int64_t heard = heard_at(s, &s->partitions[partition]);
-    *ret_lost_ms = heard > s->lost_ms ? heard : s->lost_ms;
-    *ret_filled_ms = serve__filled(s, partition);
+    int64_t lost = heard > s->lost_ms ? heard : s->lost_ms;
+    return (pipeline_losses){lost, serve__filled(s, partition), new_loss(s, lost)};
 }
 
 /* ---- in a beat ---- */
@@ -189,27 +197,13 @@ static void take_up(serve *s, int64_t loss_ms)
     serve__beat(s);
 }
 
-/* By any clock it is newer than all that were heard of. */
-static int64_t new_loss(const serve *s)
-{
-    int64_t newest = s->filled_ms > s->read_from_ms ? s->filled_ms : s->read_from_ms;
-    int64_t now_ms = clock_wall_ms();
-    return now_ms > newest ? now_ms : newest + 1;
-}
-
-void serve__on_lost(void *ctx, int partition, pipeline_loss what, int64_t since_ms, uint64_t count)
+void serve__on_lost(void *ctx, int partition, pipeline_loss what, int64_t since_ms)
 {
     serve *s = ctx;
-    metric_add(METRIC_WITHHELD, count);
-    if (serve__stopping(s) ||
-        (since_ms != 0 && (since_ms <= s->lost_ms || since_ms <= s->filled_ms)))
+    if (serve__stopping(s) || since_ms <= s->lost_ms || since_ms <= s->filled_ms)
         return; /* known, or over: beats that come here will tell */
-    if (since_ms == 0 && s->lost_ms != 0) {
-        owner_wake(s->owner, partition); /* it joins that one */
-        return;
-    }
     log_lost(s, partition, what);
-    take_up(s, since_ms != 0 ? since_ms : new_loss(s));
+    take_up(s, since_ms);
 }
 
 /* The newest that others speak of. What was said long ago is heard when a partition is read from
@@ -250,7 +244,7 @@ void serve__tend_lost(serve *s)
     }
     if (waiting(s) > 0 || s->lost_ms == 0)
         return;
-    s->filled_ms = s->lost_ms;
+    s->filled_ms = SERVE_SHARED(s)->filled_ms = s->lost_ms;
     s->lost_ms = 0;
     s->reread_all = s->wants_pending;
     log_info("the source topics have been read again: what does not hold any more is withdrawn, "

@@ -231,9 +231,9 @@ int64_t serve__partitions_of_source(const serve *s, size_t source);
 
 /* serve_loss.c */
 /* Records are gone that alerts rest on: the sources are read again, once, by everybody. */
-void serve__on_lost(void *ctx, int partition, pipeline_loss what, int64_t since_ms, uint64_t count);
-/* For the owner: the newest loss that is spoken of, and the newest that is over here. */
-void serve__losses(void *ctx, int partition, int64_t *ret_lost_ms, int64_t *ret_filled_ms);
+void serve__on_lost(void *ctx, int partition, pipeline_loss what, int64_t since_ms);
+/* For the owner. */
+pipeline_losses serve__losses(void *ctx, int partition);
 /* The newest loss for which beats here and on the shared topic say that all sources were read
  * again; 0: none. */
 int64_t serve__filled(const serve *s, int partition);

@@ -125,6 +125,7 @@ static og_status open_store(serve *s, serve_partition *p, int number, og_error *
     p->epoch = -1;
     if (p->filled_ms > s->filled_ms)
         s->filled_ms = p->filled_ms;
+    SERVE_SHARED(s)->filled_ms = s->filled_ms; /* what was over was over there as well */
     owner_set_store(s->owner, number, p->store, offset);
     return OG_OK;
 }

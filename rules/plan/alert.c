@@ -332,6 +332,8 @@ og_str plan_alert_write(og_arena *a, const plan_alert *alert)
         og_buf_addz(&b, ",\"hook\":");
         og_buf_add_json(&b, alert->hook);
     }
+    if (alert->lost_ms != 0)
+        og_buf_addf(&b, ",\"lost\":%lld", (long long)alert->lost_ms);
     write_feedback(&b, &alert->feedback);
     og_buf_addz(&b, ",\"card\":");
     og_buf_adds(&b, alert->card);
@@ -464,6 +466,9 @@ og_status plan_alert_read(og_arena *a, og_str text, plan_alert *ret, og_error *e
         return misread(err, "uuid");
     if (!read_text(a, fhir_get(o, "digest"), &x.digest))
         return misread(err, "digest");
+    if (fhir_exists(fhir_get(o, "lost")) &&
+        !fhir_int(fhir_get(o, "lost"), 0, INT64_MAX, &x.lost_ms))
+        return misread(err, "lost");
     if (!read_feedback(a, fhir_get(o, "feedback"), &x.feedback))
         return misread(err, "feedback");
     if (fhir_kind_of(fhir_get(o, "card")) != FHIR_OBJECT)

@@ -245,6 +245,7 @@ typedef struct plan_alert {
     og_str card;        /* the CDS Hooks card with its uuid, one line */
     og_str digest;      /* rule set that made it */
     og_str hook;        /* PLAN_ALERT_SHOWN: the hook that was called; else empty */
+    int64_t lost_ms; /* the loss that took its patient's records, and they are not back; 0: none */
     plan_feedback feedback;
 } plan_alert;
 

@@ -1,5 +1,6 @@
 /* Two daemons on one broker, and records that are gone: one of them sees it, both read again, and
  * until that is done neither says what might come of the loss alone. */
+#include "daemon/said.h"
 #include "serve_stage.h"
 
 #define HOUR "freshness_ms: 3600000" /* what waits here does not wait for fresh heartbeats */
@@ -311,12 +312,88 @@ static void what_the_other_one_read_comes_back(void **state)
     stage_free(s);
 }
 
+/* ---- what does not come back ---- */
+
+static int ghost_at;
+
+/* Somebody owned him who is gone: there is an alert, and not one record. */
+static void haunt(stage *s)
+{
+    static const char ghost[] = "ghost";
+    const plan_alert *alerts;
+    size_t count;
+    int who = 0;
+    char key[128], epoch[32];
+    store_txn *t;
+    og_arena *a = og_arena_new(8 << 20);
+    int from = find(s, "sample-11", &who);
+    assert_int_equal(store_begin(s->at[who].serve->partitions[from].store, false, &t, NULL), OG_OK);
+    assert_int_equal(store_alerts(t, a, OG_STR("sample-11"), &alerts, &count, NULL), OG_OK);
+    store_abort(t);
+    assert_true(count > 0 && alerts[0].state == PLAN_ALERT_ACTIVE);
+    og_str text = plan_alert_write(a, &alerts[0]);
+    ghost_at = kafka_partition_for(OG_STR("t|ghost"), PARTITIONS);
+    snprintf(key, sizeof key, "t|%s|%s", ghost, alerts[0].id);
+    snprintf(epoch, sizeof epoch, "%lld", (long long)s->at[0].serve->partitions[ghost_at].epoch);
+    rd_kafka_headers_t *h = rd_kafka_headers_new(2);
+    rd_kafka_header_add(h, SAID_EPOCH, -1, epoch, -1);
+    rd_kafka_header_add(h, SAID_STORE, -1, "00000000-0000-4000-8000-000000000000", -1);
+    assert_int_equal(rd_kafka_producev(
+                         s->kafka.rk, RD_KAFKA_V_TOPIC("osteoguard.alerts"),
+                         RD_KAFKA_V_PARTITION(ghost_at), RD_KAFKA_V_HEADERS(h),
+                         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, strlen(key)),
+                         RD_KAFKA_V_VALUE((void *)(uintptr_t)text.p, text.n), RD_KAFKA_V_END),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_int_equal(rd_kafka_flush(s->kafka.rk, 30000), RD_KAFKA_RESP_ERR_NO_ERROR);
+    og_arena_free(a);
+}
+
+static bool was_sought(stage *s)
+{
+    return s->at[0].serve->filled_ms != 0 && s->at[0].serve->lost_ms == 0 && is_quiet(s);
+}
+
+/* The sources are read again once; they do not have him. Neither the next start nor a new disk
+ * looks for him again, and his alert stays. */
+static void who_stays_away_is_sought_once(void **state)
+{
+    char dir[96];
+    stage *s = stage_new();
+    (void)state;
+    s->limits = "freshness_ms: 3000";
+    start_and_wait(s);
+    (void)send_stream(s, 8, 14);
+    wait_until(s, "the stream worked off", is_quiet);
+    haunt(s);
+    wait_until(s, "he was sought", was_sought);
+    assert_int_equal(metric_value(METRIC_MESSAGES), 2 * s->sent);
+    int64_t loss_ms = s->at[0].serve->filled_ms;
+    for (int empty = 0; empty < 2; empty++) {
+        stop(s);
+        snprintf(dir, sizeof dir, "%s/store", s->dir);
+        if (empty)
+            assert_int_equal(file_remove_tree(dir, NULL), OG_OK);
+        start_and_wait(s);
+        wait_until(s, "restored", is_quiet);
+        owner_wake_all(s->at[0].serve->owner);
+        ticked_ms = clock_monotonic_ms() + 2500;
+        wait_until(s, "two ticks", has_ticked);
+        assert_int_equal(metric_value(METRIC_MESSAGES), 0);
+        assert_int_equal(s->at[0].serve->lost_ms, 0);
+        assert_true(s->at[0].serve->filled_ms == (empty ? 0 : loss_ms));
+        assert_int_equal(metric_value(METRIC_WITHHELD) > 0, empty);
+        assert_int_equal(metric_value(METRIC_ALERTS_RESOLVED), 0);
+    }
+    stage_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_other_one_waits_as_well),
         cmocka_unit_test(a_loss_outlives_its_witnesses),
         cmocka_unit_test(what_the_other_one_read_comes_back),
+        cmocka_unit_test(who_stays_away_is_sought_once),
     };
     cmocka_set_test_filter(getenv("OG_TEST_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);

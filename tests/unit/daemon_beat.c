@@ -187,10 +187,10 @@ static void the_first_beat_is_waited_for(void **state)
 
 static int64_t lost_of(rig *r)
 {
-    int64_t lost, filled;
-    serve__losses(&r->s, 0, &lost, &filled);
-    assert_true(filled == serve__filled(&r->s, 0));
-    return lost > filled ? lost : 0;
+    pipeline_losses l = serve__losses(&r->s, 0);
+    assert_true(l.filled_ms == serve__filled(&r->s, 0));
+    assert_true(l.new_ms > l.lost_ms && l.new_ms > l.filled_ms);
+    return l.lost_ms > l.filled_ms ? l.lost_ms : 0;
 }
 
 /* The same words on both topics. */

@@ -56,6 +56,7 @@ static size_t read_expected(expectation *out, size_t max)
 typedef struct found {
     char patient[64], rule[16], indicator[16], state[16];
     char uuid[37];
+    int64_t lost_ms;
 } found;
 
 typedef struct search {
@@ -81,6 +82,7 @@ static og_status find_alert(void *ctx, og_str key, og_str value, og_error *err)
              : alert.worklist                 ? "worklist" /* of which this EHR hears nothing */
                                               : "open");
     memcpy(f->uuid, alert.card_uuid, sizeof f->uuid);
+    f->lost_ms = alert.lost_ms;
     s->count++;
     return OG_OK;
 }
@@ -547,7 +549,7 @@ static void lost_records_withdraw_nothing(void **state)
     ehr_agrees(w, 0);
     play(w, 0, SIZE_MAX); /* the sources are read again */
     assert_int_equal(w->total.resolved, resolved);
-    w->batch.lost_ms = w->batch.filled_ms = 1;
+    w->batch.losses.filled_ms = 1;
     world_settle_down(w);
     assert_int_equal(count_lost(w), 0);
     assert_int_equal(count_open(list, all_alerts(w, list)), open);
@@ -571,7 +573,7 @@ static void nothing_is_missed_while_records_are_lost(void **state)
     assert_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
     play(w, 0, SIZE_MAX);
     assert_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
-    w->batch.lost_ms = w->batch.filled_ms = 1;
+    w->batch.losses.filled_ms = 1;
     world_settle_down(w);
     assert_non_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
     world_free(w);
@@ -587,18 +589,18 @@ static void what_others_lost_is_not_missed_here(void **state)
     play(w, 0, SIZE_MAX);
     uint64_t resolved = w->total.resolved;
     w->now_ms = MIDNIGHT + 1000;
-    w->batch.lost_ms = 500;
+    w->batch.losses.lost_ms = 500;
     world_settle_down(w);
     assert_int_equal(count_lost(w), WORLD_PARTITIONS);
     assert_int_equal(w->batch.lost, PIPELINE_LOST_ELSEWHERE);
-    w->batch.lost_ms = 0; /* another process has the store, and has heard nothing */
+    w->batch.losses.lost_ms = 0; /* another process has the store, and has heard nothing */
     send_lines(w, 10, 11, false);
     world_settle_down(w);
     assert_int_equal(w->batch.lost_since_ms, 500);
     assert_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
-    w->batch.filled_ms = 499; /* of a loss before */
+    w->batch.losses.filled_ms = 499; /* of a loss before */
     world_settle_down(w);
-    w->batch.filled_ms = 500;
+    w->batch.losses.filled_ms = 500;
     w->batch.behind = true; /* what was read again waits in a queue */
     world_settle_down(w);
     assert_int_equal(count_lost(w), WORLD_PARTITIONS);
@@ -608,9 +610,70 @@ static void what_others_lost_is_not_missed_here(void **state)
     world_settle_down(w);
     assert_int_equal(count_lost(w), 0);
     assert_non_null(lookup(list, all_alerts(w, list), "sample-11", "D3"));
-    w->batch.lost_ms = 500; /* who has not heard yet that it is over says nothing new */
+    w->batch.losses.lost_ms = 500; /* who has not heard yet that it is over says nothing new */
     world_settle_down(w);
     assert_int_equal(count_lost(w), 0);
+    world_free(w);
+}
+
+/* As in the new store of another owner, who knows what is on the topics. */
+static void forget_losses(world *w)
+{
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        store_txn *t;
+        assert_int_equal(store_begin(w->stores[p], true, &t, NULL), OG_OK);
+        og_status status = kv_delete(t, STORE_META, OG_STR(STORE_FILLED), NULL);
+        assert_true(status == OG_OK || status == OG_NOTFOUND);
+        assert_int_equal(store_commit(t, NULL), OG_OK);
+        wake_alerted(w, p);
+    }
+    world_settle_down(w);
+}
+
+/* Sources end somewhere. Who does not come back keeps the alerts, and is not sought for ever. */
+static void what_stays_away_is_sought_once(void **state)
+{
+    static found list[256];
+    world *w = world_new();
+    (void)state;
+    w->now_ms = MIDNIGHT + 1000;
+    play(w, 0, SIZE_MAX);
+    assert_int_equal(lookup(list, all_alerts(w, list), "sample-11", "D3")->lost_ms, 0);
+    w->batch.losses.new_ms = 7;
+    lose_records(w);
+    world_settle_down(w);
+    send_lines(w, 33, 34, false);
+    world_settle_down(w);
+    assert_int_equal(count_lost(w), WORLD_PARTITIONS);
+    assert_int_equal(lookup(list, all_alerts(w, list), "sample-11", "D3")->lost_ms, 7);
+    ehr_agrees(w, 0); /* it has heard nothing of that */
+    play(w, 0, 5);    /* no more is left */
+    w->batch.losses = (pipeline_losses){.filled_ms = 7, .new_ms = 8};
+    world_settle_down(w);
+    assert_int_equal(count_lost(w), 0);
+    uint64_t withheld = w->total.withheld;
+    forget_losses(w);
+    assert_true(w->total.withheld > withheld);
+    assert_int_equal(count_lost(w), 0); /* not again */
+    const found *kept = lookup(list, all_alerts(w, list), "sample-11", "D3");
+    assert_string_equal(kept->state, "open");
+    w->batch.losses.filled_ms = 0; /* nobody is left who knows how it ended */
+    forget_losses(w);
+    assert_true(count_lost(w) > 0);
+    assert_int_equal(w->batch.losses.new_ms, 8);
+    assert_int_equal(lookup(list, all_alerts(w, list), "sample-11", "D3")->lost_ms, 7);
+    w->batch.losses.filled_ms = 8;
+    world_settle_down(w);
+    assert_int_equal(count_lost(w), 0);
+    play(w, 10, 11); /* sent again */
+    kept = lookup(list, all_alerts(w, list), "sample-11", "D3");
+    assert_string_equal(kept->state, "open");
+    assert_int_equal(kept->lost_ms, 0);
+    w->batch.losses.new_ms = 9;
+    lose_records(w); /* that is another loss */
+    world_settle_down(w);
+    assert_true(count_lost(w) > 0);
+    assert_int_equal(lookup(list, all_alerts(w, list), "sample-11", "D3")->lost_ms, 9);
     world_free(w);
 }
 
@@ -638,7 +701,7 @@ static void a_lost_shared_topic_withdraws_nothing(void **state)
     assert_int_equal(w->batch.lost, PIPELINE_LOST_SHARED);
     play(w, 0, SIZE_MAX); /* the sources are read again */
     assert_int_equal(w->total.resolved, resolved);
-    w->batch.lost_ms = w->batch.filled_ms = 1;
+    w->batch.losses.filled_ms = 1;
     world_settle_down(w);
     assert_int_equal(count_lost(w), 0);
     assert_int_equal(w->total.shared_lost, WORLD_PARTITIONS); /* once */
@@ -766,6 +829,7 @@ int main(void)
         cmocka_unit_test(lost_records_withdraw_nothing),
         cmocka_unit_test(nothing_is_missed_while_records_are_lost),
         cmocka_unit_test(what_others_lost_is_not_missed_here),
+        cmocka_unit_test(what_stays_away_is_sought_once),
         cmocka_unit_test(a_lost_shared_topic_withdraws_nothing),
         cmocka_unit_test(what_is_deleted_is_not_lost),
         cmocka_unit_test(new_content_sees_every_patient),

@@ -406,6 +406,7 @@ static inline world *world_new(void)
     w->setup.offset_at = clock_offset_min;
     w->setup.evaluation_bytes = (size_t)256 << 20;
     w->batch.setup = &w->setup;
+    w->batch.losses.new_ms = 1;
     w->batch.results = og_arena_new((size_t)1 << 30);
     w->batch.scratch = og_arena_new((size_t)1 << 30);
     w->batch.recall = recall_new((size_t)1 << 20);

@@ -300,6 +300,14 @@ static void an_alert_survives_writing(void **state)
     assert_int_equal(plan_alert_read(a, text, &y, &err), OG_OK);
     assert_true(same(&x, &y));
     assert_true(og_str_eq(text, plan_alert_write(a, &y)));
+    x.lost_ms = 1772319580000;
+    assert_int_equal(plan_alert_read(a, plan_alert_write(a, &x), &y, &err), OG_OK);
+    assert_true(y.lost_ms == x.lost_ms);
+    x.lost_ms = -1;
+    assert_int_equal(plan_alert_read(a, plan_alert_write(a, &x), &y, &err), OG_INVALID);
+    assert_string_equal(err.path, "lost");
+    og_error_init(&err);
+    x.lost_ms = 0;
     x.material = 7;
     x.indicator = PLAN_CRITICAL;
     x.worklist = false;
