@@ -154,6 +154,14 @@ static void take_late(void *ctx, const char *key, og_str body)
     late.at[late.count++] = (post){strdup(key), strndup(body.p, body.n)};
 }
 
+static void forget_late(void)
+{
+    for (size_t i = 0; i < late.count; i++) {
+        free(late.at[i].key);
+        free(late.at[i].body);
+    }
+}
+
 static bool others_have_all(stage *s)
 {
     return s->post_count > 10 && is_gathered(s) && is_applied(s) && is_reviewed(s) &&
@@ -205,10 +213,62 @@ void ehr_is_away_for_an_hour(void)
     judge(s, NULL);
     note("%zu attempts while away, then %zu cards; the other had %zu posts", asked, late.count,
          s->post_count);
-    for (size_t i = 0; i < late.count; i++) {
-        free(late.at[i].key);
-        free(late.at[i].body);
-    }
+    forget_late();
+    stop(s);
+    rough_free(e, s);
+    stage_free(s);
+}
+
+/* ---- answers that do not end ---- */
+
+#define LONG_MS    100000            /* no timeout has a part in this */
+#define AT_A_TIME  3                 /* deliveries under way to one EHR */
+#define MOST_BYTES ((size_t)8 << 20) /* of a body that never ends, with what sockets hold */
+
+static bool all_is_stuck(stage *s)
+{
+    (void)s;
+    return requests_of(seen) == AT_A_TIME + 1 && rough_endless_bytes(seen) > 0;
+}
+
+/* One EHR hangs, sends a byte now and then, or sends without end, on everything that may be under
+ * way to it; the other has all its cards before anything of that has ended. */
+void ehr_answers_without_end(void)
+{
+    static const rough_step without_end[] = {
+        {.act = ROUGH_HANG}, {.act = ROUGH_DRIP}, {.act = ROUGH_ENDLESS}};
+    static const rough_step hang = {.act = ROUGH_HANG};
+    static char endpoints[256];
+    stage *s = stage_new();
+    rough_ehr *e = rough_new(&s->loop, take_late, NULL);
+    snprintf(endpoints, sizeof endpoints,
+             "ehr: {url: \"http://127.0.0.1:%d/cards\"}, "
+             "slow: {url: \"http://127.0.0.1:%d/cards\", timeout_ms: %d, max_in_flight: %d}",
+             http_server_port(s->ehr), rough_port(e), LONG_MS, AT_A_TIME);
+    s->endpoints = endpoints;
+    rough_play(e, without_end, AT_A_TIME, hang);
+    start_and_wait(s);
+    (void)send_stream(s, 0, SIZE_MAX);
+    seen = e;
+    wait_until(s, "that nothing moves", all_is_stuck);
+    size_t bytes = rough_endless_bytes(e);
+    check(bytes <= MOST_BYTES, "a body without end is ended: after %zu bytes", bytes);
+    s->now_ms = AFTER_MIDNIGHT;
+    wait_until(s, "the other EHR has everything", others_have_all);
+    check(has_d3_by_clock(s), "also what came by the clock");
+    check(rough_callers(e) == AT_A_TIME && requests_of(e) == AT_A_TIME + 1 && late.count == 1,
+          "all that while the slow one has held %zu of %d, and taken one", rough_callers(e),
+          AT_A_TIME);
+    rough_play(e, NULL, 0, take_all);
+    rough_hang_up(e);
+    wait_until(s, "who was slow has everything", late_one_has_all);
+    ledger l = {"slow", late.at, late.count};
+    judge_cards(s, &l, 1);
+    judge_ledger(&l);
+    judge(s, NULL);
+    check(s->repeats == 0, "nothing came twice");
+    note("the body without end: %zu bytes", bytes);
+    forget_late();
     stop(s);
     rough_free(e, s);
     stage_free(s);

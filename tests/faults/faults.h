@@ -77,9 +77,11 @@ void crash_at_random(void);
 void ehr_fails_in_every_way(void);
 void ehr_refuses_a_card(void);
 void ehr_is_away_for_an_hour(void);
+void ehr_answers_without_end(void);
 void ehr_has_no_name(void);
 
 void input_is_poisoned(void);
+void input_is_a_huge_bundle(void);
 void input_comes_twice_and_reordered(void);
 void content_storm(void);
 void clock_goes_forward_and_back(void);

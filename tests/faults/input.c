@@ -136,6 +136,82 @@ void input_is_poisoned(void)
     stage_free(s);
 }
 
+/* ---- much in one message ---- */
+
+#define ENTRIES      10000
+#define PATIENTS     16
+#define HUGE_LETTERS 10 /* of them nobody's */
+
+/* Mostly creatinine, of one patient after the other; every thousandth is nobody's, and two of the
+ * values are no numbers that anything can be reckoned with. */
+static void add_entry(og_buf *b, int i)
+{
+    char digits[401];
+    memset(digits, '9', 400);
+    digits[400] = '\0';
+    if (i < PATIENTS) {
+        og_buf_addf(b,
+                    "{\"resource\":{\"resourceType\":\"Patient\",\"id\":\"huge-%d\",\"gender\":"
+                    "\"female\",\"birthDate\":\"1950-01-01\"}}",
+                    i);
+        return;
+    }
+    og_buf_addf(b,
+                "{\"resource\":{\"resourceType\":\"Observation\",\"id\":\"c%d\",\"status\":"
+                "\"final\",\"code\":{\"coding\":[{\"system\":\"http://loinc.org\",\"code\":"
+                "\"2160-0\"}]},\"effectiveDateTime\":\"2026-02-%02d\",\"valueQuantity\":{\"value\":"
+                "%s,\"system\":\"http://unitsofmeasure.org\",\"code\":\"mg/dL\"}",
+                i, i % 28 + 1,
+                i == PATIENTS       ? "1e999999999"
+                : i == PATIENTS + 1 ? digits
+                                    : "1.1");
+    if (i % (ENTRIES / HUGE_LETTERS) != ENTRIES / HUGE_LETTERS - 1)
+        og_buf_addf(b, ",\"subject\":{\"reference\":\"Patient/huge-%d\"}", i % PATIENTS);
+    og_buf_addz(b, "}}");
+}
+
+void input_is_a_huge_bundle(void)
+{
+    stage *s = stage_new();
+    facts got;
+    og_buf b;
+    s->now_ms = AFTER_MIDNIGHT;
+    facts *sample = facts_of_sample(s);
+    size_t records = facts_count(sample, "record ");
+    og_buf_init(&b, (size_t)16 << 20);
+    og_buf_addz(&b, "{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[");
+    for (int i = 0; i < ENTRIES; i++) {
+        og_buf_addz(&b, i > 0 ? "," : "");
+        add_entry(&b, i);
+    }
+    og_buf_addz(&b, "]}");
+    assert_false(og_buf_failed(&b));
+    start_and_wait(s);
+    (void)send_stream(s, 0, 20);
+    int64_t at = s->sent;
+    put(s, NULL, og_buf_str(&b));
+    (void)send_stream(s, 20, SIZE_MAX); /* what follows goes on */
+    judge_options o = {.ret_got = &got};
+    judge(s, &o);
+    check(facts_count(&got, "record ") == records + ENTRIES - HUGE_LETTERS,
+          "each entry is a record: %zu", facts_count(&got, "record ") - records);
+    check(facts_count(&got, "letter ") == SAMPLE_LETTERS + HUGE_LETTERS,
+          "but those of nobody, each a dead letter");
+    for (int i = 1; i <= HUGE_LETTERS; i++) {
+        char name[64];
+        int n = snprintf(name, sizeof name, "letter fhir.bundle[0]@%lld entry %d", (long long)at,
+                         i * (ENTRIES / HUGE_LETTERS) - 1);
+        check(og_table_get(&got.table, (og_str){name, (size_t)n}) != NULL, "%s", name);
+    }
+    check(metric_value(METRIC_EVALUATION_FAILURES) == 0 && metric_value(METRIC_RULE_FAILURES) == 0,
+          "every patient can be judged, and by every rule");
+    note("%d entries, %zu KB", ENTRIES, b.n / 1024);
+    og_buf_done(&b);
+    facts_done(&got);
+    facts_done(sample);
+    stage_free(s);
+}
+
 /* ---- repeats, in any order ---- */
 
 static uint64_t next_random(uint64_t *seed)

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #define MAX_REQUEST ((size_t)16 << 20)
+#define DRIP_MS     200
 
 struct rough_ehr {
     uv_loop_t *loop;
@@ -17,7 +18,9 @@ struct rough_ehr {
     rough_request *requests;
     size_t request_count, request_cap;
     struct caller *callers;
+    uv_timer_t drip;
     size_t open; /* handles */
+    size_t endless_bytes;
 };
 
 typedef struct caller {
@@ -25,7 +28,8 @@ typedef struct caller {
     uv_tcp_t tcp;
     rough_ehr *e;
     og_buf in;
-    bool closing;
+    bool closing, drips;
+    size_t endless; /* bytes of its body so far */
 } caller;
 
 typedef struct writing {
@@ -42,6 +46,7 @@ static void caller_closed(uv_handle_t *h)
         link = &(*link)->next;
     *link = c->next;
     c->e->open--;
+    c->e->endless_bytes += c->endless;
     og_buf_done(&c->in);
     free(c);
 }
@@ -82,6 +87,37 @@ static void say(caller *c, bool close_after, const char *fmt, ...)
     }
 }
 
+static void drip(uv_timer_t *t)
+{
+    const rough_ehr *e = t->data;
+    for (caller *c = e->callers; c != NULL; c = c->next)
+        if (c->drips && !c->closing)
+            say(c, false, " ");
+}
+
+static void go_on(uv_write_t *req, int status)
+{
+    static char spaces[65536];
+    caller *c = req->data;
+    uv_buf_t b = uv_buf_init(spaces, sizeof spaces);
+    memset(spaces, ' ', sizeof spaces);
+    c->endless += status == 0 ? sizeof spaces : 0;
+    if (status == 0 && !c->closing && uv_write(req, (uv_stream_t *)&c->tcp, &b, 1, go_on) == 0)
+        return;
+    free(req);
+    hang_up(c);
+}
+
+static void say_without_end(caller *c)
+{
+    uv_write_t *req = calloc(1, sizeof *req);
+    assert_non_null(req);
+    req->data = c;
+    say(c, false, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n");
+    go_on(req, 0);
+    c->endless = 0;
+}
+
 static void answer(caller *c, const rough_step *step)
 {
     static const char nothing[] = "";
@@ -93,6 +129,11 @@ static void answer(caller *c, const rough_step *step)
             more[0] != '\0' ? "\r\n" : "");
         break;
     case ROUGH_HANG: break;
+    case ROUGH_DRIP:
+        say(c, false, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+        c->drips = true;
+        break;
+    case ROUGH_ENDLESS: say_without_end(c); break;
     case ROUGH_CLOSE:
     case ROUGH_TAKE_CLOSE: hang_up(c); break;
     case ROUGH_HALF:
@@ -104,7 +145,8 @@ static void answer(caller *c, const rough_step *step)
 
 static bool takes(rough_act act)
 {
-    return act == ROUGH_TAKE || act == ROUGH_TAKE_CLOSE || act == ROUGH_TAKE_HALF;
+    return act == ROUGH_TAKE || act == ROUGH_ENDLESS || act == ROUGH_TAKE_CLOSE ||
+           act == ROUGH_TAKE_HALF;
 }
 
 static rough_step next_step(rough_ehr *e, og_str body)
@@ -206,7 +248,10 @@ rough_ehr *rough_new(uv_loop_t *loop, rough_take_fn *take, void *ctx)
     e->loop = loop;
     e->take = take;
     e->ctx = ctx;
-    e->open = 1;
+    e->open = 2;
+    uv_timer_init(loop, &e->drip);
+    e->drip.data = e;
+    uv_timer_start(&e->drip, drip, DRIP_MS, DRIP_MS);
     uv_tcp_init(loop, &e->listener);
     e->listener.data = e;
     assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &at), 0);
@@ -236,6 +281,25 @@ const rough_request *rough_requests(const rough_ehr *e, size_t *ret_count)
     return e->requests;
 }
 
+size_t rough_callers(const rough_ehr *e)
+{
+    size_t n = 0;
+    for (const caller *c = e->callers; c != NULL; c = c->next)
+        n += !c->closing;
+    return n;
+}
+
+size_t rough_endless_bytes(const rough_ehr *e)
+{
+    return e->endless_bytes;
+}
+
+void rough_hang_up(rough_ehr *e)
+{
+    for (caller *c = e->callers; c != NULL; c = c->next)
+        hang_up(c);
+}
+
 static void listener_closed(uv_handle_t *h)
 {
     rough_ehr *e = h->data;
@@ -252,9 +316,9 @@ static bool is_closed(stage *s)
 
 void rough_free(rough_ehr *e, stage *s)
 {
-    for (caller *c = e->callers; c != NULL; c = c->next)
-        hang_up(c);
+    rough_hang_up(e);
     uv_close((uv_handle_t *)&e->listener, listener_closed);
+    uv_close((uv_handle_t *)&e->drip, listener_closed);
     going = e;
     wait_until(s, "the EHR closed", is_closed);
     free(e->requests);

@@ -8,6 +8,8 @@ typedef enum rough_act {
     ROUGH_TAKE,       /* takes it, answers 200 */
     ROUGH_ANSWER,     /* status and header, takes nothing */
     ROUGH_HANG,       /* takes nothing, never answers */
+    ROUGH_DRIP,       /* takes nothing, answers 200 and then a byte of the body now and then */
+    ROUGH_ENDLESS,    /* takes it, answers 200 with a body that never ends */
     ROUGH_CLOSE,      /* takes nothing, closes */
     ROUGH_HALF,       /* takes nothing, closes in the middle of the answer's body */
     ROUGH_TAKE_CLOSE, /* takes it, closes without a word */
@@ -37,6 +39,11 @@ int rough_port(const rough_ehr *e);
 void rough_play(rough_ehr *e, const rough_step *steps, size_t count, rough_step always);
 /* Those that came, in order. */
 const rough_request *rough_requests(const rough_ehr *e, size_t *ret_count);
+/* Callers that are still connected, and bytes that endless bodies had when their callers left. */
+size_t rough_callers(const rough_ehr *e);
+size_t rough_endless_bytes(const rough_ehr *e);
+/* Hangs up on everybody. */
+void rough_hang_up(rough_ehr *e);
 /* Closes all and frees; runs the stage's loop meanwhile. */
 void rough_free(rough_ehr *e, stage *s);
 

@@ -278,9 +278,18 @@ static void a_refused_token_is_renewed_once(void **state)
 static void no_token_is_said_and_not_asked_for_at_once_again(void **state)
 {
     scene *s = scene_new("{\"alg\":\"ES384\"}");
+    char text[64];
     (void)state;
     standin_put(s->server, "Patient/p1", 200, PATIENT);
     open_client(s, "given", 0);
+    static const int broken[] = {500, 401};
+    for (size_t i = 0; i < 2; i++) {
+        s->server->token_status = broken[i];
+        assert_int_equal(read_one(s, "Patient/p1", NULL, LONG), FHIR_READ_NO_TOKEN);
+        snprintf(text, sizeof text, "the token endpoint answers %d", broken[i]);
+        assert_non_null(strstr(s->text, text));
+        s->steady_ms += 1001;
+    }
     s->server->token_status = 400;
     assert_int_equal(read_one(s, "Patient/p1", NULL, LONG), FHIR_READ_NO_TOKEN);
     assert_string_equal(s->text, "ehr: the token endpoint answers 400 (invalid_client)");

@@ -762,7 +762,7 @@ static got tls_get(scene *s, int port, const http_tls *tls)
 static void test_tls(void **state)
 {
     (void)state;
-    char command[1500], good[200], other[200], key[200], cert[200];
+    char command[1500], good[200], other[200], key[200], cert[200], path[200];
     tls_server t;
     scene s;
     assert_non_null(mkdtemp(tls_dir));
@@ -770,7 +770,10 @@ static void test_tls(void **state)
              "cd %s && for n in localhost other client; do openssl req -x509 -newkey ec -pkeyopt "
              "ec_paramgen_curve:P-256 "
              "-nodes -keyout $n.key -out $n.pem -days 2 -subj /CN=$n -addext subjectAltName=DNS:$n "
-             ">/dev/null 2>&1 || exit 1; done",
+             ">/dev/null 2>&1 || exit 1; done; "
+             "for n in localhost client; do openssl x509 -in $n.pem -signkey $n.key -days -1 "
+             "-out expired-$n.pem && cp $n.key expired-$n.key || exit 1; done 2>/dev/null; "
+             "cat client.pem expired-client.pem >clients.pem",
              tls_dir);
     assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): fixed text */
     snprintf(good, sizeof(good), "%s/localhost.pem", tls_dir);
@@ -794,8 +797,21 @@ static void test_tls(void **state)
     assert_int_equal(tls_get(&s, t.port, &(http_tls){.ca_file = other}).failure, HTTP_FAILURE_TLS);
     tls_end(&t);
 
-    assert_true(tls_begin(&t, "localhost", "-tls1_1 -cipher DEFAULT@SECLEVEL=0"));
-    assert_int_equal(tls_get(&s, t.port, &(http_tls){.ca_file = good}).failure, HTTP_FAILURE_TLS);
+    static const char *const old[] = {"-tls1_1 -cipher DEFAULT@SECLEVEL=0",
+                                      "-tls1 -cipher DEFAULT@SECLEVEL=0"};
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(tls_begin(&t, "localhost", old[i]));
+        assert_int_equal(tls_get(&s, t.port, &(http_tls){.ca_file = good}).failure,
+                         HTTP_FAILURE_TLS);
+        tls_end(&t);
+    }
+
+    assert_true(tls_begin(&t, "expired-localhost", "")); /* known, the right name, but too old */
+    snprintf(path, sizeof(path), "%s/expired-localhost.pem", tls_dir);
+    g = tls_get(&s, t.port, &(http_tls){.ca_file = path});
+    assert_int_equal(g.failure, HTTP_FAILURE_TLS);
+    assert_false(g.sent);
+    assert_int_equal(tls_get(&s, t.port, &(http_tls){.no_verify = true}).status, 200);
     tls_end(&t);
 
     for (int v = 0; v < 2; v++) { /* TLS 1.3 refuses after the handshake, 1.2 during it */
@@ -804,6 +820,16 @@ static void test_tls(void **state)
                                   ? "-tls1_2 -Verify 1 -CAfile client.pem -verify_return_error"
                                   : "-tls1_3 -Verify 1 -CAfile client.pem -verify_return_error"));
         assert_int_equal(tls_get(&s, t.port, &(http_tls){.ca_file = good}).failure,
+                         HTTP_FAILURE_TLS);
+        assert_int_equal(tls_get(&s, t.port, &(http_tls){good, cert, key, false}).status, 200);
+        tls_end(&t);
+        /* ours is too old: the same key and name, and the other side knows it */
+        assert_true(tls_begin(&t, "localhost",
+                              v == 0
+                                  ? "-tls1_2 -Verify 1 -CAfile clients.pem -verify_return_error"
+                                  : "-tls1_3 -Verify 1 -CAfile clients.pem -verify_return_error"));
+        snprintf(path, sizeof(path), "%s/expired-client.pem", tls_dir);
+        assert_int_equal(tls_get(&s, t.port, &(http_tls){good, path, key, false}).failure,
                          HTTP_FAILURE_TLS);
         assert_int_equal(tls_get(&s, t.port, &(http_tls){good, cert, key, false}).status, 200);
         tls_end(&t);
