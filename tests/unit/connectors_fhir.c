@@ -275,21 +275,33 @@ static void a_refused_token_is_renewed_once(void **state)
     scene_free(s);
 }
 
-static void no_token_is_said_and_not_asked_for_at_once_again(void **state)
+static void a_broken_token_endpoint_lets_nothing_through(void **state)
 {
+    static const int broken[] = {500, 503, 401};
     scene *s = scene_new("{\"alg\":\"ES384\"}");
     char text[64];
     (void)state;
     standin_put(s->server, "Patient/p1", 200, PATIENT);
     open_client(s, "given", 0);
-    static const int broken[] = {500, 401};
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         s->server->token_status = broken[i];
         assert_int_equal(read_one(s, "Patient/p1", NULL, LONG), FHIR_READ_NO_TOKEN);
         snprintf(text, sizeof text, "the token endpoint answers %d", broken[i]);
         assert_non_null(strstr(s->text, text));
-        s->steady_ms += 1001;
+        s->steady_ms += 60000; /* longer than it waits before it asks again */
     }
+    s->server->token_status = 0;
+    assert_int_equal(s->server->tokens_given, 0);
+    assert_int_equal(read_one(s, "Patient/p1", NULL, LONG), FHIR_READ_DONE);
+    scene_free(s);
+}
+
+static void no_token_is_said_and_not_asked_for_at_once_again(void **state)
+{
+    scene *s = scene_new("{\"alg\":\"ES384\"}");
+    (void)state;
+    standin_put(s->server, "Patient/p1", 200, PATIENT);
+    open_client(s, "given", 0);
     s->server->token_status = 400;
     assert_int_equal(read_one(s, "Patient/p1", NULL, LONG), FHIR_READ_NO_TOKEN);
     assert_string_equal(s->text, "ehr: the token endpoint answers 400 (invalid_client)");
@@ -568,6 +580,7 @@ int main(void)
         cmocka_unit_test(a_token_is_asked_for_once_and_kept),
         cmocka_unit_test(many_reads_wait_for_one_token),
         cmocka_unit_test(a_refused_token_is_renewed_once),
+        cmocka_unit_test(a_broken_token_endpoint_lets_nothing_through),
         cmocka_unit_test(no_token_is_said_and_not_asked_for_at_once_again),
         cmocka_unit_test(pages_are_followed),
         cmocka_unit_test(a_token_never_goes_elsewhere),
