@@ -18,6 +18,8 @@
 #define MAX_TASKS   512
 #define MAX_SAID    500
 #define LATE_MS     600000 /* who starts at the same time as we do has not been there before */
+#define BATCH_US    20000  /* that a batch takes, more or less: deliveries wait for it */
+#define LEAST       10     /* records or patients of a batch, however long it takes */
 
 typedef struct message {
     struct message *next;
@@ -88,6 +90,7 @@ struct owner {
     said_message *said;
     pipeline_sent *sent;
     int64_t took_us;
+    int64_t record_us, evaluation_us; /* what one costs, a moving mean; 0: not known */
     /* content that waits for its last user */
     void (*released)(void *ctx, const plan_content *old);
     void *released_ctx;
@@ -401,15 +404,53 @@ int64_t owner_next_ms(const owner *o)
 
 /* ---- the batch ---- */
 
+/* So many that the batch takes BATCH_US: what is on its way to somebody moves on with every batch,
+ * and with a long one everything would be begun and nothing finished. */
+static size_t at_once(int64_t each_us, size_t most)
+{
+    size_t n = each_us > 0 ? (size_t)(BATCH_US / each_us) : most;
+    n = n > LEAST ? n : LEAST;
+    return n < most ? n : most;
+}
+
+/* What a record costs beside the evaluation that may follow at once. */
+static size_t most_records(const owner *o, const part *p)
+{
+    const waiting_policy *waiting = &o->options.setup->waiting;
+    if (o->batch.restoring)
+        return p->most;
+    return at_once(waiting->quiet_ms > 0 ? o->record_us : o->record_us + o->evaluation_us, p->most);
+}
+
+static void learn(int64_t *mean, int64_t sum_us, uint64_t count)
+{
+    if (count == 0 || sum_us < 0)
+        return;
+    int64_t each = sum_us / (int64_t)count;
+    *mean += *mean == 0 ? each : (each - *mean) / 8;
+}
+
+static void learn_costs(owner *o)
+{
+    const pipeline_batch *b = &o->batch;
+    int64_t evaluations_us = 0;
+    if (b->restoring)
+        return;
+    for (uint64_t i = 0; i < b->counts.evaluations; i++)
+        evaluations_us += b->evaluation_us[i];
+    learn(&o->evaluation_us, evaluations_us, b->counts.evaluations);
+    learn(&o->record_us, o->took_us - evaluations_us, b->message_count);
+}
+
 static void fill_messages(owner *o, part *p)
 {
     pipeline_batch *b = &o->batch;
-    size_t bytes = 0;
+    size_t bytes = 0, most = most_records(o, p);
     b->message_count = 0;
     b->next_offset = -1;
     if (!has_messages(o, p, INT64_MAX / 2))
         return;
-    for (message *m = p->first; m != NULL && b->message_count < p->most && bytes < BATCH_BYTES;
+    for (message *m = p->first; m != NULL && b->message_count < most && bytes < BATCH_BYTES;
          m = m->next) {
         pipeline_message *out = &o->messages[b->message_count++];
         *out = (pipeline_message){
@@ -489,6 +530,7 @@ static void begin(owner *o, part *p)
     b->offset_min = clock_offset_min(b->now_ms);
     b->steady_ms = clock_monotonic_ms();
     b->restoring = !may_evaluate(o, p);
+    b->max_patients = at_once(o->evaluation_us, PIPELINE_MAX_PATIENTS);
     fill_messages(o, p);
     b->gated = o->options.is_current != NULL && p->number != OWNER_SHARED &&
                (p->waiting > b->message_count || !o->options.is_current(o->options.ctx, p->number));
@@ -648,6 +690,7 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     if (!b->restoring && b->delivery_count > 0)
         crash_point(CRASH_COMMITTED);
     count(o, p, b);
+    learn_costs(o);
     log_failures(b);
     if (b->next_offset >= 0)
         p->next_offset = b->next_offset;

@@ -65,8 +65,7 @@ static og_status wake_due(run *r, og_error *err)
     size_t count;
     if (is_gated(r))
         return OG_OK;
-    TRY(store_due(r->txn, r->b->results, r->b->now_ms, PIPELINE_MAX_PATIENTS, &patients, &count,
-                  err));
+    TRY(store_due(r->txn, r->b->results, r->b->now_ms, pipeline__most(r), &patients, &count, err));
     if (count > 0)
         crash_point(CRASH_SWEPT);
     r->b->counts.reviews = count;
@@ -150,7 +149,7 @@ static og_status wake_dirty(run *r, og_error *err)
     const waiting_patient *patients;
     size_t count;
     TRY(waiting_ripe(r->txn, r->b->results, &r->b->setup->waiting, r->b->steady_ms,
-                     PIPELINE_MAX_PATIENTS, &patients, &count, &r->b->waiting, err));
+                     pipeline__most(r), &patients, &count, &r->b->waiting, err));
     for (size_t i = 0; i < count; i++)
         TRY(pipeline__touch(r, patients[i].id, patients[i].cause_ms, true, err));
     return OG_OK;

@@ -144,6 +144,7 @@ typedef struct pipeline_batch {
     const pipeline_message *messages;
     size_t message_count;
     int64_t next_offset;      /* of the partition after these messages; -1: unchanged */
+    size_t max_patients;      /* woken by other things than messages; 0: PIPELINE_MAX_PATIENTS */
     const said_message *said; /* what other owners have said */
     size_t said_count;
     int64_t said_offset, said_claim; /* of the alerts topic after these; 0: unchanged */

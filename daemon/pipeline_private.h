@@ -45,6 +45,13 @@ static inline og_status pipeline__no_memory(og_error *err)
     return og_fail(err, OG_NOMEM, "no memory for a batch");
 }
 
+/* Patients of one batch that something else than messages wakes. */
+static inline size_t pipeline__most(const run *r)
+{
+    size_t max = r->b->max_patients;
+    return max > 0 && max < PIPELINE_MAX_PATIENTS ? max : PIPELINE_MAX_PATIENTS;
+}
+
 /* ---- pipeline.c ---- */
 
 /* The patient is evaluated in this batch. cause_ms, tell: as in touch; 0, false: nothing new. */

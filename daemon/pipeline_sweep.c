@@ -52,14 +52,13 @@ og_status pipeline__wake_for_content(run *r, og_error *err)
         return OG_OK;
     TRY(store_meta(r->txn, STORE_SWEEP, &cursor, err));
     cursor = og_arena_str(r->b->results, cursor);
-    TRY(store_patients(r->txn, r->b->results, cursor, PIPELINE_MAX_PATIENTS, &patients, &count,
-                       err));
+    TRY(store_patients(r->txn, r->b->results, cursor, pipeline__most(r), &patients, &count, err));
     TRY(pipeline__touch_list(r, patients, count, true, err));
     TRY(pipeline__meta_int_or(r->txn, STORE_SWEPT, 0, &swept, err));
     TRY(store_set_meta_int(r->txn, STORE_SWEPT, swept + (int64_t)count, err));
     r->b->swept = (uint64_t)swept + count;
     r->b->swept_now = count;
-    r->b->sweeping = count == PIPELINE_MAX_PATIENTS;
+    r->b->sweeping = count == pipeline__most(r);
     if (r->b->sweeping)
         return store_set_meta(r->txn, STORE_SWEEP, patients[count - 1], err);
     return kv_delete(r->txn, STORE_META, OG_STR(STORE_SWEEP), err);
