@@ -6,12 +6,18 @@
 
 #include <stdlib.h>
 
-typedef enum item_state { ITEM_WAITING, ITEM_PREPARING, ITEM_SENDING } item_state;
+typedef enum item_state { ITEM_WAITING, ITEM_PREPARING, ITEM_READY, ITEM_SENDING } item_state;
+
+typedef struct kept { /* a message */
+    outbox_message m; /* points into bytes */
+    char bytes[];
+} kept;
 
 typedef struct item {
-    struct item *next;
+    struct item *next, *next_ready;
     outbox_item pub; /* patient borrows from the line */
     item_state state;
+    kept *message;        /* while it is ready */
     bool dropped;         /* while under way: nobody wants it any more */
     struct item *renewed; /* while under way: it was wanted anew */
 } item;
@@ -33,7 +39,8 @@ typedef struct endpoint {
     line **heap;
     size_t heap_count, heap_cap;
     size_t pending;
-    int in_flight;
+    item *ready, **ready_end;
+    int preparing, sending;          /* those that are ready count as the former */
     int64_t failures, not_before_ms; /* the endpoint itself is failing */
 } endpoint;
 
@@ -269,14 +276,18 @@ static line *line_of(outbox *ob, const item *it)
     return find_line(ep, it->pub.patient, og_str_hash(it->pub.patient));
 }
 
-/* The item leaves its state of being under way: gone, or waiting once more. */
+/* The item leaves its state of being under way: gone, or waiting once more. One that is ready has
+ * left the list before. */
 static void land(outbox *ob, item *it, bool keep)
 {
     endpoint *ep = &ob->endpoints[it->pub.endpoint];
     line *l = line_of(ob, it);
     item *renewed = it->renewed;
     flying_remove(ob, it);
-    ep->in_flight--;
+    if (it->state == ITEM_SENDING)
+        ep->sending--;
+    else
+        ep->preparing--;
     if (renewed != NULL || it->dropped)
         keep = false;
     if (keep) {
@@ -289,6 +300,60 @@ static void land(outbox *ob, item *it, bool keep)
         insert_item(ep, l, renewed);
     heap_place(ep, l);
     drop_line_if_empty(ep, l);
+}
+
+/* ---- messages that are ready ---- */
+
+static char *keep_part(char *to, og_str from, og_str *ret)
+{
+    if (from.n > 0)
+        memcpy(to, from.p, from.n);
+    *ret = (og_str){from.p != NULL ? to : NULL, from.n};
+    return to + from.n;
+}
+
+static bool keep_message(item *it, const outbox_message *m)
+{
+    kept *k = malloc(sizeof *k + m->body.n + m->key.n + m->said_key.n + m->said_value.n);
+    if (k == NULL)
+        return false;
+    char *to = keep_part(k->bytes, m->body, &k->m.body);
+    to = keep_part(to, m->key, &k->m.key);
+    to = keep_part(to, m->said_key, &k->m.said_key);
+    (void)keep_part(to, m->said_value, &k->m.said_value);
+    it->message = k;
+    return true;
+}
+
+static void put_ready(endpoint *ep, item *it)
+{
+    it->state = ITEM_READY;
+    it->next_ready = NULL;
+    *ep->ready_end = it;
+    ep->ready_end = &it->next_ready;
+}
+
+static item *take_ready(endpoint *ep, item **link)
+{
+    item *it = *link;
+    *link = it->next_ready;
+    if (ep->ready_end == &it->next_ready)
+        ep->ready_end = link;
+    return it;
+}
+
+/* Those that nobody wants any more, or that are wanted anew. */
+static void drop_unwanted(outbox *ob, endpoint *ep)
+{
+    for (item **link = &ep->ready; *link != NULL;) {
+        if (!(*link)->dropped && (*link)->renewed == NULL) {
+            link = &(*link)->next_ready;
+            continue;
+        }
+        item *it = take_ready(ep, link);
+        free(it->message);
+        land(ob, it, false);
+    }
 }
 
 /* ---- time ---- */
@@ -313,11 +378,26 @@ static int64_t backoff(outbox *ob, int64_t attempts, int64_t retry_after_ms)
     return wait > retry_after_ms ? wait : retry_after_ms;
 }
 
+static int most_sending(const endpoint *ep)
+{
+    return ep->failures > 0 ? 1 : ep->info.max_in_flight;
+}
+
+static bool has_room(const endpoint *ep)
+{
+    int most = ep->failures > 0 ? 1 : ep->info.max_in_flight + OUTBOX_AHEAD;
+    return ep->preparing + ep->sending < most;
+}
+
 static bool may_begin(const endpoint *ep, int64_t now_ms)
 {
-    int most = ep->failures > 0 ? 1 : ep->info.max_in_flight;
-    return ep->heap_count > 0 && ep->in_flight < most && ep->not_before_ms <= now_ms &&
+    return ep->heap_count > 0 && has_room(ep) && ep->not_before_ms <= now_ms &&
            line_time(ep->heap[0]) <= now_ms;
+}
+
+static bool may_send(const endpoint *ep, int64_t now_ms)
+{
+    return ep->sending < most_sending(ep) && ep->not_before_ms <= now_ms;
 }
 
 static void begin_first(outbox *ob, endpoint *ep)
@@ -326,8 +406,27 @@ static void begin_first(outbox *ob, endpoint *ep)
     item *it = l->first;
     heap_remove(ep, l);
     it->state = ITEM_PREPARING;
-    ep->in_flight++;
+    ep->preparing++;
     ob->options.prepare(ob->options.ctx, &it->pub);
+}
+
+static void send_now(outbox *ob, endpoint *ep, item *it, const outbox_message *m)
+{
+    it->state = ITEM_SENDING;
+    ep->preparing--;
+    ep->sending++;
+    ob->options.send(ob->options.ctx, &it->pub, m);
+}
+
+static void send_ready(outbox *ob, endpoint *ep, int64_t now_ms)
+{
+    while (ep->ready != NULL && may_send(ep, now_ms)) {
+        item *it = take_ready(ep, &ep->ready);
+        kept *message = it->message;
+        it->message = NULL;
+        send_now(ob, ep, it, &message->m);
+        free(message);
+    }
 }
 
 /* The last first, which is the alerts topic: whoever loses the store between an alert's card and
@@ -336,6 +435,8 @@ void outbox_deliver(outbox *ob, int64_t now_ms)
 {
     for (size_t i = ob->options.endpoint_count; i-- > 0 && !ob->stopped;) {
         endpoint *ep = &ob->endpoints[i];
+        drop_unwanted(ob, ep);
+        send_ready(ob, ep, now_ms);
         while (may_begin(ep, now_ms)) {
             if (!flying_add(ob, ep->heap[0]->first))
                 return; /* no memory now: the next call tries again */
@@ -344,22 +445,28 @@ void outbox_deliver(outbox *ob, int64_t now_ms)
     }
 }
 
+static int64_t next_ms(const endpoint *ep)
+{
+    int64_t at = INT64_MAX;
+    if (ep->ready != NULL && ep->sending < most_sending(ep))
+        return ep->not_before_ms;
+    if (ep->heap_count > 0 && has_room(ep))
+        at = line_time(ep->heap[0]);
+    return at > ep->not_before_ms ? at : ep->not_before_ms;
+}
+
 int64_t outbox_next_ms(const outbox *ob)
 {
     int64_t next = INT64_MAX;
     for (size_t i = 0; i < ob->options.endpoint_count && !ob->stopped; i++) {
-        const endpoint *ep = &ob->endpoints[i];
-        int most = ep->failures > 0 ? 1 : ep->info.max_in_flight;
-        if (ep->heap_count == 0 || ep->in_flight >= most)
-            continue;
-        int64_t at = line_time(ep->heap[0]);
-        at = at > ep->not_before_ms ? at : ep->not_before_ms;
+        int64_t at = next_ms(&ob->endpoints[i]);
         next = at < next ? at : next;
     }
     return next;
 }
 
-void outbox_prepared(outbox *ob, uint64_t ticket, const delivery *row, og_str body, og_str key)
+void outbox_prepared(outbox *ob, uint64_t ticket, const delivery *row, const outbox_message *m,
+                     int64_t now_ms)
 {
     item *it = flying_find(ob, ticket);
     if (it == NULL || it->state != ITEM_PREPARING)
@@ -368,13 +475,34 @@ void outbox_prepared(outbox *ob, uint64_t ticket, const delivery *row, og_str bo
         land(ob, it, false);
         return;
     }
+    endpoint *ep = &ob->endpoints[it->pub.endpoint];
     /* The row may be newer than what we knew; what is sent counts. */
     it->pub.sequence = row->sequence;
     it->pub.revision = row->revision;
     it->pub.resolved = row->resolved;
     it->pub.attempts = row->attempts;
-    it->state = ITEM_SENDING;
-    ob->options.send(ob->options.ctx, &it->pub, body, key);
+    bool waits = ob->stopped || ep->ready != NULL || !may_send(ep, now_ms);
+    if (waits && keep_message(it, m))
+        put_ready(ep, it);
+    else
+        send_now(ob, ep, it, m); /* rather one too many than none, when there is no memory */
+}
+
+/* What was prepared for an endpoint that is failing is not on its way any more: a row that says it
+ * might be would have its alert withdrawn where it never was. */
+static void give_back(outbox *ob, endpoint *ep)
+{
+    while (ep->ready != NULL) {
+        item *it = take_ready(ep, &ep->ready);
+        delivery_outcome outcome = {.verdict = CONN_AGAIN,
+                                    .revision = it->pub.revision,
+                                    .resolved = it->pub.resolved,
+                                    .reason = ""};
+        free(it->message);
+        it->message = NULL;
+        ob->options.settle(ob->options.ctx, &it->pub, &outcome);
+        land(ob, it, true);
+    }
 }
 
 static void note_endpoint(outbox *ob, endpoint *ep, const outbox_answer *answer, int64_t now_ms)
@@ -385,6 +513,7 @@ static void note_endpoint(outbox *ob, endpoint *ep, const outbox_answer *answer,
     } else if (answer->endpoint_down && now_ms >= ep->not_before_ms) {
         ep->failures++; /* once: others that were on their way fail for the same reason */
         ep->not_before_ms = now_ms + backoff(ob, ep->failures, answer->retry_after_ms);
+        give_back(ob, ep);
     }
 }
 
@@ -475,6 +604,7 @@ void outbox_drop(outbox *ob, size_t endpoint_number, og_str patient, const char 
         return;
     drop_item(ep, l, it);
     drop_line_if_empty(ep, l);
+    drop_unwanted(ob, ep);
 }
 
 static void forget_in_line(endpoint *ep, line *l, int partition)
@@ -496,6 +626,7 @@ void outbox_forget_partition(outbox *ob, int partition)
                 next = l->hash_next;
                 forget_in_line(ep, l, partition);
             }
+        drop_unwanted(ob, ep);
     }
 }
 
@@ -515,7 +646,11 @@ bool outbox_is_down(const outbox *ob, size_t endpoint_number)
 
 size_t outbox_sending(const outbox *ob)
 {
-    return ob->flying_count;
+    size_t ready = 0;
+    for (size_t i = 0; i < ob->options.endpoint_count; i++)
+        for (const item *it = ob->endpoints[i].ready; it != NULL; it = it->next_ready)
+            ready++;
+    return ob->flying_count - ready;
 }
 
 void outbox_stop(outbox *ob)
@@ -536,7 +671,7 @@ outbox *outbox_new(const outbox_options *options)
     ob->endpoints = endpoints;
     ob->random = options->seed != 0 ? options->seed : 0x9E3779B97F4A7C15u;
     for (size_t i = 0; i < options->endpoint_count; i++)
-        endpoints[i].info = options->endpoints[i];
+        endpoints[i] = (endpoint){.info = options->endpoints[i], .ready_end = &endpoints[i].ready};
     return ob;
 }
 
@@ -545,6 +680,7 @@ static void free_line(line *l)
     for (item *it = l->first, *next; it != NULL; it = next) {
         next = it->next;
         free(it->renewed);
+        free(it->message);
         free(it);
     }
     free(l);

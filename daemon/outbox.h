@@ -2,11 +2,13 @@
  * the queue in memory, on the loop thread, without a loop: the owner asks outbox_next_ms when to
  * call again.
  *
- *   outbox_add ──► WAITING ──► PREPARING ──► SENDING ──► settled: gone, parked, or WAITING with a
- * later time
+ *   outbox_add ──► WAITING ──► PREPARING ──► READY ──► SENDING ──► settled: gone, parked, or
+ * WAITING with a later time
  *
  * Per endpoint and patient one delivery at a time, in order of sequence. Per endpoint at most
- * max_in_flight, and one only while the endpoint is failing (then the others wait with it). Times
+ * max_in_flight are being sent, and one only while the endpoint is failing (then the others wait
+ * with it). OUTBOX_AHEAD more are prepared meanwhile: preparing takes a batch, and a receiver that
+ * answers at once would wait for each; when the endpoint fails they wait as they did before. Times
  * are milliseconds of the real clock: Retry-After and back-off mean real time, also when the
  * daemon's clock is simulated. */
 #ifndef OG_DAEMON_OUTBOX_H
@@ -15,6 +17,8 @@
 #include "daemon/delivery.h"
 
 typedef struct outbox outbox;
+
+#define OUTBOX_AHEAD 256 /* prepared, or about to be, of one endpoint */
 
 /* One delivery in the queue. Borrowed for the call. */
 typedef struct outbox_item {
@@ -37,6 +41,12 @@ typedef struct outbox_answer {
     const char *reason;     /* may be NULL; borrowed */
 } outbox_answer;
 
+/* A message as it was prepared. Borrowed for the call. */
+typedef struct outbox_message {
+    og_str body, key;
+    og_str said_key, said_value; /* of the intent; may be empty */
+} outbox_message;
+
 typedef struct outbox_endpoint {
     const char *name; /* borrowed for the outbox' life */
     int max_in_flight;
@@ -51,7 +61,7 @@ typedef struct outbox_options {
     /* Store the intent and make the body; answered by outbox_prepared. */
     void (*prepare)(void *ctx, const outbox_item *item);
     /* Send; answered by outbox_answered, later or from inside. */
-    void (*send)(void *ctx, const outbox_item *item, og_str body, og_str key);
+    void (*send)(void *ctx, const outbox_item *item, const outbox_message *m);
     /* Write the outcome back. */
     void (*settle)(void *ctx, const outbox_item *item, const delivery_outcome *outcome);
 } outbox_options;
@@ -69,22 +79,25 @@ void outbox_drop(outbox *ob, size_t endpoint, og_str patient, const char *alert_
 /* Everything of a partition is forgotten: it is no longer ours. */
 void outbox_forget_partition(outbox *ob, int partition);
 
-/* Begins whatever may begin at now_ms, the endpoint with the highest number first. */
+/* Sends what is ready and begins whatever may begin at now_ms, the endpoint with the highest number
+ * first. */
 void outbox_deliver(outbox *ob, int64_t now_ms);
 /* When outbox_deliver is to be called next; INT64_MAX: not before something else happens. */
 int64_t outbox_next_ms(const outbox *ob);
 
-/* The intent is stored and this is the message; row NULL: there is nothing to send any more. */
-void outbox_prepared(outbox *ob, uint64_t ticket, const delivery *row, og_str body, og_str key);
+/* The intent is stored and this is the message, which is sent now, or kept until it is its turn;
+ * row NULL: there is nothing to send any more. */
+void outbox_prepared(outbox *ob, uint64_t ticket, const delivery *row, const outbox_message *m,
+                     int64_t now_ms);
 void outbox_answered(outbox *ob, uint64_t ticket, const outbox_answer *answer, int64_t now_ms);
 
 /* Deliveries that wait or are under way; of one endpoint or (SIZE_MAX) of all. */
 size_t outbox_pending(const outbox *ob, size_t endpoint);
 /* Its last attempts failed in a way that another delivery would have shared. */
 bool outbox_is_down(const outbox *ob, size_t endpoint);
-/* Those that are being sent at this moment. */
+/* Those that are being prepared or sent at this moment. */
 size_t outbox_sending(const outbox *ob);
-/* Nothing new begins any more (shutdown); answers are still taken. */
+/* Nothing new begins any more (shutdown), and what is ready stays; answers are still taken. */
 void outbox_stop(outbox *ob);
 
 #endif

@@ -123,9 +123,8 @@ void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)
         log_error("a delivery to %.*s is given up: %.*s", OG_STR_ARG(p->row.endpoint),
                   OG_STR_ARG(p->row.reason));
     }
-    s->prepared = p; /* send_item needs the intent */
-    outbox_prepared(s->outbox, p->ticket, p->gone ? NULL : &p->row, p->body, p->key);
-    s->prepared = NULL;
+    outbox_message m = {p->body, p->key, p->said_key, p->said_value};
+    outbox_prepared(s->outbox, p->ticket, p->gone ? NULL : &p->row, &m, clock_wall_ms());
 }
 
 /* ---- webhooks ---- */
@@ -254,7 +253,7 @@ static void on_intent(void *ctx, conn_verdict verdict, int32_t partition, int64_
     }
 }
 
-static void send_item(void *ctx, const outbox_item *item, og_str body, og_str key)
+static void send_item(void *ctx, const outbox_item *item, const outbox_message *m)
 {
     serve *s = ctx;
     conn_verdict verdict = CONN_AGAIN;
@@ -265,16 +264,15 @@ static void send_item(void *ctx, const outbox_item *item, og_str body, og_str ke
         answer_at_once(s, ticket, CONN_AGAIN, "the partition is not ours any more");
         return;
     }
-    sending *it = sending_new(s, item, body, key);
+    sending *it = sending_new(s, item, m->body, m->key);
     if (it == NULL) {
         answer_at_once(s, ticket, CONN_AGAIN, "out of memory");
         return;
     }
     if (is_topic(s, item->endpoint))
-        verdict = publish(s, item->partition, it, body, key, on_published, &err);
-    else if (s->prepared != NULL)
-        verdict = publish(s, item->partition, it, s->prepared->said_value, s->prepared->said_key,
-                          on_intent, &err);
+        verdict = publish(s, item->partition, it, m->body, m->key, on_published, &err);
+    else
+        verdict = publish(s, item->partition, it, m->said_value, m->said_key, on_intent, &err);
     if (verdict == CONN_DONE && is_topic(s, item->endpoint))
         crash_point(CRASH_ALERT_SENT);
     if (verdict == CONN_DONE)

@@ -99,9 +99,8 @@ struct serve {
     kafka_sink *sink;
     kafka_source *sources, *records, *shared, *said;
     struct serve_saying *sayings,
-        **sayings_end;                 /* on their way to the alerts topic; serve_said.c */
-    const pipeline_prepared *prepared; /* while the outbox hands it to send */
-    bool revoking;                     /* the group waits until what is under way has landed */
+        **sayings_end; /* on their way to the alerts topic; serve_said.c */
+    bool revoking;     /* the group waits until what is under way has landed */
     og_arena *beat_arena;
     int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
     int64_t beat_at_ms;             /* what it said */

@@ -98,19 +98,18 @@ static void on_settle(void *ctx, const outbox_item *item, const delivery_outcome
     add_task(ctx, item, outcome);
 }
 
-static void on_post(void *ctx, const outbox_item *item, og_str body, og_str key)
+static void on_post(void *ctx, const outbox_item *item, const outbox_message *m)
 {
     static const outbox_answer good = {.verdict = CONN_DONE, .retry_after_ms = -1};
     bench *b = ctx;
-    (void)body;
-    (void)key;
+    (void)m;
     b->answered++;
     outbox_answered(b->outbox, item->ticket, &good, NOW_MS);
 }
 
 /* ---- batches ---- */
 
-static void take_results(bench *b, int p)
+static void take_results(bench *b, int partition)
 {
     const pipeline_batch *x = &b->batch;
     if (x->status != OG_OK)
@@ -122,13 +121,14 @@ static void take_results(bench *b, int p)
         const pipeline_delivery *d = &x->deliveries[i];
         if (d->dropped)
             outbox_drop(b->outbox, d->endpoint, d->row.patient, d->row.alert_id);
-        else if (!outbox_add(b->outbox, d->endpoint, p, &d->row))
+        else if (!outbox_add(b->outbox, d->endpoint, partition, &d->row))
             die("outbox", "no memory");
     }
-    for (size_t i = 0; i < x->prepared_count; i++)
-        outbox_prepared(b->outbox, x->prepared[i].ticket,
-                        x->prepared[i].gone ? NULL : &x->prepared[i].row, x->prepared[i].body,
-                        x->prepared[i].key);
+    for (size_t i = 0; i < x->prepared_count; i++) {
+        const pipeline_prepared *p = &x->prepared[i];
+        outbox_message m = {.body = p->body, .key = p->key};
+        outbox_prepared(b->outbox, p->ticket, p->gone ? NULL : &p->row, &m, NOW_MS);
+    }
 }
 
 static void run_batch(bench *b, int p, queue *q, bool restoring)

@@ -12,7 +12,8 @@ typedef struct rig {
     delivery_outcome settled[256];
     size_t settled_count;
     bool prepare_later;
-    uint64_t asked[256];
+    int64_t now_ms; /* when messages are prepared */
+    uint64_t asked[OUTBOX_AHEAD + 16];
     size_t asked_count;
 } rig;
 
@@ -22,6 +23,9 @@ static delivery row_of(const char *patient, int alert, uint32_t revision, int64_
     snprintf(d.alert_id, sizeof d.alert_id, "alert-%d", alert);
     return d;
 }
+
+static const outbox_message a_message = {
+    .body = {"body", 4}, .key = {"key", 3}, .said_value = {"said", 4}};
 
 static void prepare(void *ctx, const outbox_item *item)
 {
@@ -33,13 +37,14 @@ static void prepare(void *ctx, const outbox_item *item)
     if (r->prepare_later)
         r->asked[r->asked_count++] = item->ticket;
     else
-        outbox_prepared(r->ob, item->ticket, &d, OG_STR("body"), OG_STR("key"));
+        outbox_prepared(r->ob, item->ticket, &d, &a_message, r->now_ms);
 }
 
-static void keep_sent(void *ctx, const outbox_item *item, og_str body, og_str key)
+static void keep_sent(void *ctx, const outbox_item *item, const outbox_message *m)
 {
     rig *r = ctx;
-    assert_true(og_str_is(body, "body") && og_str_is(key, "key"));
+    assert_true(og_str_is(m->body, "body") && og_str_is(m->key, "key"));
+    assert_true(og_str_is(m->said_key, "") && og_str_is(m->said_value, "said"));
     assert_true(r->sent_count < 256);
     snprintf(r->patients[r->sent_count], 16, "%.*s", OG_STR_ARG(item->patient));
     r->sent[r->sent_count++] = *item;
@@ -142,6 +147,113 @@ static void no_more_than_the_endpoint_allows(void **state)
     rig_free(r);
 }
 
+static rig *rig_with_patients(int max_in_flight, int count)
+{
+    rig *r = rig_new(max_in_flight);
+    for (int i = 0; i < count; i++) {
+        char patient[8];
+        snprintf(patient, sizeof patient, "p%d", i);
+        add(r, 0, patient, i, 1, 1);
+    }
+    return r;
+}
+
+/* A batch prepares many; a receiver that answers at once does not wait for the next batch. */
+static void more_are_prepared_than_are_sent(void **state)
+{
+    rig *r = rig_with_patients(2, OUTBOX_AHEAD + 10);
+    (void)state;
+    r->prepare_later = true;
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->asked_count, OUTBOX_AHEAD + 2);
+    assert_int_equal(outbox_sending(r->ob), OUTBOX_AHEAD + 2);
+    for (size_t i = 0; i < r->asked_count; i++) {
+        delivery d = row_of("", (int)i, 1, 1);
+        outbox_prepared(r->ob, r->asked[i], &d, &a_message, 0);
+    }
+    assert_int_equal(r->sent_count, 2);
+    assert_int_equal(outbox_sending(r->ob), 2);
+    assert_true(outbox_next_ms(r->ob) == INT64_MAX);
+    for (size_t i = 0; i < 100; i++) {
+        answer(r, i, CONN_DONE, -1, false, 0);
+        assert_int_equal(outbox_next_ms(r->ob), 0);
+        outbox_deliver(r->ob, 0);
+        assert_int_equal(r->sent_count, i + 3);
+        assert_true(r->sent[i + 2].ticket > r->sent[i + 1].ticket);
+    }
+    assert_int_equal(r->asked_count, OUTBOX_AHEAD + 10);
+    rig_free(r);
+}
+
+static void what_is_ready_may_be_dropped_or_wanted_anew(void **state)
+{
+    rig *r = rig_with_patients(1, 4);
+    (void)state;
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 1);
+    outbox_drop(r->ob, 0, OG_STR("p1"), "alert-1");
+    assert_int_equal(outbox_pending(r->ob, 0), 3);
+    add(r, 0, "p2", 2, 2, 2);
+    answer(r, 0, CONN_DONE, -1, false, 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 2);
+    assert_string_equal(r->patients[1], "p3");
+    answer(r, 1, CONN_DONE, -1, false, 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 3);
+    assert_string_equal(r->patients[2], "p2");
+    assert_int_equal(r->sent[2].revision, 2);
+    answer(r, 2, CONN_DONE, -1, false, 0);
+    assert_int_equal(outbox_pending(r->ob, 0), 0);
+    assert_int_equal(r->settled_count, 3); /* nobody wrote back what was not sent */
+    rig_free(r);
+}
+
+/* Its rows say again that nothing was sent, and it is probed by one that waits. */
+static void what_is_ready_waits_when_the_endpoint_fails(void **state)
+{
+    rig *r = rig_with_patients(1, 5);
+    (void)state;
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 1);
+    answer(r, 0, CONN_AGAIN, 5000, true, 0);
+    assert_int_equal(r->settled_count, 5);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(r->settled[i].verdict, CONN_AGAIN);
+        assert_false(r->settled[i].in_doubt);
+        assert_int_equal(r->settled[i].next_ms, 0);
+        assert_int_equal(r->settled[i].revision, 1);
+    }
+    assert_int_equal(outbox_pending(r->ob, 0), 5);
+    outbox_deliver(r->ob, 4999);
+    assert_int_equal(r->sent_count, 1);
+    r->now_ms = 100000;
+    outbox_deliver(r->ob, 100000);
+    assert_int_equal(r->sent_count, 2);
+    for (size_t i = 1; i < 6; i++) {
+        answer(r, i, CONN_DONE, -1, false, 100000);
+        outbox_deliver(r->ob, 200000);
+    }
+    assert_int_equal(r->sent_count, 6);
+    assert_int_equal(outbox_pending(r->ob, 0), 0);
+    rig_free(r);
+}
+
+/* What is ready is not sent any more; its row comes with the next start. */
+static void nothing_that_is_ready_is_sent_after_the_stop(void **state)
+{
+    rig *r = rig_with_patients(1, 3);
+    (void)state;
+    outbox_deliver(r->ob, 0);
+    outbox_stop(r->ob);
+    assert_int_equal(outbox_sending(r->ob), 1);
+    answer(r, 0, CONN_DONE, -1, false, 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 1);
+    assert_int_equal(outbox_sending(r->ob), 0);
+    rig_free(r);
+}
+
 /* Full jitter: between nothing and a ceiling that doubles up to the maximum; never before
  * Retry-After. */
 static void failures_wait_longer_and_longer(void **state)
@@ -196,6 +308,7 @@ static void a_dead_endpoint_is_probed_by_one(void **state)
     assert_int_equal(r->sent_count, 12);
     for (size_t i = 8; i < 12; i++)
         assert_int_equal(r->sent[i].endpoint, 1);
+    r->now_ms = 100000;
     outbox_deliver(r->ob, 100000);
     assert_int_equal(r->sent_count, 13);
     answer(r, 12, CONN_DONE, -1, false, 100000);
@@ -259,14 +372,14 @@ static void what_is_dropped_is_not_sent(void **state)
     outbox_deliver(r->ob, 0);
     outbox_drop(r->ob, 0, OG_STR("a"), "alert-1");
     delivery d = row_of("a", 1, 1, 1);
-    outbox_prepared(r->ob, r->asked[0], &d, OG_STR("body"), OG_STR("key"));
+    outbox_prepared(r->ob, r->asked[0], &d, &a_message, 0);
     assert_int_equal(r->sent_count, 0);
     assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
     /* the row was gone */
     add(r, 0, "a", 1, 1, 1);
     outbox_deliver(r->ob, 0);
-    outbox_prepared(r->ob, r->asked[1], NULL, OG_STR(""), OG_STR(""));
-    outbox_prepared(r->ob, 999, &d, OG_STR("body"), OG_STR("key")); /* nobody's ticket */
+    outbox_prepared(r->ob, r->asked[1], NULL, &a_message, 0);
+    outbox_prepared(r->ob, 999, &d, &a_message, 0); /* nobody's ticket */
     assert_int_equal(r->sent_count, 0);
     assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
     rig_free(r);
@@ -317,6 +430,8 @@ static void deliveries_begin_in_order_of_time(void **state)
     }
     for (int i = 0; i < 200; i++) {
         int64_t at = outbox_next_ms(r->ob);
+        if (at <= 0)
+            at = last; /* it was due together with the one before, and is ready */
         assert_true(at >= last);
         last = at;
         outbox_deliver(r->ob, at);
@@ -644,6 +759,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_at_a_time_and_in_order_for_each_patient),
         cmocka_unit_test(no_more_than_the_endpoint_allows),
+        cmocka_unit_test(more_are_prepared_than_are_sent),
+        cmocka_unit_test(what_is_ready_may_be_dropped_or_wanted_anew),
+        cmocka_unit_test(what_is_ready_waits_when_the_endpoint_fails),
+        cmocka_unit_test(nothing_that_is_ready_is_sent_after_the_stop),
         cmocka_unit_test(failures_wait_longer_and_longer),
         cmocka_unit_test(a_dead_endpoint_is_probed_by_one),
         cmocka_unit_test(a_final_refusal_is_given_up),

@@ -76,9 +76,9 @@ typedef struct world {
     pipeline_setup setup;
     delivery_endpoint endpoints[2];
     pipeline_batch batch;
-    pipeline_task tasks[WORLD_PARTITIONS][256];
+    pipeline_task tasks[WORLD_PARTITIONS][1024];
     size_t task_count[WORLD_PARTITIONS];
-    char *task_patients[WORLD_PARTITIONS][256];
+    char *task_patients[WORLD_PARTITIONS][1024];
     bool restoring;
     int64_t now_ms, real_ms; /* the daemon's clock and the real one */
     int64_t next_due_ms[WORLD_PARTITIONS];
@@ -232,7 +232,7 @@ static inline void world_add_task(world *w, const outbox_item *item,
 {
     int p = item->partition;
     size_t n = w->task_count[p]++;
-    assert_true(n < 256);
+    assert_true(n < 1024);
     pipeline_task *t = &w->tasks[p][n];
     memset(t, 0, sizeof *t);
     t->ticket = item->ticket;
@@ -265,8 +265,9 @@ static inline void world_keep_post(world_post **list, size_t *count, og_str body
     (*list)[(*count)++] = (world_post){world_copy(body), world_copy(key)};
 }
 
-static inline void world_post_item(void *ctx, const outbox_item *item, og_str body, og_str key)
+static inline void world_post_item(void *ctx, const outbox_item *item, const outbox_message *m)
 {
+    og_str body = m->body, key = m->key;
     world *w = ctx;
     static const outbox_answer good = {.verdict = CONN_DONE, .retry_after_ms = -1};
     if (item->endpoint == 1) {
@@ -563,7 +564,8 @@ static inline void world_take_results(world *w, int p)
     }
     for (size_t i = 0; i < b->prepared_count; i++) {
         const pipeline_prepared *x = &b->prepared[i];
-        outbox_prepared(w->outbox, x->ticket, x->gone ? NULL : &x->row, x->body, x->key);
+        outbox_message m = {.body = x->body, .key = x->key};
+        outbox_prepared(w->outbox, x->ticket, x->gone ? NULL : &x->row, &m, w->real_ms);
     }
     for (size_t i = 0; i < b->saying_count; i++)
         world_keep_post(&w->sayings, &w->saying_count, b->sayings[i].value, b->sayings[i].key);
@@ -573,8 +575,8 @@ static inline void world_run_partition(world *w, int p, const pipeline_message *
                                        size_t count, int64_t next)
 {
     pipeline_batch *b = &w->batch;
-    static pipeline_task tasks[256];
-    char *patients[256];
+    static pipeline_task tasks[1024];
+    char *patients[1024];
     size_t n = w->task_count[p];
     memcpy(tasks, w->tasks[p], n * sizeof *tasks);
     memcpy(patients, w->task_patients[p], n * sizeof *patients);
