@@ -323,7 +323,7 @@ static void on_exit_daemon(uv_process_t *process, int64_t status, int signal_num
 static void start_daemon(bench *b)
 {
     const char *quiet = getenv("OSTEOGUARD_LIMITS_EVALUATION_QUIET_MS");
-    char env[10][512];
+    char env[11][512];
     snprintf(env[0], sizeof env[0], "OSTEOGUARD_KAFKA_BOOTSTRAP=%s", b->bootstrap);
     snprintf(env[1], sizeof env[1], "OSTEOGUARD_EHR_URL=%s", b->url);
     snprintf(env[2], sizeof env[2], "OSTEOGUARD_STORE_DIR=%s", b->store);
@@ -340,8 +340,10 @@ static void start_daemon(bench *b)
     /* What the way itself takes: nobody waits for more events, unless the caller wants it. */
     snprintf(env[9], sizeof env[9], "OSTEOGUARD_LIMITS_EVALUATION_QUIET_MS=%s",
              quiet != NULL ? quiet : "0");
-    char *environment[] = {env[0], env[1], env[2], env[3], env[4], env[5],
-                           env[6], env[7], env[8], env[9], NULL};
+    /* This EHR takes whatever comes. */
+    snprintf(env[10], sizeof env[10], "OSTEOGUARD_EHR_MAX_IN_FLIGHT=32");
+    char *environment[] = {env[0], env[1], env[2], env[3], env[4],  env[5],
+                           env[6], env[7], env[8], env[9], env[10], NULL};
     char *arguments[] = {(char *)b->osteoguard, "serve", "-c", (char *)b->config, NULL};
     uv_stdio_container_t io[3] = {{.flags = UV_IGNORE},
                                   {.flags = UV_INHERIT_FD, .data.fd = 2},
