@@ -292,7 +292,8 @@ static void alerts_are_reported(void **state)
     mock_kafka_topic(&s->kafka, "osteoguard.alerts", 3);
     mock_kafka_put(&s->kafka, "osteoguard.alerts", 1, ALERT_KEY, ALERT, strlen(ALERT));
     assert_int_equal(run_report(s, "-c", s->config, "--json", "--since", "2026-03-01", NULL), 0);
-    says(s->out, "\"rules\":[{\"rule\":\"C1\",\"fired\":1,\"accepted\":0,\"overridden\":1,");
+    says(s->out,
+         "\"rules\":[{\"rule\":\"C1\",\"fired\":1,\"inCalls\":0,\"accepted\":0,\"overridden\":1,");
     says(s->out, "\"reasons\":{\"limited-time\":1},\"timeToAction\":{\"count\":1,"
                  "\"medianSeconds\":3600,\"p90Seconds\":3600}}");
     silent_on(s->out, "nna");
