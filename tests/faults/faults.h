@@ -84,6 +84,7 @@ void input_is_poisoned(void);
 void input_is_a_huge_bundle(void);
 void input_comes_twice_and_reordered(void);
 void content_storm(void);
+void other_versions(void);
 void clock_goes_forward_and_back(void);
 
 void store_is_damaged(void);

@@ -38,6 +38,7 @@ static const scenario scenarios[] = {
     {"input-order", "every message one to three times, in any order",
      input_comes_twice_and_reordered, false},
     {"content-storm", "SIGHUP without end while the content changes", content_storm, false},
+    {"other-version", "stores, records and content of another version", other_versions, false},
     {"clock", "the clock goes forward and back", clock_goes_forward_and_back, false},
     {"store-damaged", "stores cut, emptied, spoiled, gone while stopped", store_is_damaged, false},
     {"store-under-it", "stores cut and emptied under a running daemon", store_is_damaged_under_it,
