@@ -69,10 +69,11 @@ stop_ehr() { kill -TERM "$ehr_pid" 2>/dev/null; wait "$ehr_pid" 2>/dev/null; ehr
 daemon_pid() { cat "$work/$instance.pid" 2>/dev/null; }
 store_of() { echo "$work/$instance.store"; }
 
-# A dead member's partitions are given away after six seconds; $consumer: further properties, ", name: value".
+# A dead member's partitions are given away after six seconds ($session: ms); $consumer: further properties,
+# ", name: value".
 launch_daemon() {
     rm -f "$work/$instance.port"
-    OSTEOGUARD_KAFKA_CONSUMER_PROPERTIES="{session.timeout.ms: \"6000\"${consumer:-}}" \
+    OSTEOGUARD_KAFKA_CONSUMER_PROPERTIES="{session.timeout.ms: \"${session:-6000}\"${consumer:-}}" \
     OSTEOGUARD_KAFKA_BOOTSTRAP=${bootstrap:-$(cat "$kit/bootstrap")} \
     OSTEOGUARD_EHR_URL=${ehr_url:-http://127.0.0.1:$(cat "$work/ehr.port")/cards} \
     OSTEOGUARD_STORE_DIR=$work/$instance.store OSTEOGUARD_HTTP_LISTEN=127.0.0.1:0 \

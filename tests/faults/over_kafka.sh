@@ -170,6 +170,32 @@ same_static_id() { # the one that came first is fenced and ends by itself, with 
     on two judge "$1"
 }
 
+moves() { grep -cE 'partitions of osteoguard.records|partitions of the source topics' "$work/$instance.log"; }
+
+static_restart() { # each comes back within its session, after TERM and after kill -9: the other notices nothing
+    local session=20000 was before
+    two() { local consumer=', group.instance.id: "second"'; on two "$@"; }
+    one() { local consumer=', group.instance.id: "first"'; "$@"; }
+    fresh "$1" && one start_daemon && two start_daemon || return 1
+    until_true 60 takes_part && until_true 60 on two takes_part && until_true 60 worked_off || return 1
+    was=$(on two moves)
+    in_background $((values / 10 + 10))
+    for how in stop_daemon kill_daemon; do
+        one "$how" && one start_daemon || { echo "   no start after $how"; return 1; }
+        takes_part || { echo "   back after $how it has nothing"; return 1; }
+    done
+    [ "$(on two moves)" -eq "$was" ] || { echo "   the other one's partitions moved"; return 1; }
+    before=$(moves)
+    for how in stop_daemon kill_daemon; do
+        two "$how" && two start_daemon || return 1
+    done
+    [ "$(moves)" -eq "$before" ] || { echo "   the first one's partitions moved"; return 1; }
+    wait "$load_pid"
+    two stop_daemon && until_true 60 has_all || return 1
+    local consumer=', group.instance.id: "first"'
+    judge "$1"
+}
+
 renew() { # renew BINARY: an instance ends, and comes back as another version
     osteoguard=$1
     stop_daemon && start_daemon && until_true 60 takes_part
@@ -287,6 +313,21 @@ records_recreated() { # the truth is gone: that is said, and is no reason to wit
     stop_daemon || return 1
     reset_offsets || return 1
     start_daemon && until_true 90 took "$values" || return 1
+    judge "$1"
+}
+
+partitions_added() { # to the source topics, under load: what comes through the new ones is read
+    local consumer=', topic.metadata.refresh.interval.ms: "1000"' topic new
+    fresh "$1" && start_daemon || return 1
+    in_background $((values / 6 + 50))
+    for topic in $(kcat -b "$(cat "$kit/bootstrap")" -L -J | jq -r '.topics[].topic | select(startswith("fhir."))'); do
+        tests/e2e/kafka.sh admin "$kit" topics --alter --topic "$topic" --partitions 7 >/dev/null 2>&1 || return 1
+    done
+    wait "$load_pid"
+    replay "$work/load.ndjson" >/dev/null || return 1
+    new=$(kcat -b "$(cat "$kit/bootstrap")" -C -t fhir.bundle -p 6 -o beginning -e -f '%o\n' 2>/dev/null | wc -l)
+    [ "$new" -gt 0 ] || { echo "   nothing came through a new partition"; return 1; }
+    until_true 90 took $((2 * values)) || { echo "   $(metric osteoguard_messages_total) of $((2 * values)) messages are read"; return 1; }
     judge "$1"
 }
 
@@ -473,6 +514,7 @@ all=(
     "7   nobody_there       no broker at the start"
     "8   flapping           instances that come and go"
     "9   same_static_id     two instances with the same static id"
+    "9   static_restart     static members that restart within their session"
     "10  network_to_kafka   latency, slices, resets, cut answers, silence to the broker"
     "13  network_to_ehr     the same to the EHR"
     "16  ehr_back_late      EHR gone until everything has been sent"
@@ -482,6 +524,7 @@ all=(
     "25  compacted          compacted topics, then a new store"
     "29  offsets_reset      offsets of all groups reset to the earliest"
     "29  records_recreated  the records topic deleted"
+    "29  partitions_added   partitions added to the sources under load"
     "30  rolling_upgrade    an older osteoguard (OSTEOGUARD_OLD) replaced by this one, and back"
     "30  sighup_storm       SIGHUP, $storm times under load"
 )
