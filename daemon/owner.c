@@ -719,8 +719,11 @@ static void publish(owner *o, part *p, const pipeline_batch *b)
     if (b->counts.backfills > 0 && o->options.on_backfill != NULL)
         o->options.on_backfill(o->options.ctx, p->number);
     uint64_t ready = b->dirty - b->waiting.count;
+    /* More were due than a batch takes. Who is lost stays due, and is asked about with the tick. */
+    bool more_due =
+        b->counts.reviews > 0 && !b->lost && b->next_due_ms > 0 && b->next_due_ms <= b->now_ms;
     /* After a batch that only caught up, the first that may evaluate is still to come. */
-    if (b->restoring || ready > 0 || b->sweeping)
+    if (b->restoring || ready > 0 || b->sweeping || more_due)
         p->woken = true;
     bool told = o->options.on_settled == NULL || p->settled;
     if (!told && !b->restoring && ready == 0 && p->assigned && may_evaluate(o, p)) {

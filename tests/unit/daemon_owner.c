@@ -230,6 +230,30 @@ static void who_waits_is_woken_in_time(void **state)
 
 #define ALERT "0c5a1f0e-7d3c-5b1e-8f57-2d1c5a0b9e11"
 
+/* More than a batch takes: nobody waits for the next tick. */
+static void all_who_are_due_are_reviewed(void **state)
+{
+    enum { PATIENTS = 2 * PIPELINE_MAX_PATIENTS + 50 };
+    scene *s = scene_new();
+    store_txn *t;
+    (void)state;
+    restore_shared(s);
+    assert_int_equal(store_begin(s->w->stores[0], true, &t, NULL), OG_OK);
+    for (int i = 0; i < PATIENTS; i++) {
+        char patient[16];
+        snprintf(patient, sizeof patient, "p%d", i);
+        assert_int_equal(store_set_review(t, og_str_of(patient), 1000 + i, NULL), OG_OK);
+    }
+    assert_int_equal(store_commit(t, NULL), OG_OK);
+    owner_assign(s->owner, 0, 0);
+    owner_end(s->owner, 0);
+    uint64_t before = metric_value(METRIC_REVIEWS_DUE);
+    work_off(s);
+    assert_int_equal(metric_value(METRIC_REVIEWS_DUE) - before, PATIENTS);
+    assert_int_equal(owner_get(s->owner, 0).next_due_ms, 0);
+    scene_free(s);
+}
+
 /* The reader of the alerts topic is past it and does not come back. */
 static void what_others_said_outlives_a_rebalance(void **state)
 {
@@ -395,6 +419,7 @@ int main(void)
         cmocka_unit_test(restoring_ends_under_steady_load),
         cmocka_unit_test(nothing_wakes_for_what_cannot_run),
         cmocka_unit_test(who_waits_is_woken_in_time),
+        cmocka_unit_test(all_who_are_due_are_reviewed),
         cmocka_unit_test(what_others_said_outlives_a_rebalance),
         cmocka_unit_test(a_damaged_partition_is_not_the_shared_store),
         cmocka_unit_test(a_damaged_shared_store_is_not_the_partition),
