@@ -15,14 +15,14 @@
  * speaks of. Partitions count, not members: a share that changes hands is begun anew by its next
  * reader, and what a dead one had read stays read.
  *
- * Nothing of this asks whose clock is right. A version that says nothing of losses fills none:
- * until it is replaced everybody waits. */
+ * Names are only compared: nothing of this asks whose clock is right. A version that says nothing
+ * of losses fills none: until it is replaced everybody waits. */
 #include "daemon/serve_private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define AHEAD_MS 86400000 /* of our clock: what is named so is no loss but nonsense */
+#define LAST_MS 253402300799999 /* the end of the year 9999: what is named later is nonsense */
 
 /* ---- what was read again ---- */
 
@@ -124,7 +124,7 @@ void serve__say_loss(const serve *s, og_buf *out)
 static int64_t loss_in(fhir_elem said, const char *name)
 {
     int64_t n;
-    return fhir_int(fhir_get(said, name), 1, clock_wall_ms() + AHEAD_MS, &n) ? n : 0;
+    return fhir_int(fhir_get(said, name), 1, LAST_MS, &n) ? n : 0;
 }
 
 /* Of another loss than those before: none is read again yet. */

@@ -221,6 +221,25 @@ static void a_loss_is_over_when_every_partition_was_read_again(void **state)
     rig_free(r);
 }
 
+/* A name is a name: the clock that gave it may have been wrong by years. */
+static void no_clock_is_asked(void **state)
+{
+    char text[256];
+    int64_t name = clock_wall_ms() + (int64_t)20 * 365 * 86400000;
+    rig *r = rig_new();
+    (void)state;
+    snprintf(text, sizeof text, "{\"lost\":%lld}", (long long)name);
+    take_both(r, "m", text);
+    assert_true(lost_of(r) == name);
+    snprintf(text, sizeof text, "{\"read_from\":%lld,\"again\":{\"fhir.a\":[0],\"fhir.b\":[0,1]}}",
+             (long long)name);
+    take_both(r, "m", text);
+    assert_true(serve__filled(&r->s, 0) == name);
+    r->s.filled_ms = name;
+    assert_true(serve__losses(&r->s, 0).new_ms == name + 1);
+    rig_free(r);
+}
+
 /* What was read for an older loss says nothing of a newer one; the other way round it does. */
 static void a_newer_loss_begins_anew(void **state)
 {
@@ -362,6 +381,7 @@ int main(void)
         cmocka_unit_test(without_the_gate_there_are_beats_too),
         cmocka_unit_test(the_first_beat_is_waited_for),
         cmocka_unit_test(a_loss_is_over_when_every_partition_was_read_again),
+        cmocka_unit_test(no_clock_is_asked),
         cmocka_unit_test(a_newer_loss_begins_anew),
         cmocka_unit_test(what_is_over_is_believed),
         cmocka_unit_test(older_versions_and_garbage_fill_nothing),
