@@ -30,7 +30,7 @@ typedef struct number { /* a letter as people name it: PARTITION/OFFSET */
 typedef struct letter { /* borrowed from the message */
     int32_t partition;
     int64_t offset, time_ms;
-    og_str reason, detail, topic, entry, position, path, bytes, more, value;
+    og_str reason, detail, topic, entry, position, path, bytes, more, server, resource, value;
     int32_t source_partition;
     int64_t source_offset;
     bool sourced; /* the headers say where it came from */
@@ -91,6 +91,8 @@ static letter letter_of(const conn_message *m)
                 .path = header(m, "path"),
                 .bytes = header(m, "bytes"),
                 .more = header(m, "more"),
+                .server = header(m, "fhir-server"),
+                .resource = header(m, "resource"),
                 .value = m->value};
     int64_t partition;
     l.sourced = l.topic.n != 0 &&
@@ -155,6 +157,13 @@ static void print_clean(og_str s)
 
 static void print_source(const letter *l)
 {
+    if (l->server.n != 0) {
+        fputs("FHIR server ", stdout);
+        print_clean(l->server);
+        putchar(' ');
+        print_clean(l->resource);
+        return;
+    }
     if (!l->sourced) {
         fputs("no source", stdout);
         return;
@@ -212,6 +221,8 @@ static void print_json(const letter *l)
         og_buf_addf(&b, ",\"partition\":%d,\"offset\":%lld}", (int)l->source_partition,
                     (long long)l->source_offset);
     }
+    add_text(&b, "fhirServer", l->server);
+    add_text(&b, "resource", l->resource);
     add_text(&b, "entry", l->entry);
     add_text(&b, "position", l->position);
     add_text(&b, "path", l->path);
@@ -302,8 +313,9 @@ static bool on_letter(void *ctx, const conn_message *m)
     else if (x->action == LIST)
         print_line(&l);
     else if (!l.sourced) {
-        fprintf(stderr, "%d/%lld: error: the letter does not say where it came from\n",
-                (int)l.partition, (long long)l.offset);
+        fprintf(stderr, "%d/%lld: error: %s\n", (int)l.partition, (long long)l.offset,
+                l.server.n != 0 ? "it came from a FHIR server and never stood on a topic"
+                                : "the letter does not say where it came from");
         x->lost++;
     } else if (!add_job(x, &l)) {
         fputs("osteoguard dead-letters: error: out of memory\n", stderr);

@@ -347,26 +347,73 @@ static void one_less(fetching *f)
 
 /* ---- what comes ---- */
 
-/* It would be refused again: the others are worth having without it. */
-static void too_large(const char *why)
+typedef struct message { /* a resource on its way to a source topic, or its dead letter */
+    fetching *fetching;
+    const char *topic, *reason; /* reason: of a letter */
+    char name[256];             /* Type/id; empty: too long to be a key */
+} message;
+
+static void on_buried(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
+                      const kafka_error *error)
 {
-    log_field fields[] = {{"error", og_str_of(why)}};
+    message *m = ctx;
+    fetching *f = m->fetching;
+    (void)partition;
+    (void)offset;
+    if (verdict == CONN_DONE) {
+        metric_add_label(METRIC_DEAD_LETTERS, m->reason, NULL, 1);
+        metric_add(METRIC_INPUTS, 1);
+    } else if (verdict == CONN_NEVER) {
+        log_error("the brokers refuse a dead letter of a backfill: %s",
+                  error != NULL && error->text != NULL ? error->text : "");
+    }
+    f->complete &= verdict != CONN_AGAIN;
+    free(m);
+    one_less(f);
+}
+
+/* It would be refused again: a dead letter takes its place, the others are worth having. Takes m.
+ * False: the brokers take nothing more now. */
+static bool bury(message *m, gather_reason reason, const char *why, og_str json)
+{
+    fetching *f = m->fetching;
+    backfill *b = f->backfill;
+    m->reason = gather_reason_name(reason);
     metric_add_label(METRIC_BACKFILL_RESOURCES, "refused", NULL, 1);
-    log_line(LOG_LEVEL_ERROR,
-             "a resource of a backfill cannot be put on its source topic: left out", fields, 1);
+    serve_letter letter = {.topic = m->topic,
+                           .server = b != NULL ? b->config->name : "",
+                           .resource = m->name,
+                           .reason = m->reason,
+                           .detail = why,
+                           .json = json};
+    log_field fields[] = {{"reason", og_str_of(m->reason)},
+                          {"source", og_str_of(letter.server)},
+                          {"detail", og_str_of(why)}};
+    log_line(LOG_LEVEL_WARN, "dead letter of a backfill", fields, 3);
+    conn_verdict verdict = b != NULL ? serve__send_letter(b->s, &letter, on_buried, m) : CONN_AGAIN;
+    f->left += verdict == CONN_DONE;
+    f->complete &= verdict != CONN_AGAIN;
+    if (verdict != CONN_DONE)
+        free(m);
+    return verdict != CONN_AGAIN;
 }
 
 static void on_report(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
                       const kafka_error *error)
 {
-    fetching *f = ctx;
+    message *m = ctx;
+    fetching *f = m->fetching;
     (void)partition;
     (void)offset;
-    if (verdict == CONN_NEVER)
-        too_large(error != NULL && error->text != NULL ? error->text : "the brokers refuse it");
-    else
+    if (verdict == CONN_NEVER) { /* its bytes are gone by now; the server has them */
+        (void)bury(m, GATHER_REFUSED,
+                   error != NULL && error->text != NULL ? error->text : "the brokers refuse it",
+                   (og_str){NULL, 0});
+    } else {
         metric_add_label(METRIC_BACKFILL_RESOURCES, verdict == CONN_DONE ? "good" : "again", NULL,
                          1);
+        free(m);
+    }
     f->complete &= verdict != CONN_AGAIN;
     one_less(f);
 }
@@ -375,21 +422,30 @@ static void on_report(void *ctx, conn_verdict verdict, int32_t partition, int64_
 static bool put(fetching *f, og_str type, og_str id, og_str json)
 {
     const backfill *b = f->backfill;
-    char name[80], key[256];
+    char name[80];
     og_error err;
     og_error_init(&err);
+    message *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return false;
     snprintf(name, sizeof name, "%.*s", OG_STR_ARG(type));
-    int n = snprintf(key, sizeof key, "%.*s/%.*s", OG_STR_ARG(type), OG_STR_ARG(id));
-    bool keyed = n > 0 && (size_t)n < sizeof key;
-    kafka_record r = {.topic = replay_topic(b->topics, b->topic_count, name),
+    m->fetching = f;
+    m->topic = replay_topic(b->topics, b->topic_count, name);
+    int n = snprintf(m->name, sizeof m->name, "%.*s/%.*s", OG_STR_ARG(type), OG_STR_ARG(id));
+    bool keyed = n > 0 && (size_t)n < sizeof m->name;
+    if (!keyed)
+        m->name[0] = '\0';
+    kafka_record r = {.topic = m->topic,
                       .partition = KAFKA_PARTITION_BY_KEY,
-                      .key = {keyed ? key : NULL, keyed ? (size_t)n : 0},
+                      .key = {keyed ? m->name : NULL, keyed ? (size_t)n : 0},
                       .value = json};
     conn_verdict verdict =
-        b->s->sink != NULL ? kafka_sink_send(b->s->sink, &r, on_report, f, &err) : CONN_AGAIN;
+        b->s->sink != NULL ? kafka_sink_send(b->s->sink, &r, on_report, m, &err) : CONN_AGAIN;
     if (verdict == CONN_NEVER)
-        too_large(err.text);
+        return bury(m, GATHER_TOO_LARGE, err.text, json);
     f->left += verdict == CONN_DONE;
+    if (verdict != CONN_DONE)
+        free(m);
     return verdict != CONN_AGAIN;
 }
 

@@ -320,6 +320,18 @@ bool serve__says_json(const http_exchange *x);
 /* After hooks_answer: logs, counts, audits and answers. */
 void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int64_t began_us);
 
+/* serve_letter.c */
+/* A resource of a FHIR server that cannot be put on a source topic, for the dead-letter topic. All
+ * borrowed for the call. */
+typedef struct serve_letter {
+    const char *topic, *server; /* where it was to go, and whose it is (name of fhir_servers) */
+    const char *resource;       /* Type/id; may be "" */
+    const char *reason, *detail;
+    og_str json; /* .p NULL: its bytes are gone */
+} serve_letter;
+/* As kafka_sink_send; CONN_AGAIN also when the daemon has no sink any more. */
+conn_verdict serve__send_letter(serve *s, const serve_letter *l, kafka_report_fn *fn, void *ctx);
+
 /* serve_bulk.c */
 bool serve__bulk_has_room(const serve *s);
 /* Answers in a worker; takes a, in which what the call refers to lives. False: it cannot be had,

@@ -5,6 +5,8 @@
 
 #include "fhir_stage.h"
 
+#include "daemon/topic_reader.h"
+
 #define BACKFILL ", backfill: true, backfill_per_minute: 60000"
 
 static bool is_backfilled(stage *s)
@@ -186,12 +188,54 @@ static void add_condition(stage *s, const char *id, size_t bytes)
     free(text);
 }
 
-/* A page may be larger than what the topics take, and one of its resources as well. */
-static void a_page_is_taken_apart(void **state)
+typedef struct letters { /* of the dead-letter topic */
+    size_t count, bytes;
+    char reason[32], server[32], resource[64], topic[32], whole[32];
+} letters;
+
+static void keep_header(const conn_message *m, const char *name, char *out, size_t size)
+{
+    og_str value = {NULL, 0};
+    (void)kafka_message_header(m, name, &value);
+    snprintf(out, size, "%.*s", OG_STR_ARG(value));
+}
+
+static bool on_letter(void *ctx, const conn_message *m)
+{
+    letters *l = ctx;
+    l->count++;
+    l->bytes = m->value.n;
+    keep_header(m, "reason", l->reason, sizeof l->reason);
+    keep_header(m, "fhir-server", l->server, sizeof l->server);
+    keep_header(m, "resource", l->resource, sizeof l->resource);
+    keep_header(m, "source-topic", l->topic, sizeof l->topic);
+    keep_header(m, "bytes", l->whole, sizeof l->whole);
+    return true;
+}
+
+static letters read_letters(stage *s)
+{
+    uv_loop_t loop;
+    topic_reader *reader;
+    letters l = {0};
+    kafka_property properties[] = {{"bootstrap.servers", s->kafka.bootstrap}};
+    uv_loop_init(&loop);
+    assert_int_equal(topic_reader_new(&loop, properties, 1, &reader, NULL), OG_OK);
+    assert_int_equal(topic_reader_scan(reader, "osteoguard.dead-letters", on_letter, &l, NULL),
+                     OG_OK);
+    topic_reader_free(reader);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    return l;
+}
+
+/* A page may be larger than what the topics take, and one of its resources as well: a dead letter,
+ * before the patient counts as fetched; of its bytes what the configuration says, or none where the
+ * brokers do not take these either. */
+static void take_apart(int64_t letter_bytes, size_t expected)
 {
     stage *s = fhir_stage_open();
     char id[16];
-    (void)state;
     s->sources = "sources: [fhir.bundle]\n  properties: {message.max.bytes: 20000}";
     for (int i = 0; i < 12; i++) {
         snprintf(id, sizeof id, "c%d", i);
@@ -199,14 +243,28 @@ static void a_page_is_taken_apart(void **state)
     }
     add_condition(s, "huge", 40000);
     fhir_stage_start(s, BACKFILL);
+    s->config->dead_letter_bytes = letter_bytes;
     first_event(s, 0);
     wait_until(s, "backfill", is_backfilled);
     assert_true(metric_says("osteoguard_backfill_resources_total{result=\"refused\"} 1\n"));
     assert_true(metric_says("osteoguard_backfills_waiting 0\n"));
-    og_buf_addc(&s->log, '\0');
-    s->log.n--;
-    assert_non_null(strstr(s->log.p, "a resource of a backfill cannot be put on its source topic"));
+    assert_true(metric_says("osteoguard_dead_letters_total{reason=\"too-large\"} 1\n"));
+    letters l = read_letters(s);
+    assert_int_equal(l.count, 1);
+    assert_string_equal(l.reason, "too-large");
+    assert_string_equal(l.server, "ours");
+    assert_string_equal(l.resource, "Condition/huge");
+    assert_string_equal(l.topic, "fhir.bundle");
+    assert_int_equal(l.bytes, expected);
+    assert_true(atol(l.whole) > 40000);
     stage_free(s);
+}
+
+static void a_page_is_taken_apart(void **state)
+{
+    (void)state;
+    take_apart(5000, 5000);
+    take_apart(900000, 0);
 }
 
 /* ---- senders ---- */
