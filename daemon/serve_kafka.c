@@ -242,6 +242,15 @@ static og_status open_shared(serve *s, og_error *err)
 
 static void ask_end(serve *s, int number);
 
+/* Its topic is not what the store has read, so records are gone, also of patients who have no
+ * alerts that would show it. Of the shared topic each partition knows how much it has seen. */
+static void throw_away(serve *s, int number)
+{
+    if (number < s->count && !s->partitions[number].rebuild)
+        serve__on_lost(s, number, PIPELINE_LOST_RECORDS, serve__losses(s, number).new_ms);
+    s->partitions[number].rebuild = true;
+}
+
 /* A store that says more than its topic holds, or whose next record is gone, is no image of it
  * (STREAM 3.4). */
 static void judge_store(serve *s, int number, int64_t low, int64_t high)
@@ -259,7 +268,7 @@ static void judge_store(serve *s, int number, int64_t low, int64_t high)
     (void)og_fail(&err, OG_CORRUPT, "the store is at offset %lld, but the topic has %lld to %lld",
                   (long long)next, (long long)low, (long long)high);
     log_failure(LOG_LEVEL_WARN, "a store does not belong to its topic and is thrown away", &err);
-    p->rebuild = true;
+    throw_away(s, number);
 }
 
 static void on_end_known(void *ctx, const char *topic, int32_t partition, int64_t low, int64_t high,
@@ -443,7 +452,7 @@ static void on_records_error(void *ctx, const kafka_error *e)
                          strstr(e->name, "OFFSET_OUT_OF_RANGE") != NULL);
     if (out_of_range && e->partition >= 0 && e->partition < s->count) {
         log_kafka(LOG_LEVEL_WARN, "a store does not fit its topic and is thrown away", e);
-        s->partitions[e->partition].rebuild = true;
+        throw_away(s, e->partition);
     } else if (e->fatal) {
         fatal_kafka(s, "the records topic cannot be read", e);
     } else {

@@ -175,15 +175,13 @@ static void log_lost(const serve *s, int partition, pipeline_loss what)
                   "older ones may be gone by compaction; %s",
                   s->config->kafka_records, partition, STORE_KEPT_MS / 86400000, then);
     else if (what == PIPELINE_LOST_SHARED)
-        log_error("records are gone from %s[0] that alerts may rest on: %s",
-                  s->config->kafka_shared, then);
+        log_error("records are gone from %s[0]: %s", s->config->kafka_shared, then);
     else if (what == PIPELINE_LOST_ELSEWHERE)
         log_warn("another instance misses records that were there: the source topics are read "
                  "again from the beginning, and until all have done so nothing is withdrawn and "
                  "nothing counts as overdue");
     else
-        log_error("records are gone from %s[%d] that alerts rest on: %s", s->config->kafka_records,
-                  partition, then);
+        log_error("records are gone from %s[%d]: %s", s->config->kafka_records, partition, then);
 }
 
 static void take_up(serve *s, int64_t loss_ms)

@@ -312,6 +312,44 @@ static void what_the_other_one_read_comes_back(void **state)
     stage_free(s);
 }
 
+/* ---- a topic that is shorter than it was ---- */
+
+static bool was_refilled(stage *s)
+{
+    return s->at[0].serve->filled_ms != 0 && s->at[0].serve->lost_ms == 0 && is_quiet(s);
+}
+
+/* Of a patient without alerts nothing shows that records are gone, but the store knows how long the
+ * topic was. */
+static void a_shorter_topic_is_a_loss(void **state)
+{
+    char path[160], dir[256];
+    store *st;
+    store_txn *t;
+    stage *s = stage_new();
+    (void)state;
+    s->limits = "freshness_ms: 3000";
+    start_and_wait(s);
+    (void)send_stream(s, 8, 14);
+    wait_until(s, "the stream worked off", is_quiet);
+    stop(s);
+    snprintf(path, sizeof path, "%s/store", s->dir);
+    assert_true(store_path(path, PARTITIONS, "1", dir, sizeof dir));
+    assert_int_equal(store_open(dir, (size_t)128 << 20, false, NULL, &st, NULL), OG_OK);
+    assert_int_equal(store_begin(st, true, &t, NULL), OG_OK);
+    assert_int_equal(store_set_meta_int(t, STORE_NEXT_OFFSET, 1000000, NULL), OG_OK);
+    assert_int_equal(store_commit(t, NULL), OG_OK);
+    kv_close(st);
+    start_and_wait(s);
+    wait_until(s, "the sources read again", was_refilled);
+    assert_int_equal(metric_value(METRIC_STORE_DISCARDED), 1);
+    assert_int_equal(metric_value(METRIC_WITHHELD), 0); /* nobody's absence has shown it */
+    assert_int_equal(metric_value(METRIC_MESSAGES), s->sent);
+    assert_int_equal(metric_value(METRIC_ALERTS_RESOLVED), 0);
+    assert_int_equal(s->repeats, 0);
+    stage_free(s);
+}
+
 /* ---- what does not come back ---- */
 
 static int ghost_at;
@@ -348,11 +386,6 @@ static void haunt(stage *s)
     og_arena_free(a);
 }
 
-static bool was_sought(stage *s)
-{
-    return s->at[0].serve->filled_ms != 0 && s->at[0].serve->lost_ms == 0 && is_quiet(s);
-}
-
 /* The sources are read again once; they do not have him. Neither the next start nor a new disk
  * looks for him again, and his alert stays. */
 static void who_stays_away_is_sought_once(void **state)
@@ -365,7 +398,7 @@ static void who_stays_away_is_sought_once(void **state)
     (void)send_stream(s, 8, 14);
     wait_until(s, "the stream worked off", is_quiet);
     haunt(s);
-    wait_until(s, "he was sought", was_sought);
+    wait_until(s, "he was sought", was_refilled);
     assert_int_equal(metric_value(METRIC_MESSAGES), 2 * s->sent);
     int64_t loss_ms = s->at[0].serve->filled_ms;
     for (int empty = 0; empty < 2; empty++) {
@@ -393,6 +426,7 @@ int main(void)
         cmocka_unit_test(the_other_one_waits_as_well),
         cmocka_unit_test(a_loss_outlives_its_witnesses),
         cmocka_unit_test(what_the_other_one_read_comes_back),
+        cmocka_unit_test(a_shorter_topic_is_a_loss),
         cmocka_unit_test(who_stays_away_is_sought_once),
     };
     cmocka_set_test_filter(getenv("OG_TEST_ONLY"));
