@@ -115,6 +115,7 @@ struct serve {
     size_t mark_count, share;  /* share: partitions of the sources that are ours */
     int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
     bool sync_failed;         /* the last one: the disk */
+    int64_t gave_back_ms;     /* when the allocator was asked for what lies idle */
     int64_t breath_ms;        /* when the loop turned last */
     bool fill_locator;        /* it is new: stores that are opened fill it */
     int64_t locator_retry_ms; /* when a damaged one may be renewed next; monotonic */

@@ -2,6 +2,7 @@
  * locator. Whatever cannot be trusted is thrown away here and comes back from the topics. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -9,6 +10,8 @@
 #include "daemon/file.h"
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
+
+#define GIVE_BACK_MS 10000
 
 #define DAY_MS  86400000
 #define SEEN_MS 3600000 /* how often it is noted that a store is followed */
@@ -351,10 +354,21 @@ static void note_seen(serve_partition *p)
         p->seen_ms = now_ms;
 }
 
+/* What a backlog took and gave back lies in the arenas of many threads, and stays there. */
+static void give_back_memory(serve *s)
+{
+    int64_t now = clock_monotonic_ms();
+    if (now < s->gave_back_ms + GIVE_BACK_MS)
+        return;
+    s->gave_back_ms = now;
+    (void)malloc_trim(0);
+}
+
 static void sync_work(uv_work_t *w)
 {
     serve *s = w->data;
     s->sync_failed = false;
+    give_back_memory(s);
     locator_trim(s->locator);
     for (int i = 0; i <= s->count; i++) {
         serve_partition *p = &s->partitions[i];
