@@ -22,8 +22,8 @@ OG_MUSTCHECK og_status grave_note_place(store_txn *t, const record *r, int64_t l
 OG_MUSTCHECK og_status grave_open(store_txn *t, og_arena *a, int64_t before_ms, size_t max,
                                   og_error *err);
 /* A message without value was read: if it is a removal of ours, the row goes (*ret_gone) or is
- * written again. If it is another owner's
- * (decided), what lives is written again. Any other is passed over. */
+ * written again. If it is another owner's (decided), what lives is written again. Any other is
+ * passed over. */
 OG_MUSTCHECK og_status grave_close(store_txn *t, og_arena *scratch, og_str key, int64_t offset,
                                    bool decided, bool *ret_gone, og_error *err);
 

@@ -11,10 +11,9 @@
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
-#define GIVE_BACK_MS 10000
-
-#define DAY_MS  86400000
-#define SEEN_MS 3600000 /* how often it is noted that a store is followed */
+#define DAY_MS       86400000
+#define SEEN_MS      3600000 /* how often it is noted that a store is followed */
+#define GIVE_BACK_MS 10000   /* how often the allocator is asked for what lies idle */
 
 static size_t map_bytes(const serve *s)
 {
