@@ -51,6 +51,8 @@ bool life_is_quiet(stage *s);
 /* Runs the loop until all that was sent is read and nothing waits; false: it has gone before. */
 bool life_comes_to_rest(stage *s, life *l);
 bool life_is_gone(life *l);
+/* How many the kernel has of it: "fd" or "task". */
+size_t life_count(int pid, const char *what);
 /* Runs the loop for a while: for what has no sign by which its end could be seen. */
 void let_pass(stage *s, int64_t ms);
 

@@ -2,6 +2,7 @@
 #include "faults.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -270,4 +271,17 @@ void config_keep(const stage *s)
         file_read(stage_path(s, "daemon.yaml", path), sizeof whole_config - 1, &text, NULL), OG_OK);
     snprintf(whole_config, sizeof whole_config, "%.*s", OG_STR_ARG(og_buf_str(&text)));
     og_buf_done(&text);
+}
+
+size_t life_count(int pid, const char *what)
+{
+    char path[64];
+    size_t n = 0;
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, what);
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    while (readdir(d) != NULL)
+        n++;
+    closedir(d);
+    return n - 2; /* itself and the one above */
 }

@@ -383,19 +383,6 @@ void disk_has_errors(void)
 
 /* ---- no more descriptors ---- */
 
-static rlim_t open_descriptors(int pid)
-{
-    char path[64];
-    rlim_t n = 0;
-    snprintf(path, sizeof path, "/proc/%d/fd", pid);
-    DIR *d = opendir(path);
-    assert_non_null(d);
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n - 2;
-}
-
 static void allow_few(void)
 {
     struct rlimit few = {12, 4096};
@@ -421,10 +408,10 @@ void descriptors_run_out(void)
     (void)send_stream(s, 0, 20);
     life_wait(s, &limited, "a refusal", was_refused);
     limit(RLIMIT_NOFILE, 4); /* lower than what is open: nothing new */
-    rlim_t open = open_descriptors(limited.pid);
+    size_t open = life_count(limited.pid, "fd");
     (void)send_stream(s, 20, SIZE_MAX);
     let_pass(s, 5000);
-    check(open_descriptors(limited.pid) <= open, "nothing more is open");
+    check(life_count(limited.pid, "fd") <= open, "nothing more is open");
     check(!life_is_gone(&limited), "it lives");
     s->script_count = 0; /* the EHR would take it */
     limit(RLIMIT_NOFILE, 4096);

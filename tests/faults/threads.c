@@ -1,8 +1,6 @@
 /* No more threads: at the start after any number of them, and while the daemon works. */
 #include "invariants.h"
 
-#include <dirent.h>
-
 static const stage *starved;
 static int most;
 
@@ -48,19 +46,6 @@ static void begin_with_few(stage *s)
     "E2, "                                                                                         \
     "E3, F1, F2, F3, F4a, F4b, F4c, F5, G1, G2, G3, G4, G5, G6, G7, H1, H2, H3, H4, H5, I1, I2]"
 
-static size_t threads_of(int pid)
-{
-    char path[64];
-    size_t n = 0;
-    snprintf(path, sizeof path, "/proc/%d/task", pid);
-    DIR *d = opendir(path);
-    assert_non_null(d);
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n - 2;
-}
-
 /* Content that asks for more needs its sources opened anew, and these threads. */
 static void none_while_it_works(stage *s)
 {
@@ -71,7 +56,7 @@ static void none_while_it_works(stage *s)
     size_t next = send_stream(s, 0, 30);
     if (!life_comes_to_rest(s, &l))
         fail_msg("it died before");
-    size_t threads = threads_of(l.pid);
+    size_t threads = life_count(l.pid, "task");
     check(threads <= 33, "what is tried at the start is enough: %zu threads", threads);
     note("%zu threads", threads);
     config_keep(s);
