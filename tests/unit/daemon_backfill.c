@@ -34,21 +34,18 @@ static void event(world *w, const char *patient)
 /* As it comes back from the records topic; value NULL: erased. */
 static void run_mark(world *w, bool done, const char *tenant, const char *patient, bool erased)
 {
-    og_buf key, value, route;
+    og_buf key, value;
     og_buf_init(&key, 512);
     og_buf_init(&value, 512);
-    og_buf_init(&route, 512);
     backfill_write_mark(&key, &value, done, og_str_of(tenant), og_str_of(patient), 5);
-    record_write_route(&route, og_str_of(w->setup.tenant), og_str_of(patient));
     pipeline_message m = {.key = og_buf_str(&key),
                           .value = erased ? (og_str){NULL, 0} : og_buf_str(&value),
                           .offset = 1000000,
                           .timestamp_ms = 5};
-    world_run_partition(w, kafka_partition_for(og_buf_str(&route), WORLD_PARTITIONS), &m, 1, -1);
+    world_run_partition(w, world_partition_of(og_str_of(patient)), &m, 1, -1);
     assert_int_equal(w->batch.status, OG_OK);
     og_buf_done(&key);
     og_buf_done(&value);
-    og_buf_done(&route);
 }
 
 static void mark(world *w, bool done, const char *patient)

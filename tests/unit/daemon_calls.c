@@ -122,15 +122,10 @@ static char *body_of(asking *x, const char *hook)
 
 static hooks_call call_of(asking *x, const hook_request *q, og_arena *a, recall *m)
 {
-    og_buf route;
-    og_buf_init(&route, 512);
-    record_write_route(&route, OG_STR("t"), q->patient);
-    int p = (int)kafka_partition_for(og_buf_str(&route), WORLD_PARTITIONS);
-    og_buf_done(&route);
     return (hooks_call){.content = x->w->content,
                         .tenant = "t",
                         .language = "en",
-                        .store = x->w->stores[p],
+                        .store = x->w->stores[world_partition_of(q->patient)],
                         .shared = x->w->shared_store,
                         .request = q,
                         .feedback = &x->w->setup.feedback,

@@ -310,7 +310,7 @@ static void what_nobody_answers_is_ignored(void **state)
     (void)state;
     w->now_ms = NOW_MS;
     w->setup.feedback.ignored_days = 7;
-    take_case(w, "V5");
+    world_take_case(w, "V5");
     assert_true(is_told(w, "v5", "patient-view", "", "D3", uuid, NULL));
     size_t posts = w->post_count;
     w->now_ms += 7 * 86400000LL - 1;
@@ -349,7 +349,7 @@ static void nothing_is_ignored_behind_the_gate(void **state)
     (void)state;
     w->now_ms = NOW_MS;
     w->setup.feedback.ignored_days = 7;
-    take_case(w, "V5");
+    world_take_case(w, "V5");
     w->batch.gated = true;
     w->now_ms += 8 * 86400000LL;
     world_event(w, LAST_DOSE_AGAIN);

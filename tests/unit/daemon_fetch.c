@@ -40,11 +40,7 @@ static void scene_free(scene *s)
 
 static hooks_call call_of(scene *s)
 {
-    og_buf route;
-    og_buf_init(&route, 512);
-    record_write_route(&route, OG_STR("t"), s->request.patient_id);
-    int partition = (int)kafka_partition_for(og_buf_str(&route), WORLD_PARTITIONS);
-    og_buf_done(&route);
+    int partition = world_partition_of(s->request.patient_id);
     return (hooks_call){.content = s->world->content,
                         .tenant = "t",
                         .language = "en",

@@ -22,16 +22,6 @@ typedef struct reply {
     size_t misread;
 } reply;
 
-static int partition_of(og_str patient)
-{
-    og_buf route;
-    og_buf_init(&route, 512);
-    record_write_route(&route, OG_STR("t"), patient);
-    int p = (int)kafka_partition_for(og_buf_str(&route), WORLD_PARTITIONS);
-    og_buf_done(&route);
-    return p;
-}
-
 static bool elsewhere; /* another instance has the patient's records */
 
 static reply ask(world *w, const char *hook, const char *context, const char *rest)
@@ -50,7 +40,7 @@ static reply ask(world *w, const char *hook, const char *context, const char *re
     hooks_call call = {.content = w->content,
                        .tenant = "t",
                        .language = "en",
-                       .store = elsewhere ? NULL : w->stores[partition_of(q.patient_id)],
+                       .store = elsewhere ? NULL : w->stores[world_partition_of(q.patient_id)],
                        .shared = w->shared_store,
                        .request = &q,
                        .feedback = &w->setup.feedback,
@@ -101,21 +91,6 @@ static world *world_at_nine(void)
     world *w = world_new();
     w->now_ms = NOW_MS;
     return w;
-}
-
-/* The bundle of a clinical case becomes the patient's record. */
-static void take_case(world *w, const char *id)
-{
-    char path[512];
-    json_error_t why;
-    snprintf(path, sizeof path, "%s/rules/content/cases/%s.json", OG_SOURCE_DIR, id);
-    json_t *root = json_load_file(path, 0, &why);
-    assert_non_null(root);
-    char *bundle = json_dumps(json_object_get(root, "bundle"), JSON_COMPACT);
-    world_event(w, bundle);
-    world_settle_down(w);
-    free(bundle);
-    json_decref(root);
 }
 
 /* ---- requests ---- */
@@ -284,7 +259,7 @@ static void an_open_alert_is_answered_from_state(void **state)
 {
     world *w = world_at_nine();
     (void)state;
-    take_case(w, "V5");
+    world_take_case(w, "V5");
     reply r = ask(w, "patient-view", USER PATIENT, "");
     assert_int_equal(r.status, 200);
     assert_false(r.evaluated);
@@ -303,7 +278,7 @@ static void the_same_finding_has_the_same_uuid(void **state)
 {
     world *w = world_at_nine();
     (void)state;
-    take_case(w, "V5");
+    world_take_case(w, "V5");
     reply first = ask(w, "patient-view", USER PATIENT, "");
     reply second =
         ask(w, "patient-view", USER PATIENT,
@@ -330,7 +305,7 @@ static void prefetch_joins_what_is_known(void **state)
 {
     world *w = world_at_nine();
     (void)state;
-    take_case(w, "V5");
+    world_take_case(w, "V5");
     reply r = ask(w, "patient-view", USER PATIENT,
                   ",\"prefetch\":{\"a\":null,\"given\":{\"resourceType\":\"Bundle\",\"type\":"
                   "\"searchset\",\"entry\":[{\"resource\":" GIVEN "}]}}");
@@ -345,7 +320,7 @@ static void another_patients_data_do_not_count(void **state)
 {
     world *w = world_at_nine();
     (void)state;
-    take_case(w, "V5");
+    world_take_case(w, "V5");
     reply r = ask(w, "patient-view", USER PATIENT,
                   ",\"prefetch\":{\"given\":{\"resourceType\":\"MedicationAdministration\",\"id\":"
                   "\"z1\",\"status\":\"completed\",\"subject\":{\"reference\":\"Patient/v6\"},"
@@ -360,7 +335,7 @@ static void what_is_missing_is_said(void **state)
 {
     world *w = world_at_nine();
     (void)state;
-    take_case(w, "V5");
+    world_take_case(w, "V5");
     reply r = ask(w, "patient-view", USER PATIENT,
                   ",\"prefetch\":{\"a\":{\"resourceType\":\"OperationOutcome\",\"issue\":[{"
                   "\"severity\":\"error\",\"code\":\"exception\"}]},\"b\":{\"resourceType\":"
@@ -412,7 +387,7 @@ static void an_unknown_patient_needs_data(void **state)
 /* V2 without its order. */
 static void take_case_without_order(world *w)
 {
-    take_case(w, "V2");
+    world_take_case(w, "V2");
     world_event(w, "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{"
                    "\"method\":\"DELETE\",\"url\":\"MedicationRequest/v2-order\"}}]}");
     world_settle_down(w);
@@ -467,7 +442,7 @@ static void an_order_without_a_drug_is_none_yet(void **state)
 {
     world *w = world_at_nine();
     (void)state;
-    take_case(w, "V2");
+    world_take_case(w, "V2");
     reply r = ask(w, "order-select",
                   USER "\"patientId\":\"v2\",\"selections\":[\"MedicationRequest/d1\"]" ORDERS(
                       "{\"resourceType\":\"MedicationRequest\",\"id\":\"d1\",\"status\":\"draft\","
@@ -563,7 +538,7 @@ static void other_orders_are_left_alone(void **state)
 {
     world *w = world_at_nine();
     (void)state;
-    take_case(w, "V5");
+    world_take_case(w, "V5");
     reply r = ask(w, "order-sign", USER PATIENT ORDERS(DRAFT("", "draft", "J01CA04", "1000")), "");
     assert_int_equal(r.status, 200);
     assert_int_equal(card_count(&r), 0);
@@ -582,7 +557,7 @@ static void rules_that_failed_are_told_of(void **state)
     og_report report = {.fn = cmd_print_problem};
     plan_options options = {.limits = {.max_steps = 1}};
     (void)state;
-    take_case(w, "V5");
+    world_take_case(w, "V5");
     assert_int_equal(
         content_dir_load(OG_SOURCE_DIR "/rules/content", &options, &w->content, &report), OG_OK);
     reply r = ask(w, "order-sign", USER PATIENT ORDERS(DRAFT("", "draft", "M05BA08", "4")), "");

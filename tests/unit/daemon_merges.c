@@ -77,9 +77,8 @@ static void dump_view(pair *p, int patient, char *out, size_t size)
     int n = 0;
     store_txn *t;
     og_arena_reset(w->arena);
-    og_str route = og_arena_printf(w->arena, "t|%s", names[patient]);
     assert_int_equal(
-        store_begin(w->stores[kafka_partition_for(route, WORLD_PARTITIONS)], false, &t, NULL),
+        store_begin(w->stores[world_partition_of(og_str_of(names[patient]))], false, &t, NULL),
         OG_OK);
     assert_int_equal(store_view(t, NULL, w->arena, og_str_of(names[patient]), &list, &count, NULL),
                      OG_OK);

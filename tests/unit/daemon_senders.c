@@ -31,10 +31,8 @@ static const char *view_of(world *w, const char *patient)
     store_txn *t, *shared;
     world_settle_down(w);
     og_arena_reset(w->arena);
-    og_str route = og_arena_printf(w->arena, "t|%s", patient);
     assert_int_equal(
-        store_begin(w->stores[kafka_partition_for(route, WORLD_PARTITIONS)], false, &t, NULL),
-        OG_OK);
+        store_begin(w->stores[world_partition_of(og_str_of(patient))], false, &t, NULL), OG_OK);
     assert_int_equal(store_begin(w->shared_store, false, &shared, NULL), OG_OK);
     assert_int_equal(store_view(t, shared, w->arena, og_str_of(patient), &list, &count, NULL),
                      OG_OK);

@@ -39,10 +39,8 @@ static size_t shown_in(world *w, const char *patient, plan_alert *ret, size_t *r
     store_txn *t;
     const plan_alert *list;
     size_t n, alerts;
-    og_str route = og_arena_printf(w->arena, "t|%s", patient);
     assert_int_equal(
-        store_begin(w->stores[kafka_partition_for(route, WORLD_PARTITIONS)], false, &t, NULL),
-        OG_OK);
+        store_begin(w->stores[world_partition_of(og_str_of(patient))], false, &t, NULL), OG_OK);
     assert_int_equal(store_shown(t, w->arena, og_str_of(patient), &list, &n, NULL), OG_OK);
     if (n > 0 && ret != NULL)
         *ret = list[0];

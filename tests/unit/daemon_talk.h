@@ -11,20 +11,6 @@
 #define NOW_MS 1772352000000 /* 2026-03-01T09:00:00+01:00 */
 #define REASON "\"reason\":{\"code\":\"patient-refuses\",\"system\":\"https://x/y\"}"
 
-static inline void take_case(world *w, const char *id)
-{
-    char path[512];
-    json_error_t why;
-    snprintf(path, sizeof path, "%s/rules/content/cases/%s.json", OG_SOURCE_DIR, id);
-    json_t *root = json_load_file(path, 0, &why);
-    assert_non_null(root);
-    char *bundle = json_dumps(json_object_get(root, "bundle"), JSON_COMPACT);
-    world_event(w, bundle);
-    world_settle_down(w);
-    free(bundle);
-    json_decref(root);
-}
-
 static inline void say(world *w, const char *card, const char *rest, const char *at)
 {
     char body[2048];
@@ -106,11 +92,10 @@ static inline bool is_told(world *w, const char *patient, const char *hook, cons
              hook, patient, more);
     if (hook_request_read(a, og_str_of(body), hook_kind_find(og_str_of(hook)), &q, &err) != OG_OK)
         fail_msg("%s: %s", err.path, err.text);
-    og_str route = og_arena_printf(a, "t|%s", patient);
     hooks_call call = {.content = w->content,
                        .tenant = "t",
                        .language = "en",
-                       .store = w->stores[kafka_partition_for(route, WORLD_PARTITIONS)],
+                       .store = w->stores[world_partition_of(og_str_of(patient))],
                        .shared = w->shared_store,
                        .request = &q,
                        .feedback = &w->setup.feedback,
@@ -142,7 +127,7 @@ static inline world *world_with(const char *name)
 {
     world *w = world_new();
     w->now_ms = NOW_MS;
-    take_case(w, name);
+    world_take_case(w, name);
     return w;
 }
 

@@ -652,6 +652,16 @@ static inline void world_apply_records(world *w)
     free(list);
 }
 
+static inline int world_partition_of(og_str patient)
+{
+    og_buf route;
+    og_buf_init(&route, 512);
+    record_write_route(&route, OG_STR("t"), patient);
+    int p = (int)kafka_partition_for(og_buf_str(&route), WORLD_PARTITIONS);
+    og_buf_done(&route);
+    return p;
+}
+
 /* A record of the alerts topic that the owner has not written itself; value NULL: none any more. */
 static inline void world_said(world *w, const char *key, const char *value)
 {
@@ -662,11 +672,7 @@ static inline void world_said(world *w, const char *key, const char *value)
     assert_true(said_read_key(m.key, &k));
     w->batch.said = &m;
     w->batch.said_count = 1;
-    world_run_partition(
-        w,
-        kafka_partition_for(og_arena_printf(w->arena, "t|%.*s", OG_STR_ARG(k.patient)),
-                            WORLD_PARTITIONS),
-        NULL, 0, -1);
+    world_run_partition(w, world_partition_of(k.patient), NULL, 0, -1);
     w->batch.said_count = 0;
 }
 
@@ -688,6 +694,25 @@ static inline void world_settle_down(world *w)
     fail_msg("the world does not come to rest");
 }
 
+/* The Bundle of a clinical case becomes the patient's record. */
+static inline void world_take_case(world *w, const char *id)
+{
+    char path[512];
+    og_buf text;
+    fhir_doc doc;
+    og_arena *a = og_arena_new((size_t)64 << 20);
+    snprintf(path, sizeof path, "%s/rules/content/cases/%s.json", OG_SOURCE_DIR, id);
+    og_buf_init(&text, (size_t)1 << 22);
+    assert_int_equal(file_read(path, (size_t)1 << 22, &text, NULL), OG_OK);
+    assert_int_equal(fhir_decode(a, og_buf_str(&text), NULL, &doc, NULL), OG_OK);
+    char *bundle = world_copy(fhir_raw(fhir_get(fhir_root(&doc), "bundle")));
+    world_event(w, bundle);
+    world_settle_down(w);
+    free(bundle);
+    og_buf_done(&text);
+    og_arena_free(a);
+}
+
 /* The process dies and starts again: what is in memory is gone. */
 static inline og_status world_reload_row(void *ctx, const delivery *d, og_error *err)
 {
@@ -696,9 +721,7 @@ static inline og_status world_reload_row(void *ctx, const delivery *d, og_error 
     if (d->state == DELIVERY_PARKED)
         return OG_OK;
     size_t endpoint = og_str_is(d->endpoint, "ehr") ? 0 : 1;
-    int p = kafka_partition_for(og_arena_printf(w->arena, "t|%.*s", OG_STR_ARG(d->patient)),
-                                WORLD_PARTITIONS);
-    assert_true(outbox_add(w->outbox, endpoint, p, d));
+    assert_true(outbox_add(w->outbox, endpoint, world_partition_of(d->patient), d));
     return OG_OK;
 }
 
