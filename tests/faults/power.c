@@ -69,7 +69,8 @@ static size_t power_back(const char *dir, late_writes way)
     return writes;
 }
 
-/* Files that nobody synced, or whose folder was not, are gone. */
+/* Files that nobody synced, under the name that file_write gives them first, or whose folder was
+ * not, are gone. */
 static void forget_unsynced(const stage *s, const char *dir, const char *name)
 {
     char path[160], file[320], folder[320];
@@ -77,9 +78,10 @@ static void forget_unsynced(const stage *s, const char *dir, const char *name)
     og_buf_init(&synced, (size_t)1 << 20);
     if (file_read(stage_path(s, "synced", path), (size_t)1 << 20, &synced, NULL) != OG_OK)
         og_buf_clear(&synced); /* nothing was */
-    snprintf(file, sizeof file, "%s/%s\n", dir, name);
-    snprintf(folder, sizeof folder, "%s\n", dir);
-    const char *at = synced.n > 0 ? strstr(synced.p, file) : NULL;
+    og_buf_addc(&synced, '\0');
+    snprintf(file, sizeof file, "%s/%s.", dir, name);
+    snprintf(folder, sizeof folder, "\n%s\n", dir);
+    const char *at = strstr(synced.p, file);
     if (at == NULL || strstr(at, folder) == NULL) {
         file[strlen(file) - 1] = '\0';
         (void)unlink(file);
@@ -134,7 +136,9 @@ static size_t with_every_batch(stage *s)
     for (late_writes way = SOME; way < ALL_BUT_HEADS; way++) { /* heads are synced there */
         life l = work(s, true);
         (void)life_end(s, &l, 0);
-        writes += power_fails(s, way);
+        size_t late = power_fails(s, way);
+        check(late > 0, "there were late writes: %zu", late);
+        writes += late;
     }
     return writes;
 }
