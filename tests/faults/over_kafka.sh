@@ -174,11 +174,13 @@ moves() { grep -cE 'partitions of osteoguard.records|partitions of the source to
 
 static_restart() { # each comes back within its session, after TERM and after kill -9: the other notices nothing
     local session=20000 was before
+    local -x OSTEOGUARD_LOG_LEVEL=info # what moves is told there
     two() { local consumer=', group.instance.id: "second"'; on two "$@"; }
     one() { local consumer=', group.instance.id: "first"'; "$@"; }
     fresh "$1" && one start_daemon && two start_daemon || return 1
     until_true 60 takes_part && until_true 60 on two takes_part && until_true 60 worked_off || return 1
     was=$(on two moves)
+    [ "$was" -gt 0 ] || { echo "   the log does not tell what moves"; return 1; }
     in_background $((values / 10 + 10))
     for how in stop_daemon kill_daemon; do
         one "$how" && one start_daemon || { echo "   no start after $how"; return 1; }
