@@ -132,8 +132,7 @@ static bool older_version(og_arena *a, const conn_message *m, og_buf *ret)
 {
     static const char now[] = "\"value\":1.0,", before[] = "\"value\":5.0,";
     record r;
-    if (og_str_find(m->key, 'O') < 0 ||
-        memmem(m->key.p, m->key.n, "Observation/sample-07-creatinine", 32) == NULL ||
+    if (memmem(m->key.p, m->key.n, "Observation/sample-07-creatinine", 32) == NULL ||
         record_is_place(m->key) || record_read(a, m->key, m->value, &r, NULL) != OG_OK)
         return false;
     og_str body = og_arena_str(a, r.body);

@@ -81,6 +81,7 @@ static void other_schemas(stage *s)
         check(metric_value(METRIC_STORE_DISCARDED) == PARTITIONS + 1,
               "%s: each is thrown away (%lld)", schemas[i],
               (long long)metric_value(METRIC_STORE_DISCARDED));
+        check(s->at[0].serve->fill_locator, "%s: and the locator", schemas[i]);
         check(s->post_count == said, "%s: nothing new is said", schemas[i]);
         stop(s);
     }
