@@ -2,8 +2,8 @@
  * operators get their arguments as an array and know nothing of the tree.
  *
  * Three-valued logic is cut short, and of the operand that decides nothing only what can raise an
- * error (may_fail, worked out by bind.c) is looked at: an error does not depend on the order in
- * which an author wrote the operands. */
+ * error (may_fail, worked out by bind.c) is looked at (all of it when a trace is wanted): an error
+ * does not depend on the order in which an author wrote the operands. */
 #include "rules/cql/run.h"
 
 #include "fhir/model.h"

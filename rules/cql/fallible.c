@@ -30,8 +30,10 @@ static void check_if(cql_run *run, const cql__node *n)
 /* One function that cannot fail, whatever it is given. */
 static bool calls_safely(const cql__call *call)
 {
+    if (call->count != 1)
+        return false;
     const cql__node *body = call->targets[0]->body;
-    return call->count == 1 && body != NULL && !body->may_fail;
+    return body != NULL && !body->may_fail;
 }
 
 static void check_parts(cql_run *run, const cql__node *n)

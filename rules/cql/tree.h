@@ -131,7 +131,7 @@ struct cql__node {
     bool weeks;        /* precision was Week */
     bool flag;
     bool may_fail; /* evaluating it can raise a run-time error (limits apart) */
-    bool fails;    /* not only what it is made of: an operator or a cast itself can */
+    bool fails;    /* of an operator or a cast: not only what it is made of, it itself can */
     uint32_t slot;
     uint32_t argc;
     cql__place place;
