@@ -19,7 +19,8 @@ void mock_kafka_topic(mock_kafka *m, const char *topic, int partitions);
 /* Writes one message and waits until it is in the log. NULL key or value: none. */
 void mock_kafka_put(mock_kafka *m, const char *topic, int32_t partition, const char *key,
                     const char *value, size_t size);
-/* The same with a key of any bytes and a timestamp; it is there after the next mock_kafka_put. */
+/* The same with a key of any bytes and a timestamp; it is there after the next mock_kafka_put,
+ * or a flush of m->rk. */
 void mock_kafka_put_at(mock_kafka *m, const char *topic, int32_t partition, const char *key,
                        size_t key_size, const char *value, size_t size, int64_t timestamp_ms);
 void mock_kafka_stop(mock_kafka *m);

@@ -229,9 +229,8 @@ static letters read_letters(stage *s)
     return l;
 }
 
-/* A page may be larger than what the topics take, and one of its resources as well: a dead letter,
- * before the patient counts as fetched; of its bytes what the configuration says, or none where the
- * brokers do not take these either. */
+/* A page may be larger than what the topics take, and one of its resources as well: a dead letter;
+ * of its bytes what the configuration says, or none where the brokers do not take these either. */
 static void take_apart(int64_t letter_bytes, size_t expected)
 {
     stage *s = fhir_stage_open();

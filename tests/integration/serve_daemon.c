@@ -289,22 +289,6 @@ static void more_is_wanted(void **state)
     stage_free(s);
 }
 
-/* As if the shared topic had been longer when this partition read it. */
-static void was_longer(const stage *s, int partition)
-{
-    char path[160], name[16], dir[256];
-    store *st;
-    store_txn *t;
-    snprintf(path, sizeof path, "%s/store", s->dir);
-    snprintf(name, sizeof name, "%d", partition);
-    assert_true(store_path(path, PARTITIONS, name, dir, sizeof dir));
-    assert_int_equal(store_open(dir, (size_t)128 << 20, false, NULL, &st, NULL), OG_OK);
-    assert_int_equal(store_begin(st, true, &t, NULL), OG_OK);
-    assert_int_equal(store_set_meta_int(t, STORE_SHARED_SEEN, 1000000, NULL), OG_OK);
-    assert_int_equal(store_commit(t, NULL), OG_OK);
-    kv_close(st);
-}
-
 static bool ended_early; /* anything might be withdrawn before all was read again */
 
 static bool is_refilled(stage *s)
@@ -328,7 +312,7 @@ static void fill_again(const char *limits)
     expected_messages = (int64_t)send_stream(s, 0, 10);
     wait_until(s, "the stream worked off", all_worked_off);
     stop(s);
-    was_longer(s, 1);
+    set_in_stopped_store(s, 1, STORE_SHARED_SEEN, 1000000); /* as if the topic had been longer */
     start_and_wait(s);
     wait_until(s, "the sources read again", is_refilled);
     assert_false(ended_early);

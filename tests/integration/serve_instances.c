@@ -104,21 +104,6 @@ static void a_dead_ones_partitions_are_taken_over(void **state)
 
 /* ---- the fence ---- */
 
-static void write_as(stage *s, int32_t partition, const char *key, const char *value,
-                     const char *header, const char *header_value)
-{
-    rd_kafka_headers_t *h = rd_kafka_headers_new(2);
-    rd_kafka_header_add(h, header, -1, header_value, -1);
-    rd_kafka_header_add(h, SAID_STORE, -1, "00000000-0000-4000-8000-000000000000", -1);
-    assert_int_equal(rd_kafka_producev(
-                         s->kafka.rk, RD_KAFKA_V_TOPIC("osteoguard.alerts"),
-                         RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_HEADERS(h),
-                         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, strlen(key)),
-                         RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)), RD_KAFKA_V_END),
-                     RD_KAFKA_RESP_ERR_NO_ERROR);
-    assert_int_equal(rd_kafka_flush(s->kafka.rk, 30000), RD_KAFKA_RESP_ERR_NO_ERROR);
-}
-
 static bool was_fenced(stage *s)
 {
     return metric_value(METRIC_FENCED) > 0 && s->at[0].serve->partitions[0].epoch < 0;

@@ -323,9 +323,6 @@ static bool was_refilled(stage *s)
  * topic was. */
 static void a_shorter_topic_is_a_loss(void **state)
 {
-    char path[160], dir[256];
-    store *st;
-    store_txn *t;
     stage *s = stage_new();
     (void)state;
     s->limits = "freshness_ms: 3000";
@@ -333,13 +330,7 @@ static void a_shorter_topic_is_a_loss(void **state)
     (void)send_stream(s, 8, 14);
     wait_until(s, "the stream worked off", is_quiet);
     stop(s);
-    snprintf(path, sizeof path, "%s/store", s->dir);
-    assert_true(store_path(path, PARTITIONS, "1", dir, sizeof dir));
-    assert_int_equal(store_open(dir, (size_t)128 << 20, false, NULL, &st, NULL), OG_OK);
-    assert_int_equal(store_begin(st, true, &t, NULL), OG_OK);
-    assert_int_equal(store_set_meta_int(t, STORE_NEXT_OFFSET, 1000000, NULL), OG_OK);
-    assert_int_equal(store_commit(t, NULL), OG_OK);
-    kv_close(st);
+    set_in_stopped_store(s, 1, STORE_NEXT_OFFSET, 1000000);
     start_and_wait(s);
     wait_until(s, "the sources read again", was_refilled);
     assert_int_equal(metric_value(METRIC_STORE_DISCARDED), 1);
@@ -351,8 +342,6 @@ static void a_shorter_topic_is_a_loss(void **state)
 }
 
 /* ---- what does not come back ---- */
-
-static int ghost_at;
 
 /* Somebody owned him who is gone: there is an alert, and not one record. */
 static void haunt(stage *s)
@@ -370,19 +359,10 @@ static void haunt(stage *s)
     store_abort(t);
     assert_true(count > 0 && alerts[0].state == PLAN_ALERT_ACTIVE);
     og_str text = plan_alert_write(a, &alerts[0]);
-    ghost_at = kafka_partition_for(OG_STR("t|ghost"), PARTITIONS);
+    int at = kafka_partition_for(OG_STR("t|ghost"), PARTITIONS);
     snprintf(key, sizeof key, "t|%s|%s", ghost, alerts[0].id);
-    snprintf(epoch, sizeof epoch, "%lld", (long long)s->at[0].serve->partitions[ghost_at].epoch);
-    rd_kafka_headers_t *h = rd_kafka_headers_new(2);
-    rd_kafka_header_add(h, SAID_EPOCH, -1, epoch, -1);
-    rd_kafka_header_add(h, SAID_STORE, -1, "00000000-0000-4000-8000-000000000000", -1);
-    assert_int_equal(rd_kafka_producev(
-                         s->kafka.rk, RD_KAFKA_V_TOPIC("osteoguard.alerts"),
-                         RD_KAFKA_V_PARTITION(ghost_at), RD_KAFKA_V_HEADERS(h),
-                         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, strlen(key)),
-                         RD_KAFKA_V_VALUE((void *)(uintptr_t)text.p, text.n), RD_KAFKA_V_END),
-                     RD_KAFKA_RESP_ERR_NO_ERROR);
-    assert_int_equal(rd_kafka_flush(s->kafka.rk, 30000), RD_KAFKA_RESP_ERR_NO_ERROR);
+    snprintf(epoch, sizeof epoch, "%lld", (long long)s->at[0].serve->partitions[at].epoch);
+    write_as(s, at, key, text.p, SAID_EPOCH, epoch);
     og_arena_free(a);
 }
 

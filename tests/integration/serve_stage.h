@@ -529,6 +529,39 @@ static inline void no_card_came_under_two_keys(const stage *s)
 
 /* ---- processes of their own ---- */
 
+/* A word of another owner on the alerts topic. */
+static inline void write_as(stage *s, int32_t partition, const char *key, const char *value,
+                            const char *header, const char *header_value)
+{
+    rd_kafka_headers_t *h = rd_kafka_headers_new(2);
+    rd_kafka_header_add(h, header, -1, header_value, -1);
+    rd_kafka_header_add(h, SAID_STORE, -1, "00000000-0000-4000-8000-000000000000", -1);
+    assert_int_equal(rd_kafka_producev(
+                         s->kafka.rk, RD_KAFKA_V_TOPIC("osteoguard.alerts"),
+                         RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_HEADERS(h),
+                         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, strlen(key)),
+                         RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)), RD_KAFKA_V_END),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_int_equal(rd_kafka_flush(s->kafka.rk, 30000), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+/* A number of a store's meta table, while the daemon is stopped. */
+static inline void set_in_stopped_store(const stage *s, int partition, const char *name,
+                                        int64_t value)
+{
+    char path[160], number[16], dir[256];
+    store *st;
+    store_txn *t;
+    snprintf(path, sizeof path, "%s/store", s->dir);
+    snprintf(number, sizeof number, "%d", partition);
+    assert_true(store_path(path, PARTITIONS, number, dir, sizeof dir));
+    assert_int_equal(store_open(dir, (size_t)128 << 20, false, NULL, &st, NULL), OG_OK);
+    assert_int_equal(store_begin(st, true, &t, NULL), OG_OK);
+    assert_int_equal(store_set_meta_int(t, name, value, NULL), OG_OK);
+    assert_int_equal(store_commit(t, NULL), OG_OK);
+    kv_close(st);
+}
+
 static inline int spawn_member(const stage *s, int number)
 {
     char path[128], text[4096];

@@ -277,25 +277,31 @@ static void a_delete_that_outdid_is_forgotten_too(void **state)
     }
 }
 
-/* Something newer was written before the removal, and is read only after that was decided. */
-static void a_removal_spares_what_came_meanwhile(void **state)
+/* A resource is deleted, and 31 days later recorded anew; its removal stands behind that. */
+static void remove_behind_a_newer(pair *p)
 {
-    pair p = pair_new();
-    world *w = p.w;
-    (void)state;
+    world *w = p->w;
     w->setup.tombstone_ms = 30 * DAY;
     w->real_ms = 100 * DAY;
-    give(&p, false, &(event){0, 0, 1, false, "r", "A"});
-    give(&p, true, &(event){0, 1, 2, false, "r", NULL});
-    (void)left_in(&p);
+    give(p, false, &(event){0, 0, 1, false, "r", "A"});
+    give(p, true, &(event){0, 1, 2, false, "r", NULL});
+    (void)left_in(p);
     w->real_ms += 31 * DAY;
-    give(&p, false, &(event){0, 2, 3, false, "r", "A"}); /* in the log, behind it the removals */
+    give(p, false, &(event){0, 2, 3, false, "r", "A"});
     for (int i = 0; i < WORLD_PARTITIONS; i++)
         world_run_partition(w, i, NULL, 0, w->records.next);
     assert_false(w->records.at[w->records.count - 1].has_value);
     assert_false(w->places.at[w->places.count - 1].has_value);
+}
+
+/* Something newer was written before the removal, and is read only after that was decided. */
+static void a_removal_spares_what_came_meanwhile(void **state)
+{
+    pair p = pair_new();
+    (void)state;
+    remove_behind_a_newer(&p);
     assert_dump(&p, "A MedicationRequest/r 3");
-    assert_int_equal(w->total.forgotten, 0);
+    assert_int_equal(p.w->total.forgotten, 0);
     lose_disks(&p); /* the topic has it last */
     assert_dump(&p, "A MedicationRequest/r 3");
     give(&p, true, &(event){0, 3, 4, false, "r", NULL});
@@ -307,19 +313,8 @@ static void a_removal_spares_what_came_meanwhile(void **state)
 static void a_removal_of_another_owner_spares_it_too(void **state)
 {
     pair p = pair_new();
-    world *w = p.w;
     (void)state;
-    w->setup.tombstone_ms = 30 * DAY;
-    w->real_ms = 100 * DAY;
-    give(&p, false, &(event){0, 0, 1, false, "r", "A"});
-    give(&p, true, &(event){0, 1, 2, false, "r", NULL});
-    (void)left_in(&p);
-    w->real_ms += 31 * DAY;
-    give(&p, false, &(event){0, 2, 3, false, "r", "A"});
-    for (int i = 0; i < WORLD_PARTITIONS; i++)
-        world_run_partition(w, i, NULL, 0, w->records.next);
-    assert_false(w->records.at[w->records.count - 1].has_value);
-    assert_false(w->places.at[w->places.count - 1].has_value);
+    remove_behind_a_newer(&p);
     lose_stores(&p); /* behind the new version the log has the removal */
     assert_dump(&p, "A MedicationRequest/r 3");
     lose_disks(&p);
