@@ -118,6 +118,18 @@ static void arm_wake(serve *s)
 static void close_everything(serve *s);
 static void close_when_quiet(serve *s);
 
+/* What the loop did since it was here before, but for waiting: for so long nobody else was served.
+ */
+static void measure_turn(serve *s)
+{
+    uint64_t now = uv_hrtime(), idle = uv_metrics_idle_time(s->loop);
+    uint64_t all = now - s->turn_ns, waited = idle - s->turn_idle_ns;
+    if (s->turn_ns != 0)
+        metric_observe_us(METRIC_LOOP_TURN, all > waited ? (int64_t)((all - waited) / 1000) : 0);
+    s->turn_ns = now;
+    s->turn_idle_ns = idle;
+}
+
 static void turn(uv_prepare_t *h)
 {
     serve *s = h->data;
@@ -140,6 +152,7 @@ static void turn(uv_prepare_t *h)
         close_when_quiet(s);
     else
         arm_wake(s);
+    measure_turn(s);
 }
 
 /* Due reviews: the clock wakes patients up without any event. */
@@ -403,6 +416,7 @@ og_status serve_new(uv_loop_t *loop, config *c, const serve_options *options, se
     if (s == NULL)
         return og_fail(err, OG_NOMEM, "out of memory");
     s->loop = loop;
+    (void)uv_loop_configure(loop, UV_METRICS_IDLE_TIME); /* measure_turn; cannot fail */
     s->config = c;
     s->options = *options;
     s->count = (int)c->kafka_partitions;

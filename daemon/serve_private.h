@@ -149,6 +149,7 @@ struct serve {
     bool audit_sync_failed;
 
     uv_prepare_t turn;
+    uint64_t turn_ns, turn_idle_ns; /* when it last ended; what the loop had waited by then */
     uv_timer_t tick, wake, sync, retry, watchdog;
     uv_work_t topics_work, sync_work, reload_work, audit_work;
     bool topics_busy, sync_busy, reload_busy, audit_busy, swap_pending, stop_now;

@@ -5,9 +5,10 @@
  * Makes an embedded broker and an EHR stand-in in this process, starts the daemon, sends one
  * MedicationAdministration per new patient (denosumab without vitamin D and calcium: rule B1
  * answers with one card) at a steady rate, and prints the time from the call that sends the event
- * to the request that brings the card: p50, p90, p99, max, and the daemon's processor time for each
- * event, which tells what a core can do whatever else runs beside it. Then sends a corpus and
- * prints the daemon's resident memory. Nothing here is asserted. */
+ * to the request that brings the card: p50, p90, p99, max, how long the turns of the daemon's loop
+ * were, and the daemon's processor time for each event, which tells what a core can do whatever
+ * else runs beside it. Then sends a corpus and prints the daemon's resident memory. Nothing here is
+ * asserted. */
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -24,6 +25,12 @@
 #include "connectors/kafka.h"
 
 enum { PARTITIONS = 8, POLL_MS = 100, WARM_UP = 200 };
+
+enum { TURN_BUCKETS = 24 };
+typedef struct turns { /* osteoguard_loop_turn_seconds: up to so long, so many */
+    double seconds[TURN_BUCKETS], count[TURN_BUCKETS];
+    size_t n;
+} turns;
 
 typedef struct bench {
     uv_loop_t loop;
@@ -45,6 +52,8 @@ typedef struct bench {
     gzFile file;
     uint64_t corpus_sent, corpus_bytes, in_flight_bytes, messages_before;
     double messages, lag, pending;
+    turns before; /* when the events began */
+    bool turns_told;
     enum { STARTING, EVENTS, CORPUS, DONE } phase;
 } bench;
 
@@ -273,6 +282,38 @@ static double metric(og_str text, const char *name)
     return -1;
 }
 
+static turns read_turns(og_str text)
+{
+    static const char name[] = "\nosteoguard_loop_turn_seconds_bucket{le=\"";
+    turns t = {.n = 0};
+    const char *end = text.p + text.n, *at = memmem(text.p, text.n, name, sizeof name - 1);
+    while (at != NULL && t.n < TURN_BUCKETS) {
+        char *behind;
+        at += sizeof name - 1;
+        t.seconds[t.n] = strtod(at, &behind); /* the last one is +Inf */
+        t.count[t.n++] = strtod(behind + sizeof "\"}" - 1, NULL);
+        at = memmem(behind, (size_t)(end - behind), name, sizeof name - 1);
+    }
+    return t;
+}
+
+/* The bounds that half, 99 and 99.9 of a hundred turns stay below. */
+static void print_turns(const turns *before, const turns *now)
+{
+    static const double shares[] = {0.5, 0.99, 0.999};
+    if (now->n == 0 || now->n != before->n)
+        return;
+    double all = now->count[now->n - 1] - before->count[now->n - 1];
+    printf("turns of the daemon's loop: %.0f;", all);
+    for (size_t s = 0; s < 3; s++) {
+        size_t i = 0;
+        while (i + 1 < now->n && now->count[i] - before->count[i] < shares[s] * all)
+            i++;
+        printf(" p%g up to %g ms%s", shares[s] * 100, now->seconds[i] * 1000, s < 2 ? "," : "\n");
+    }
+    fflush(stdout);
+}
+
 static void on_metrics(void *ctx, const http_response *r)
 {
     bench *b = ctx;
@@ -286,8 +327,14 @@ static void on_metrics(void *ctx, const http_response *r)
         b->phase = EVENTS;
         b->began_ns = uv_hrtime();
         b->began_cpu = daemon_cpu(b);
-    } else if (b->phase == CORPUS)
+        b->before = read_turns(r->body);
+    } else if (b->phase == CORPUS) {
+        turns now = read_turns(r->body);
+        if (!b->turns_told)
+            print_turns(&b->before, &now);
+        b->turns_told = true;
         step_corpus(b);
+    }
 }
 
 static void on_poll(uv_timer_t *timer)

@@ -19,6 +19,7 @@ static void cards_come_from_sources_and_from_the_clock(void **state)
     assert_false(has_d3_by_clock(s));
     s->now_ms = BEFORE_MIDNIGHT + 21000;
     wait_until(s, "D3 by the clock alone", has_d3_by_clock);
+    assert_true(metric_value(METRIC_LOOP_TURN) > 0);
     assert_true(metric_value(METRIC_REVIEWS_DUE) > 0);
     assert_int_equal(metric_value(METRIC_MESSAGES), expected_messages);
     assert_int_equal(s->repeats, 0);
