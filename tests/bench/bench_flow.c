@@ -11,7 +11,6 @@
  * asserted. */
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 #include <signal.h>
@@ -88,22 +87,19 @@ static void make_broker(bench *b)
 
 /* --- the EHR: notes when a patient's first card arrives --- */
 
+/* It reads no more than it needs: what it computes is time that the daemon has not. */
 static void on_cards(void *ctx, http_exchange *x)
 {
+    static const char mark[] = "\"patientId\":\"bench-";
     bench *b = ctx;
     uint64_t now = uv_hrtime();
     og_str body = http_exchange_body(x);
-    json_t *root = json_loadb(body.p, body.n, 0, NULL);
-    json_t *delivery =
-        json_object_get(json_object_get(root, "extension"), "org.osteoguard.delivery");
-    const char *patient = json_string_value(json_object_get(delivery, "patientId"));
-    uint32_t n;
-    if (patient != NULL && sscanf(patient, "bench-%" SCNu32, &n) == 1 && n < b->total &&
-        b->took_ns[n] == 0) {
+    const char *at = memmem(body.p, body.n, mark, sizeof mark - 1);
+    uint64_t n = at != NULL ? strtoul(at + sizeof mark - 1, NULL, 10) : UINT64_MAX;
+    if (n < b->total && b->took_ns[n] == 0) {
         b->took_ns[n] = now - b->sent_ns[n];
         b->arrived++;
     }
-    json_decref(root);
     http_exchange_answer(x, 200, "application/json", OG_STR("{}"));
 }
 
