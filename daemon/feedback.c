@@ -83,21 +83,23 @@ og_status feedback_find(store_txn *shared, og_arena *a, const feedback_policy *p
                         const plan_content *c, const feedback_about *about, plan_feedback *ret,
                         og_error *err)
 {
-    char finding[UUID_TEXT];
-    plan_feedback as_card = {0}, as_finding = {0};
-    store_finding_uuid(about->alert_id, about->material, finding);
-    og_status status = find_one(shared, a, finding, &as_finding, err);
-    if (status != OG_OK && status != OG_NOTFOUND)
-        return status;
-    og_status other = about->card_uuid[0] != '\0'
-                          ? find_one(shared, a, about->card_uuid, &as_card, err)
-                          : OG_NOTFOUND;
-    if (other != OG_OK && other != OG_NOTFOUND)
-        return other;
-    if (status != OG_OK && other != OG_OK)
+    char names[3][UUID_TEXT];
+    plan_feedback f = {0}, one;
+    bool found = false;
+    store_finding_uuid(about->alert_id, about->material, names[0]);
+    store_former_finding_uuid(about->alert_id, about->material, names[1]);
+    snprintf(names[2], sizeof names[2], "%s", about->card_uuid);
+    for (int i = 0; i < 3; i++) {
+        og_status status =
+            names[i][0] != '\0' ? find_one(shared, a, names[i], &one, err) : OG_NOTFOUND;
+        if (status != OG_OK && status != OG_NOTFOUND)
+            return status;
+        if (status == OG_OK && (!found || one.at_ms >= f.at_ms))
+            f = one;
+        found |= status == OG_OK;
+    }
+    if (!found)
         return OG_NOTFOUND;
-    bool card = other == OG_OK && (status != OG_OK || as_card.at_ms >= as_finding.at_ms);
-    plan_feedback f = card ? as_card : as_finding;
     if (f.answer == PLAN_OVERRIDDEN)
         f.until_ms = end_of(policy, c, about, &f);
     *ret = f;

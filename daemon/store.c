@@ -8,7 +8,7 @@
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
-#define SCHEMA          "osteoguard-store-6"
+#define SCHEMA          "osteoguard-store-7"
 #define GENERATION      "1" /* of the records topic's partitioning: other partitions, other stores */
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */
@@ -821,12 +821,20 @@ static og_status add_referrer(void *ctx, og_str k, og_str value, og_error *err)
     return names_add(l, patient, err);
 }
 
+/* Of feedback: the beginning of the card's name. */
+static og_str name_in_index(og_str type_id)
+{
+    size_t n = sizeof STORE_FEEDBACK "/" - 1 + PLAN_ALERT_MARK;
+    bool cut = og_str_starts(type_id, OG_STR(STORE_FEEDBACK "/")) && type_id.n > n;
+    return cut ? (og_str){type_id.p, n} : type_id;
+}
+
 og_status store_referrers(store_txn *t, og_arena *a, og_str type_id, og_str after, size_t max,
                           const og_str **ret, size_t *ret_count, og_error *err)
 {
     names l = {.a = a, .max = max};
     key k = {.n = 0};
-    key_add(&k, type_id);
+    key_add(&k, name_in_index(type_id));
     key_zero(&k);
     l.prefix = k.n;
     key from = k;
@@ -941,27 +949,47 @@ og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *ale
                            : og_fail(err, OG_NOMEM, "no memory for an alert");
 }
 
-void store_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT])
+void store_former_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT])
 {
     char name[80];
     int n = snprintf(name, sizeof name, "%s|hook|%016llx", alert_id, (unsigned long long)material);
     uuid_of_name((og_str){name, (size_t)n}, out);
 }
 
-/* Both names that a card of this alert can have been told under; what a call has shown has one. */
-static og_status change_feedback_rows(store_txn *t, og_str patient, const plan_alert *alert,
-                                      bool remove, og_error *err)
+void store_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT])
 {
-    char names[2][UUID_TEXT];
+    store_former_finding_uuid(alert_id, material, out);
+    plan_alert_mark_name(alert_id, out);
+}
+
+/* All cards of a name's beginning have one row in the index: it stays from revision to revision. */
+static og_status change_feedback_row(store_txn *t, og_str patient, const plan_alert *alert,
+                                     const char *name, bool remove, og_error *err)
+{
+    char text[sizeof STORE_FEEDBACK "/" + PLAN_ALERT_MARK];
     reference_row row = {t, patient, OG_STR("Alert"), og_str_of(alert->id), remove};
+    int n = snprintf(text, sizeof text, STORE_FEEDBACK "/%.*s", PLAN_ALERT_MARK, name);
+    return change_reference_row(&row, (og_str){text, (size_t)n}, err);
+}
+
+static bool begin_alike(const char *a, const char *b)
+{
+    return strncmp(a, b, PLAN_ALERT_MARK) == 0;
+}
+
+/* old NULL: it is new. A card that an older version named begins as it likes. */
+static og_status keep_feedback_rows(store_txn *t, og_str patient, const plan_alert *old,
+                                    const plan_alert *alert, og_error *err)
+{
     og_status status = OG_OK;
-    snprintf(names[0], sizeof names[0], "%s", alert->card_uuid);
-    store_finding_uuid(alert->id, alert->material, names[1]);
-    for (int i = 0; status == OG_OK && i < (alert->state == PLAN_ALERT_SHOWN ? 1 : 2); i++) {
-        char text[sizeof STORE_FEEDBACK "/" + UUID_TEXT];
-        int n = snprintf(text, sizeof text, STORE_FEEDBACK "/%s", names[i]);
-        status = change_reference_row(&row, (og_str){text, (size_t)n}, err);
-    }
+    if (old == NULL)
+        status = change_feedback_row(t, patient, alert, alert->id, false, err);
+    else if (begin_alike(old->card_uuid, alert->card_uuid))
+        return OG_OK;
+    else if (!begin_alike(old->card_uuid, old->id))
+        status = change_feedback_row(t, patient, old, old->card_uuid, true, err);
+    if (status == OG_OK && !begin_alike(alert->card_uuid, alert->id))
+        status = change_feedback_row(t, patient, alert, alert->card_uuid, false, err);
     return status;
 }
 
@@ -971,10 +999,8 @@ og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_
     key k;
     plan_alert old = {0};
     og_status status = store_alert(t, a, patient, alert->id, &old, err);
-    if (status == OG_OK)
-        status = change_feedback_rows(t, patient, &old, true, err);
     if (status == OG_OK || status == OG_NOTFOUND)
-        status = change_feedback_rows(t, patient, alert, false, err);
+        status = keep_feedback_rows(t, patient, status == OG_OK ? &old : NULL, alert, err);
     if (status != OG_OK)
         return status;
     og_str text = plan_alert_write(a, alert);
@@ -995,7 +1021,7 @@ og_status store_forget_shown(store_txn *t, og_arena *a, og_str patient, const ch
     og_status status = store_alert(t, a, patient, id, &shown, err);
     if (status != OG_OK || shown.state != PLAN_ALERT_SHOWN)
         return status == OG_NOTFOUND ? OG_OK : status;
-    status = change_feedback_rows(t, patient, &shown, true, err);
+    status = change_feedback_row(t, patient, &shown, id, true, err);
     key_shown(&k, patient, id);
     return status == OG_OK ? kv_delete(t, STORE_ALERT, key_str(&k), err) : status;
 }

@@ -11,7 +11,8 @@
  *   due        due (8 bytes, big-endian) patient  - (timer index, for the sweep)
  *   review     patient                            due (text), to find the old index row
  *   reference  Type/id \0 patient \0 Type/id      - (shared resource: who refers to it; an alert
- *                                                refers to the feedback on its card)
+ *                                                refers to the feedback on its cards: that
+ *                                                row's Type/id ends with their first 8 digits)
  *   dirty      patient                            offset (text), or waiting.h: to be evaluated
  *   sequence   endpoint \0 patient                number (text) of the last delivery
  *   outgoing   patient \0 Type/id                 mark (text): to be written to the topic again
@@ -157,7 +158,8 @@ OG_MUSTCHECK og_status store_patients(store_txn *t, og_arena *a, og_str after, s
                                       const og_str **ret, size_t *ret_count, og_error *err);
 
 /* Patients whose resources refer to this shared resource, in byte order, behind `after` (empty:
- * from the first), at most max. */
+ * from the first), at most max. Of feedback: whose alerts it may be about; among very many alerts
+ * some begin alike. */
 OG_MUSTCHECK og_status store_referrers(store_txn *t, og_arena *a, og_str type_id, og_str after,
                                        size_t max, const og_str **ret, size_t *ret_count,
                                        og_error *err);
@@ -214,7 +216,8 @@ OG_MUSTCHECK og_status store_shown(store_txn *t, og_arena *a, og_str patient,
 /* One alert, or one that a call has shown; OG_NOTFOUND. */
 OG_MUSTCHECK og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *alert_id,
                                    plan_alert *ret, og_error *err);
-/* Feedback on its card wakes the patient from now on (store_referrers). */
+/* Feedback on its cards wakes the patient from now on (store_referrers), whatever their revision.
+ */
 OG_MUSTCHECK og_status store_put_alert(store_txn *t, og_arena *a, og_str patient,
                                        const plan_alert *alert, og_error *err);
 /* One that a call has shown is forgotten; nothing happens when it is not there. a is for the call.
@@ -222,8 +225,10 @@ OG_MUSTCHECK og_status store_put_alert(store_txn *t, og_arena *a, og_str patient
 OG_MUSTCHECK og_status store_forget_shown(store_txn *t, og_arena *a, og_str patient, const char *id,
                                           og_error *err);
 /* The uuid of a card that a call is answered with, where the finding differs from what is stored:
- * the same for the same finding. */
+ * the same for the same finding (plan_alert_mark_name). */
 void store_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT]);
+/* As versions before osteoguard-store-7 named it: their overrides still hold. */
+void store_former_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT]);
 
 /* ---- who is to be evaluated, and when ---- */
 

@@ -31,10 +31,23 @@ static og_str with_uuid(og_arena *a, og_str json, const char *uuid)
     return (og_str){text, all};
 }
 
-static void make_card(og_arena *a, const plan_card *card, plan_alert *alert)
+void plan_alert_mark_name(const char *alert_id, char uuid[37])
+{
+    memcpy(uuid, alert_id, PLAN_ALERT_MARK);
+    uuid[14] = '8';
+}
+
+static void name_card(og_arena *a, plan_alert *alert)
 {
     og_str parts[] = {og_str_of(alert->id), og_arena_printf(a, "%u", alert->revision)};
     plan__uuid(a, parts, 2, alert->card_uuid);
+    if (alert->card_uuid[0] != '\0')
+        plan_alert_mark_name(alert->id, alert->card_uuid);
+}
+
+static void make_card(og_arena *a, const plan_card *card, plan_alert *alert)
+{
+    name_card(a, alert);
     alert->card = with_uuid(a, card->json, alert->card_uuid);
 }
 
@@ -221,8 +234,7 @@ static void show_again(og_arena *a, const plan_content *c, plan_alert *alert)
 {
     plan_feedback *f = &alert->feedback;
     alert->revision++;
-    og_str parts[] = {og_str_of(alert->id), og_arena_printf(a, "%u", alert->revision)};
-    plan__uuid(a, parts, 2, alert->card_uuid);
+    name_card(a, alert);
     if (f->answer == PLAN_LAPSED)
         alert->card = noted_card(a, alert, plan_feedback_note(a, c, f));
     else

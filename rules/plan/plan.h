@@ -241,7 +241,7 @@ typedef struct plan_alert {
     plan_indicator indicator;
     bool worklist; /* for a worklist, never an interrupting card */
     int64_t opened_ms, changed_ms, resolved_ms;
-    char card_uuid[37]; /* UUIDv5 of alert id and revision */
+    char card_uuid[37]; /* of alert id and revision (plan_alert_mark_name) */
     og_str card;        /* the CDS Hooks card with its uuid, one line */
     og_str digest;      /* rule set that made it */
     og_str hook;        /* PLAN_ALERT_SHOWN: the hook that was called; else empty */
@@ -275,6 +275,11 @@ OG_MUSTCHECK og_status plan_alert_compare(og_arena *a, const plan_content *c,
 /* True when the alerts say what the result's cards say: comparing them needs none of their words,
  * so the result may be brief. A brief one must not be compared otherwise. */
 bool plan_alert_is_said(const plan_alert *open, size_t open_count, const plan_result *result);
+/* Whatever is shown of an alert has a uuid that begins as the alert's id does: who hears of the one
+ * finds the other. */
+#define PLAN_ALERT_MARK 8
+/* Makes a UUIDv5 such a one: of version 8, as it is no hash any more (RFC 9562, 5.8). */
+void plan_alert_mark_name(const char *alert_id, char uuid[37]);
 /* True when nobody is to be interrupted with it for now. */
 static inline bool plan_alert_is_silent(const plan_alert *alert)
 {

@@ -432,6 +432,12 @@ static void a_critical_alert_comes_back_soon(void **state)
     about.material++;
     assert_int_equal(feedback_find(t, a, &policy, w->content, &about, &f, NULL), OG_NOTFOUND);
     store_abort(t);
+    /* said of a card that an older version has shown */
+    store_former_finding_uuid(about.alert_id, about.material, uuid);
+    say(w, uuid, OVERRIDDEN, "2026-03-01T08:00:00Z");
+    assert_int_equal(store_begin(w->shared_store, false, &t, NULL), OG_OK);
+    assert_int_equal(feedback_find(t, a, &policy, w->content, &about, &f, NULL), OG_OK);
+    store_abort(t);
     og_arena_free(a);
     world_free(w);
 }

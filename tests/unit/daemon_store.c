@@ -624,6 +624,53 @@ static void alerts_and_numbers_are_kept(void **state)
     shelf_close(&s);
 }
 
+static bool is_woken(shelf *s, const char *card)
+{
+    const og_str *list;
+    size_t n;
+    og_str type_id = og_arena_printf(s->a, STORE_FEEDBACK "/%s", card);
+    assert_int_equal(store_referrers(s->t, s->a, type_id, (og_str){0}, 10, &list, &n, NULL), OG_OK);
+    assert_true(n == 0 || (n == 1 && og_str_is(list[0], "p")));
+    return n == 1;
+}
+
+static void put_card(shelf *s, plan_alert *alert, const char *card)
+{
+    snprintf(alert->card_uuid, sizeof alert->card_uuid, "%s", card);
+    assert_int_equal(store_put_alert(s->t, s->a, OG_STR("p"), alert, NULL), OG_OK);
+}
+
+/* One row for all cards that begin as the alert does; one more for a card of another version. */
+static void feedback_on_any_card_of_an_alert_wakes_its_patient(void **state)
+{
+    shelf s;
+    char finding[UUID_TEXT];
+    (void)state;
+    shelf_open(&s);
+    plan_alert alert = {.id = "11111111-1111-5111-8111-111111111111",
+                        .rule = OG_STR("D3"),
+                        .slot = OG_STR("s"),
+                        .revision = 1,
+                        .card = OG_STR("{}"),
+                        .material = 7,
+                        .digest = OG_STR("d")};
+    store_finding_uuid(alert.id, alert.material, finding);
+    put_card(&s, &alert, "aaaaaaaa-0000-5000-8000-000000000001");
+    assert_true(is_woken(&s, alert.card_uuid) && is_woken(&s, finding));
+    put_card(&s, &alert, "bbbbbbbb-0000-5000-8000-000000000002");
+    assert_true(is_woken(&s, alert.card_uuid) && is_woken(&s, finding));
+    assert_false(is_woken(&s, "aaaaaaaa-0000-5000-8000-000000000001"));
+    for (int revision = 3; revision < 6; revision++) {
+        put_card(&s, &alert, "11111111-0000-8000-8000-000000000003");
+        alert.revision++;
+        assert_int_equal(rows_in(&s, STORE_REFERENCE), 1);
+        assert_true(is_woken(&s, alert.card_uuid) && is_woken(&s, finding));
+    }
+    put_card(&s, &alert, "aaaaaaaa-0000-5000-8000-000000000004");
+    assert_true(is_woken(&s, alert.card_uuid) && is_woken(&s, finding));
+    shelf_close(&s);
+}
+
 /* All or nothing: what was not committed is not there. */
 static void an_aborted_batch_leaves_nothing(void **state)
 {
@@ -691,6 +738,7 @@ int main(void)
         cmocka_unit_test(the_dirty_wait_until_they_are_cleared),
         cmocka_unit_test(patients_are_listed_in_slices),
         cmocka_unit_test(alerts_and_numbers_are_kept),
+        cmocka_unit_test(feedback_on_any_card_of_an_alert_wakes_its_patient),
         cmocka_unit_test(an_aborted_batch_leaves_nothing),
         cmocka_unit_test(keys_of_any_length_do_no_harm),
     };

@@ -44,6 +44,8 @@ static void an_alert_lives(void **state)
     char start[64];
     snprintf(start, sizeof start, "{\"uuid\":\"%s\",\"summary\":", first.card_uuid);
     assert_memory_equal(first.card.p, start, strlen(start));
+    assert_memory_equal(first.card_uuid, first.id, PLAN_ALERT_MARK);
+    assert_true(og_str_is_uuid(og_str_of(first.card_uuid), false) && first.card_uuid[14] == '8');
 
     assert_int_equal(compare(&f, &first, 1, &r, 2000, &c), 0);
     assert_true(plan_alert_is_said(&first, 1, &r));
