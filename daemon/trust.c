@@ -16,6 +16,7 @@
 #include "daemon/file.h"
 #include "daemon/log.h"
 #include "daemon/metrics.h"
+#include "daemon/seen.h"
 
 enum {
     MAX_KEYS_BYTES = 1 << 20,
@@ -23,9 +24,7 @@ enum {
     FETCH_TIMEOUT_MS = 5000,
     FETCH_AGAIN_MS = 10000, /* not sooner for another unknown kid */
     FETCH_MAX_WAIT_MS = 600000,
-    KEYS_LIFE_MS = 3600000, /* fetched again after this, so that a withdrawn key goes */
-    SEEN_SLOTS =
-        1 << 20 /* tokens that are remembered; sixteen bytes each, taken when they are used */
+    KEYS_LIFE_MS = 3600000 /* fetched again after this, so that a withdrawn key goes */
 };
 
 typedef struct keyring { /* a key set and who uses it */
@@ -60,11 +59,6 @@ typedef struct question { /* one caller that is being judged */
     trust_fn *fn;
     void *ctx;
 } question;
-
-typedef struct seen { /* a token that was used */
-    uint64_t hash;
-    uint32_t expires; /* seconds since 1970 */
-} seen;
 
 struct trust {
     trust_options options;
@@ -159,7 +153,7 @@ static void free_trust(trust *t)
     for (size_t i = 0; i < t->count; i++)
         ring_release(t->clients[i].ring);
     free(t->clients);
-    free(t->seen);
+    seen_free(t->seen);
     free(t);
     if (on_closed != NULL)
         on_closed(ctx);
@@ -223,37 +217,13 @@ static void let_in(question *q)
 
 /* ---- a token is good once ---- */
 
-/* Its place, else one to put it. A short walk, always to its end: what stands before the token may
- * have expired since it was put there. */
-static seen *slot_of(trust *t, uint64_t hash, int64_t now_s)
-{
-    seen *free_one = NULL;
-    for (size_t i = 0; i < 64; i++) {
-        seen *s = &t->seen[(hash + i) & (SEEN_SLOTS - 1)];
-        if (s->hash == hash)
-            return s;
-        if (free_one == NULL && s->expires <= now_s)
-            free_one = s;
-    }
-    return free_one;
-}
-
-typedef enum memory { MEMORY_NEW, MEMORY_SEEN, MEMORY_FULL } memory;
-
-static memory remember(trust *t, const question *q, int64_t now_s)
+static seen_verdict remember(trust *t, const question *q, int64_t now_s)
 {
     char room[600];
     og_str jti = jwt_claim(q->token, "jti");
     int64_t until = jwt_expires(q->token) + t->options.config->hooks_clock_skew_s + 1;
     int n = snprintf(room, sizeof room, "%s|%.*s", q->client->config->name, OG_STR_ARG(jti));
-    uint64_t hash = og_str_hash((og_str){room, (size_t)n}) | 1;
-    seen *s = slot_of(t, hash, now_s);
-    if (s == NULL)
-        return MEMORY_FULL; /* rather refuse a good token than take one twice */
-    if (s->hash == hash && s->expires > now_s)
-        return MEMORY_SEEN;
-    *s = (seen){hash, until > UINT32_MAX ? UINT32_MAX : (uint32_t)until};
-    return MEMORY_NEW;
+    return seen_take(t->seen, (og_str){room, (size_t)n}, now_s, until);
 }
 
 /* ---- a token's way ---- */
@@ -276,11 +246,11 @@ static void judge_claims(question *q)
         refuse(q, "claims", &q->error);
         return;
     }
-    memory m = remember(t, q, now_s);
-    if (m == MEMORY_NEW)
+    seen_verdict m = remember(t, q, now_s);
+    if (m == SEEN_NEW)
         let_in(q);
     else
-        refuse(q, m == MEMORY_SEEN ? "replay" : "memory", NULL);
+        refuse(q, m == SEEN_BEFORE ? "replay" : "memory", NULL);
 }
 
 static void verify(uv_work_t *w)
@@ -501,10 +471,10 @@ trust *trust_new(const trust_options *options)
     t->options = *options;
     t->count = options->config->client_count;
     t->clients = calloc(t->count + 1, sizeof *t->clients);
-    t->seen = t->count > 0 ? calloc(SEEN_SLOTS, sizeof *t->seen) : NULL;
+    t->seen = t->count > 0 ? seen_new() : NULL;
     if (t->clients == NULL || (t->count > 0 && t->seen == NULL)) {
         free(t->clients);
-        free(t->seen);
+        seen_free(t->seen);
         free(t);
         return NULL;
     }
