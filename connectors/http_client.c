@@ -30,7 +30,8 @@ struct http_call {
     CURL *easy;
     struct curl_slist *headers;
     char error[CURL_ERROR_SIZE];
-    og_buf body, content_type, retry_after, date;
+    og_buf body, content_type, retry_after, date, wanted;
+    const char *wanted_name;
     http_room *room;
     uint64_t started, deadline;
     http_response_fn *cb;
@@ -70,6 +71,7 @@ static void call_free(http_call *c)
     og_buf_done(&c->content_type);
     og_buf_done(&c->retry_after);
     og_buf_done(&c->date);
+    og_buf_done(&c->wanted);
     free(c);
 }
 
@@ -143,6 +145,7 @@ static void call_finish(http_call *c, CURLcode code)
                        .content_type = header_value(&c->content_type),
                        .retry_after = header_value(&c->retry_after),
                        .date = header_value(&c->date),
+                       .wanted = header_value(&c->wanted),
                        .body = og_buf_str(&c->body),
                        .sent = call_sent(c),
                        .duration_ms = (int64_t)(uv_now(c->client->loop) - c->started)};
@@ -351,11 +354,14 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
         og_buf_clear(&c->content_type);
         og_buf_clear(&c->retry_after);
         og_buf_clear(&c->date);
+        og_buf_clear(&c->wanted);
         return line.n;
     }
     keep_header(&c->content_type, line, "Content-Type");
     keep_header(&c->retry_after, line, "Retry-After");
     keep_header(&c->date, line, "Date");
+    if (c->wanted_name != NULL)
+        keep_header(&c->wanted, line, c->wanted_name);
     return line.n;
 }
 
@@ -501,6 +507,8 @@ og_status http_client_send(http_client *h, const http_request *r, http_response_
     og_buf_init(&c->content_type, HEADER_MAX);
     og_buf_init(&c->retry_after, HEADER_MAX);
     og_buf_init(&c->date, HEADER_MAX);
+    og_buf_init(&c->wanted, HEADER_MAX);
+    c->wanted_name = r->wanted;
     c->room = r->room;
     c->client = h;
     c->cb = cb;

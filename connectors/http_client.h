@@ -46,6 +46,7 @@ typedef struct http_request {
     const http_tls *tls;       /* NULL: defaults */
     size_t max_response_bytes; /* of this one; 0: the client's */
     http_room *room;           /* NULL: none */
+    const char *wanted;        /* name of a header of the answer; NULL: none */
 } http_request;
 
 /* Why there is no usable answer. */
@@ -64,9 +65,10 @@ typedef struct http_response { /* borrowed for the callback */
     const char
         *error; /* one sentence for HTTP_FAILURE_*, else NULL; holds no header, body or query */
     int status; /* 0 when none came */
-    og_str content_type; /* .p NULL when absent, and so the next two */
+    og_str content_type; /* .p NULL when absent, and so the next three */
     og_str retry_after;
     og_str date;
+    og_str wanted; /* what http_request.wanted names */
     og_str body;
     bool sent; /* bytes of the request left this machine: the other side may have acted on it */
     int64_t duration_ms;
@@ -76,9 +78,10 @@ typedef void http_response_fn(void *ctx, const http_response *response);
 
 OG_MUSTCHECK og_status http_client_new(uv_loop_t *loop, const http_client_options *options,
                                        http_client **ret, og_error *err);
-/* Starts a request. Everything in it is copied. cb is called exactly once, from the loop, unless
- * the call is cancelled. *ret_call (may be NULL) is valid until then. OG_INVALID: not an http or
- * https URL, a header that would split the request, or a method that is none. */
+/* Starts a request. Everything in it is copied but the name `wanted`, which stays the caller's. cb
+ * is called exactly once, from the loop, unless the call is cancelled. *ret_call (may be NULL) is
+ * valid until then. OG_INVALID: not an http or https URL, a header that would split the request, or
+ * a method that is none. */
 OG_MUSTCHECK og_status http_client_send(http_client *h, const http_request *request,
                                         http_response_fn *cb, void *ctx, http_call **ret_call,
                                         og_error *err);

@@ -796,6 +796,14 @@ og_str http_exchange_query(const http_exchange *x, const char *name)
     return pair_get(x->query, name, false);
 }
 
+int64_t http_exchange_left_ms(const http_exchange *x)
+{
+    if (x->server == NULL || x->peer == NULL)
+        return 0;
+    uint64_t now = uv_now(x->server->loop);
+    return x->peer->deadline > now ? (int64_t)(x->peer->deadline - now) : 0;
+}
+
 /* ---- client certificates ---- */
 
 static bool names_certificate(gnutls_x509_crt_t crt, const char *name)

@@ -62,6 +62,9 @@ og_str http_exchange_body(const http_exchange *x);
 og_str http_exchange_header(const http_exchange *x, const char *name);
 og_str http_exchange_query(const http_exchange *x, const char *name);
 
+/* How much of its deadline is left, in ms; 0: nothing, or the client is gone. */
+int64_t http_exchange_left_ms(const http_exchange *x);
+
 /* Mutual TLS: did the client show a certificate that one of client_ca_pem signed for a client, and
  * that is for `name` (a DNS name in it, or its common name)? Before it is answered only. */
 bool http_exchange_certified(const http_exchange *x, const char *name);

@@ -24,7 +24,7 @@ typedef struct got { /* one answer */
     http_failure failure;
     int status;
     bool sent;
-    char body[256], type[64], error[300];
+    char body[256], type[64], error[300], wanted[64];
 } got;
 
 typedef struct scene {
@@ -175,6 +175,7 @@ static void on_answer(void *ctx, const http_response *r)
     snprintf(g->body, sizeof(g->body), "%.*s", r->body.n < 200 ? (int)r->body.n : 200,
              r->body.p != NULL ? r->body.p : "");
     snprintf(g->type, sizeof(g->type), "%.*s", OG_STR_ARG(r->content_type));
+    snprintf(g->wanted, sizeof(g->wanted), "%.*s", OG_STR_ARG(r->wanted));
     snprintf(g->error, sizeof(g->error), "%s", r->error != NULL ? r->error : "");
     assert_true((r->error == NULL) == (r->failure == HTTP_FAILURE_NONE));
 }
@@ -208,6 +209,9 @@ static void test_routes(void **state)
     assert_int_equal(g.status, 200);
     assert_string_equal(g.body, "hello J\xc3\xbcrg from a/b c");
     assert_string_equal(g.type, "text/plain");
+    assert_string_equal(g.wanted, "");
+    assert_string_equal(ask(&s, (http_request){.wanted = "x-extra"}, "/hello/x").wanted, "1");
+    assert_string_equal(ask(&s, (http_request){.wanted = "X-Split"}, "/hello/x").wanted, "");
     assert_int_equal(ask(&s, (http_request){0}, "/hello/").status, 404);
     assert_int_equal(ask(&s, (http_request){0}, "/nothing").status, 404);
     assert_int_equal(ask(&s, (http_request){0}, "/echo").status, 405);
@@ -252,6 +256,7 @@ static void test_answer_later(void **state)
     request(&s, &g, (http_request){0}, "/later", 0, NULL);
     run_until(&s, &s.holds, 1);
     assert_int_equal(g.count, 0);
+    assert_in_range(http_exchange_left_ms(s.held), 1, 10000);
     http_exchange_answer(s.held, 200, "text/plain", OG_STR("at last"));
     run_until(&s, &g.count, 1);
     assert_string_equal(g.body, "at last");
@@ -289,6 +294,7 @@ static void test_late_handler_and_stop(void **state)
     run_until(&s, &s.closed, 1);
     s.server = NULL;
     assert_string_equal(http_exchange_path(s.held).p, "/later");
+    assert_int_equal(http_exchange_left_ms(s.held), 0);
     http_exchange_answer(s.held, 200, NULL, OG_STR("even later"));
     scene_end(&s);
 }
