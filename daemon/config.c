@@ -11,12 +11,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <yaml.h>
 
 #include "connectors/http_client.h"
 #include "daemon/envelope.h"
 #include "daemon/file.h"
+#include "daemon/forward.h"
 #include "daemon/record.h"
 #include "fhir/base/temporal.h"
 
@@ -851,6 +853,41 @@ static void check_client(reader *r, size_t i)
                     r->c->clients[k].name);
 }
 
+static void check_secret(reader *r, const char *path)
+{
+    struct stat st;
+    check_readable(r, "hooks.instance_secret_file", path);
+    if (path[0] != '\0' && stat(path, &st) == 0 && st.st_size < FORWARD_MIN_SECRET)
+        problem(r, NULL, "hooks.instance_secret_file: %s has fewer than %d bytes", path,
+                FORWARD_MIN_SECRET);
+}
+
+/* Calls carry what is confidential, and go where the URL says. */
+static void check_instance(reader *r)
+{
+    const config *c = r->c;
+    if (c->hooks_instance_url[0] == '\0') {
+        if (c->hooks_instance_secret_file[0] != '\0')
+            problem(r, NULL, "hooks: instance_secret_file without instance_url");
+        return;
+    }
+    if (!http_url_keeps_secrets(c->hooks_instance_url))
+        problem(r, NULL, "hooks.instance_url: \"%s\" is not an https URL", c->hooks_instance_url);
+    else if (!http_url_same(c->hooks_instance_url, c->hooks_instance_url))
+        problem(r, NULL, "hooks.instance_url: \"%s\" has more than a base URL has",
+                c->hooks_instance_url);
+    if (c->hooks_listen[0] == '\0')
+        problem(r, NULL, "hooks: instance_url needs listen");
+    if (c->hooks_instance_secret_file[0] == '\0')
+        problem(r, NULL, "hooks: instance_url needs instance_secret_file");
+    check_secret(r, c->hooks_instance_secret_file);
+    check_readable(r, "hooks.instance_ca_file", c->hooks_instance_ca_file);
+    if (c->hooks_forward_budget_ms + c->hooks_fetch_budget_ms >= c->hooks_deadline_ms)
+        problem(r, NULL,
+                "hooks: forward_budget_ms and fetch_budget_ms together are not smaller than "
+                "deadline_ms");
+}
+
 static void check_hooks(reader *r)
 {
     const config *c = r->c;
@@ -861,6 +898,7 @@ static void check_hooks(reader *r)
     check_readable(r, "hooks.cert_file", c->hooks_cert_file);
     check_readable(r, "hooks.key_file", c->hooks_key_file);
     check_readable(r, "hooks.client_ca_file", c->hooks_client_ca_file);
+    check_instance(r);
     for (size_t i = 0; i < c->client_count; i++)
         check_client(r, i);
 }

@@ -91,6 +91,8 @@ typedef struct config {
     int64_t hooks_clock_skew_s, hooks_token_life_s;
     int64_t hooks_body_bytes, hooks_deadline_ms, hooks_max_connections, hooks_fetch_budget_ms;
     int64_t hooks_fetch_bytes;
+    const char *hooks_instance_url, *hooks_instance_secret_file, *hooks_instance_ca_file;
+    int64_t hooks_forward_budget_ms;
 
     const char *audit_file;
     int64_t audit_rotate_mb, audit_sync; /* config_audit_sync */

@@ -94,6 +94,9 @@ OG_MUSTCHECK og_status record_read_place(og_arena *a, og_str key, og_str value, 
 /* Between the records stand the heartbeats of the instances (serve_beat.c): they are no records. */
 #define RECORD_BEAT "beat|"
 bool record_is_beat(og_str key);
+/* Among these, on the shared topic: where an instance can be reached (forward.h); its id follows.
+ */
+#define RECORD_INSTANCE RECORD_BEAT "instance."
 
 /* The end of the key of a copy: RECORD_VIA_TEXT bytes with the separator. Copies have it in stores,
  * too. */

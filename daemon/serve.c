@@ -164,6 +164,7 @@ static void tick(uv_timer_t *t)
     serve__tell_progress(s);
     serve__tell_sweep(s);
     serve__tend_beat(s);
+    serve__tend_forwards(s);
     serve__tend_audit(s);
     if (s->reload_wanted)
         serve_reload(s);
@@ -562,6 +563,7 @@ static void finish(serve *s)
     og_arena_free(s->hook_arena);
     audit_close(s->audit);
     og_arena_free(s->beat_arena);
+    serve__free_forwards(s);
     free(s);
     if (on_stopped != NULL)
         on_stopped(ctx, status);
@@ -624,6 +626,7 @@ static void close_everything(serve *s)
     close_source(s, &s->said);
     serve__close_hooks(s);
     serve__close_fetches(s);
+    serve__close_forwards(s);
     s->open_things += serve__close_backfills(s, closed);
     if (s->fhir != NULL) { /* before the client that it uses */
         s->open_things++;

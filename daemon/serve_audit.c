@@ -29,8 +29,8 @@ static void tell_problem(serve *s)
 
 void serve__audit(serve *s, const http_exchange *x, audit_event *e)
 {
-    if (s->audit == NULL)
-        return;
+    if (s->audit == NULL || (x != NULL && e->status != 401 && serve__is_forwarded(x)))
+        return; /* who handed it to us audits what he answers */
     if (s->caller != NULL)
         e->client = og_str_of(s->caller->name);
     if (e->path.n == 0)

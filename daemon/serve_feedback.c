@@ -24,7 +24,7 @@ static void accepted(answering *w)
 {
     audit_event e = {.status = 200, .details = og_buf_str(&w->details)};
     serve__audit(w->serve, w->exchange, &e);
-    serve__count_call("feedback", 200);
+    serve__count_call(w->exchange, "feedback", 200);
     serve__answer_json(w->serve, w->exchange, 200, "application/json", OG_STR(""));
 }
 

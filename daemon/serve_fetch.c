@@ -143,7 +143,7 @@ static void begin_part(fetch *f, part *p, const prefetch_need *need)
     og_error_init(&err);
     fhir_access access = fhir_servers_access(s->fhir, f->server, &f->request, need->type);
     fhir_query q = {.path = need->path,
-                    .budget_ms = s->config->hooks_fetch_budget_ms,
+                    .budget_ms = serve__fetch_budget(s, f->exchange),
                     .room = &s->fetch_room,
                     .on_page = on_page,
                     .on_done = on_done,

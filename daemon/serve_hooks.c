@@ -2,7 +2,8 @@
  *
  * A call is answered within its turn of the loop: most come out of the store in some 50 us, and one
  * evaluation is bounded by the limits of the rules. One that lacks data may wait for a FHIR server
- * first (serve_fetch.c); one that brings much goes to a worker (serve_bulk.c). */
+ * first (serve_fetch.c); one that brings much goes to a worker (serve_bulk.c); one for a patient of
+ * another instance goes there (serve_forward.c). */
 #include <stdlib.h>
 
 #include "daemon/file.h"
@@ -53,16 +54,19 @@ static void preflight(void *ctx, http_exchange *x)
 
 /* ---- answers ---- */
 
-void serve__count_call(const char *hook, int status)
+/* Who handed it to us counts it as a call. */
+void serve__count_call(const http_exchange *x, const char *hook, int status)
 {
     char code[16];
+    bool ours = status == 401 || !serve__is_forwarded(x);
     snprintf(code, sizeof code, "%d", status);
-    metric_add_label(METRIC_HOOK_CALLS, hook, code, 1);
+    metric_add_label(ours ? METRIC_HOOK_CALLS : METRIC_FORWARDED, hook, code, 1);
 }
 
 void serve__answer_json(const serve *s, http_exchange *x, int status, const char *type, og_str json)
 {
     (void)add_cors(s, x);
+    serve__seal(s, x, status, json);
     http_exchange_answer(x, status, type, json);
 }
 
@@ -82,7 +86,7 @@ void serve__refuse_call(serve *s, http_exchange *x, const char *hook, int status
 {
     audit_event e = {.status = status};
     serve__audit(s, x, &e);
-    serve__count_call(hook, status);
+    serve__count_call(x, hook, status);
     serve__refuse(s, x, status, JSON, code, text, path);
 }
 
@@ -100,28 +104,35 @@ static bool certified(void *ctx, const char *name)
 }
 
 /* Whoever is refused learns nothing about why (CDS Hooks best practices). */
+void serve__refuse_caller(serve *s, http_exchange *x, const config_client *who, bool busy)
+{
+    int status = busy ? 429 : 401;
+    audit_event e = {.status = status, .client = og_str_of(who != NULL ? who->name : "")};
+    http_exchange_add_header(x, busy ? "Retry-After" : "WWW-Authenticate", busy ? "1" : "Bearer");
+    (void)add_cors(s, x);
+    serve__audit(s, x, &e);
+    serve__count_call(x, "refused", status);
+    http_exchange_answer(x, status, NULL, OG_STR(""));
+}
+
 static void on_verdict(void *ctx, trust_verdict verdict, const config_client *who)
 {
     visit v = *(visit *)ctx;
     free(ctx);
-    if (verdict == TRUST_GOOD) {
+    if (verdict == TRUST_GOOD)
         v.fn(v.serve, v.exchange, who);
-        return;
-    }
-    bool busy = verdict == TRUST_BUSY;
-    http_exchange_add_header(v.exchange, busy ? "Retry-After" : "WWW-Authenticate",
-                             busy ? "1" : "Bearer");
-    (void)add_cors(v.serve, v.exchange);
-    audit_event e = {.status = busy ? 429 : 401, .client = og_str_of(who != NULL ? who->name : "")};
-    serve__audit(v.serve, v.exchange, &e);
-    serve__count_call("refused", busy ? 429 : 401);
-    http_exchange_answer(v.exchange, busy ? 429 : 401, NULL, OG_STR(""));
+    else
+        serve__refuse_caller(v.serve, v.exchange, who, verdict == TRUST_BUSY);
 }
 
 void serve__admit(serve *s, http_exchange *x, serve_visit_fn *fn)
 {
     char path[1024];
     og_str given = http_exchange_path(x);
+    if (serve__is_forwarded(x)) {
+        serve__admit_forwarded(s, x, fn);
+        return;
+    }
     if (s->trust != NULL && !trust_asks(s->trust)) {
         fn(s, x, NULL);
         return;
@@ -154,7 +165,7 @@ static void discover(serve *s, http_exchange *x, const config_client *who)
         serve__answer_json(s, x, 500, JSON, OG_STR(""));
     else
         serve__answer_json(s, x, 200, JSON, og_buf_str(&page));
-    serve__count_call("discovery", og_buf_failed(&page) ? 500 : 200);
+    serve__count_call(x, "discovery", og_buf_failed(&page) ? 500 : 200);
     og_buf_done(&page);
 }
 
@@ -231,19 +242,19 @@ static void audit_cards(og_arena *a, og_str answer, og_buf *details)
     }
 }
 
-static void audit_call(serve *s, const http_exchange *x, const hook_request *q,
-                       const hooks_call *call)
+static void audit_call(serve *s, const http_exchange *x, og_arena *a, const serve_asked *asked,
+                       int status, og_str answer)
 {
     og_buf details;
     if (s->audit == NULL)
         return;
     og_buf_init(&details, (size_t)1 << 18);
-    audit_add_detail(&details, "hookInstance", q->instance);
-    if (call->status == 200)
-        audit_cards(call->arena, call->answer, &details);
-    audit_event e = {.user = q->user_id,
-                     .patient = q->patient_id,
-                     .status = call->status,
+    audit_add_detail(&details, "hookInstance", asked->instance);
+    if (status == 200)
+        audit_cards(a, answer, &details);
+    audit_event e = {.user = asked->user,
+                     .patient = asked->patient,
+                     .status = status,
                      .details = og_buf_str(&details)};
     serve__audit(s, x, &e);
     og_buf_done(&details);
@@ -299,13 +310,29 @@ void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int6
     metric_add(METRIC_RULES_ASKED, call->asked);
     metric_add(METRIC_RULES_SPARED, call->spared);
     metric_add_label(METRIC_HOOK_CARDS, q->kind->name, NULL, call->cards);
-    audit_call(s, x, q, call);
-    serve__count_call(q->kind->name, call->status);
+    serve_asked asked = {q->user_id, q->patient_id, q->instance};
+    audit_call(s, x, call->arena, &asked, call->status, call->answer);
+    serve__count_call(x, q->kind->name, call->status);
     if (call->status == 503)
         http_exchange_add_header(x, "Retry-After", "1");
     serve__answer_json(s, x, call->status, JSON, call->answer);
     if (call->status == 200)
         note_shown(s, call);
+}
+
+void serve__relay(serve *s, http_exchange *x, const hook_kind *kind, const serve_asked *asked,
+                  int status, og_str json)
+{
+    audit_call(s, x, s->hook_arena, asked, status, json);
+    og_arena_reset(s->hook_arena);
+    serve__count_call(x, kind->name, status);
+    serve__answer_json(s, x, status, JSON, json);
+}
+
+/* Another instance has the patient's partition. */
+static bool is_elsewhere(const serve *s, int partition)
+{
+    return s->step == SERVE_WORKING && !s->partitions[partition].assigned;
 }
 
 bool serve__is_bulk(const http_exchange *x, const serve_fetched *fetched)
@@ -331,7 +358,12 @@ bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_requ
                        .recall = owner_recall(s->owner),
                        .now_ms = clock_now(&s->clock),
                        .arena = a};
-    bool elsewhere = s->step == SERVE_WORKING && !s->partitions[partition].assigned;
+    bool elsewhere = is_elsewhere(s, partition);
+    if (elsewhere && serve__is_forwarded(x)) { /* it is no business of ours any more */
+        serve__refuse_call(s, x, q->kind->name, 421, "transient",
+                           "the records of this patient are not here", "");
+        return false;
+    }
     if (elsewhere)
         call.store = NULL;
     if (call.shared == NULL ||
@@ -367,8 +399,15 @@ static og_status name_sender(const serve *s, og_arena *a, hook_request *q, og_er
     return q->patient.p != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory for the call");
 }
 
-/* True: a worker has it, and the arena. */
-static bool read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *kind)
+static bool hand_on(serve *s, http_exchange *x, const hook_request *q)
+{
+    int partition = serve__partition_of(s, q->patient);
+    return is_elsewhere(s, partition) && !serve__is_forwarded(x) &&
+           serve__forward(s, x, q, partition);
+}
+
+/* True: a worker has it, and the arena. first: no other instance has been asked yet. */
+static bool read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *kind, bool first)
 {
     hook_request q;
     og_error err;
@@ -378,7 +417,7 @@ static bool read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *
                            "the body must be application/json", "");
     else if (hook_request_read(a, http_exchange_body(x), kind, &q, &err) == OG_OK &&
              name_sender(s, a, &q, &err) == OG_OK)
-        return serve__answer_call(s, x, a, &q, NULL);
+        return (!first || !hand_on(s, x, &q)) && serve__answer_call(s, x, a, &q, NULL);
     else if (err.status == OG_NOMEM)
         serve__refuse_call(s, x, kind->name, 500, "exception", "the call could not be answered",
                            "");
@@ -389,13 +428,27 @@ static bool read_call(serve *s, http_exchange *x, og_arena *a, const hook_kind *
 }
 
 /* What brings much has an arena of its own: a worker takes it along. */
-static void take_bulk(serve *s, http_exchange *x, const hook_kind *kind)
+static void take_bulk(serve *s, http_exchange *x, const hook_kind *kind, bool first)
 {
     og_arena *a = serve__bulk_has_room(s) ? og_arena_new((size_t)s->config->arena_mb << 20) : NULL;
     if (a == NULL)
         serve__refuse_call(s, x, kind->name, 503, "throttled", "too many large calls at once", "");
-    else if (!read_call(s, x, a, kind))
+    else if (!read_call(s, x, a, kind, first))
         og_arena_free(a);
+}
+
+static void take_body(serve *s, http_exchange *x, const hook_kind *kind, bool first)
+{
+    if (http_exchange_body(x).n >= SERVE_BULK_BYTES)
+        take_bulk(s, x, kind, first);
+    else
+        (void)read_call(s, x, s->hook_arena, kind, first);
+    og_arena_reset(s->hook_arena);
+}
+
+void serve__call_again(serve *s, http_exchange *x, const hook_kind *kind)
+{
+    take_body(s, x, kind, false);
 }
 
 static void take_call(serve *s, http_exchange *x, const config_client *who)
@@ -405,7 +458,6 @@ static void take_call(serve *s, http_exchange *x, const config_client *who)
     if (feedback)
         service.n -= tail.n;
     const hook_kind *kind = hooks_service(s->content, service);
-    og_arena *a = s->hook_arena;
     s->caller = who;
     if (kind == NULL)
         serve__refuse_call(s, x, "unknown", 404, "not-found", "there is no such service", "");
@@ -414,12 +466,10 @@ static void take_call(serve *s, http_exchange *x, const config_client *who)
                            "this client may not call this service", "");
     else if (feedback)
         serve__take_feedback(s, x, who);
-    else if (http_exchange_body(x).n >= SERVE_BULK_BYTES)
-        take_bulk(s, x, kind);
     else
-        (void)read_call(s, x, a, kind);
+        take_body(s, x, kind, true);
     s->caller = NULL;
-    og_arena_reset(a);
+    og_arena_reset(s->hook_arena);
 }
 
 static void call(void *ctx, http_exchange *x)
@@ -510,6 +560,8 @@ og_status serve__listen_hooks(serve *s, og_error *err)
     if (status != OG_OK)
         return status;
     status = serve__open_audit(s, err);
+    if (status == OG_OK)
+        status = serve__open_forwards(s, err);
     if (status != OG_OK)
         return status;
     if (c->hooks_cert_file[0] == '\0' && !is_loopback(c->hooks_host))

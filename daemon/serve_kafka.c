@@ -208,7 +208,8 @@ static og_status open_source(serve *s, kafka_source_options *o, kafka_source **r
 static void on_shared_message(void *ctx, const conn_message *m)
 {
     serve *s = ctx;
-    (void)serve__take_beat(s, s->count, m);
+    if (!serve__hear_instance(s, m))
+        (void)serve__take_beat(s, s->count, m);
     owner_message(s->owner, OWNER_SHARED, m);
 }
 

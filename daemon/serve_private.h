@@ -1,8 +1,9 @@
 /* What the files of `serve` share. serve.c starts, turns and stops; serve_kafka.c wires sources,
  * sink and topics; serve_said.c claims partitions and reads what was said of them; serve_stores.c
  * opens, checks and rebuilds; serve_deliver.c sends what the outbox wants sent; serve_http.c
- * answers; serve_fetch.c fetches what a call lacks; serve_beat.c tells others how much is known,
- * and serve_loss.c what was lost. */
+ * answers; serve_fetch.c fetches what a call lacks; serve_forward.c hands calls to the instance
+ * that has the patient; serve_beat.c tells others how much is known, and serve_loss.c what was
+ * lost. */
 #ifndef OG_DAEMON_SERVE_PRIVATE_H
 #define OG_DAEMON_SERVE_PRIVATE_H
 
@@ -133,8 +134,9 @@ struct serve {
     void (*backfill_closed)(void *ctx);
     struct serve_fetch *fetches; /* calls that wait for data; serve_fetch.c */
     size_t fetch_count;
-    http_room fetch_room;           /* of what they fetch, all together */
-    struct serve_sending *sendings; /* under way; serve_deliver.c */
+    http_room fetch_room;            /* of what they fetch, all together */
+    struct serve_forwards *forwards; /* other instances, and calls handed to them; NULL: none are */
+    struct serve_sending *sendings;  /* under way; serve_deliver.c */
     bool hooks_closed;
     bool posted; /* something was posted in this turn of the loop */
     http_server *server;
@@ -313,7 +315,9 @@ void serve__refuse(const serve *s, http_exchange *x, int status, const char *typ
 /* The same for a call of a CDS service, which is counted and audited. */
 void serve__refuse_call(serve *s, http_exchange *x, const char *hook, int status, const char *code,
                         const char *text, const char *path);
-void serve__count_call(const char *hook, int status);
+void serve__count_call(const http_exchange *x, const char *hook, int status);
+/* 401 without a word about why, or 429 to a client (who) that calls too often. */
+void serve__refuse_caller(serve *s, http_exchange *x, const config_client *who, bool busy);
 /* The partition of the records topic that has this patient. */
 int serve__partition_of(const serve *s, og_str patient);
 /* Is it JSON, by Content-Type? */
@@ -321,6 +325,16 @@ bool serve__says_json(const http_exchange *x);
 
 /* After hooks_answer: logs, counts, audits and answers. */
 void serve__finish_call(serve *s, http_exchange *x, const hooks_call *call, int64_t began_us);
+
+/* What the audit log says of a call. Borrowed. */
+typedef struct serve_asked {
+    og_str user, patient, instance; /* instance: the call's hookInstance */
+} serve_asked;
+/* Answers what another instance has answered, in its bytes: counts and audits. */
+void serve__relay(serve *s, http_exchange *x, const hook_kind *kind, const serve_asked *asked,
+                  int status, og_str json);
+/* Answers a call from here that no other instance has answered. Caller is s->caller. */
+void serve__call_again(serve *s, http_exchange *x, const hook_kind *kind);
 
 /* serve_letter.c */
 /* A resource of a FHIR server that cannot be put on a source topic, for the dead-letter topic. All
@@ -362,7 +376,8 @@ typedef struct serve_fetched {
     bool complete; /* nothing is missing */
 } serve_fetched;
 /* Answers a call whose caller is s->caller; fetched NULL: now, or after having fetched what it
- * lacks. a holds the request; true: a worker has it now, else it stays the caller's. */
+ * lacks. a holds the request; true: a worker has it now, else it stays the caller's. Nothing is
+ * handed to another instance. */
 OG_MUSTCHECK bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_request *q,
                                      const serve_fetched *fetched);
 /* Is it so much to look at that everybody else would wait? */
@@ -378,6 +393,28 @@ bool serve__fetch(serve *s, http_exchange *x, hooks_call *call);
 void serve__resume_fetches(serve *s);
 /* Refuses the calls that wait. */
 void serve__close_fetches(serve *s);
+
+/* serve_forward.c */
+/* After the listener: who we are for others; nothing without hooks.instance_url. */
+OG_MUSTCHECK og_status serve__open_forwards(serve *s, og_error *err);
+/* Tells the others where we are and what we have. Once per tick. */
+void serve__tend_forwards(serve *s);
+/* A message of the shared topic. False: it is no instance's address. */
+bool serve__hear_instance(serve *s, const conn_message *m);
+/* True: the call, which s->caller has sent, goes to the instance that has the partition; it will be
+ * answered. False: it is to be answered from here. */
+OG_MUSTCHECK bool serve__forward(serve *s, http_exchange *x, const hook_request *q, int partition);
+/* Has another instance handed this to us? To be believed behind serve__admit only. */
+bool serve__is_forwarded(const http_exchange *x);
+/* As serve__admit, for what is handed to us. */
+void serve__admit_forwarded(serve *s, http_exchange *x, serve_visit_fn *fn);
+/* Adds the mark that another instance waits for to the answer, if one does. */
+void serve__seal(const serve *s, http_exchange *x, int status, og_str body);
+/* How long the call may wait for data. */
+int64_t serve__fetch_budget(const serve *s, const http_exchange *x);
+/* Refuses the calls that wait. */
+void serve__close_forwards(serve *s);
+void serve__free_forwards(serve *s);
 
 /* serve_backfill.c */
 OG_MUSTCHECK og_status serve__open_backfills(serve *s, og_error *err);
