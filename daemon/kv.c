@@ -273,6 +273,16 @@ static bool machine_stopped(const kv *k)
     return unsynced_boot(k, boot) && strcmp(boot, k->boot_id) != 0;
 }
 
+/* The names in it are on the disk. */
+static void sync_folder(const char *path)
+{
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return;
+    (void)fsync(dir);
+    close(dir);
+}
+
 /* A disk that does not take it shows itself with the first sync of the store. */
 static void mark_unsynced(const kv *k)
 {
@@ -280,20 +290,17 @@ static void mark_unsynced(const kv *k)
     if (unsynced_boot(k, boot) && strcmp(boot, k->boot_id) == 0)
         return;
     unsynced_path(k, path);
-    if (file_write(path, og_str_of(k->boot_id), NULL) != OG_OK)
-        return;
-    int dir = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir >= 0) {
-        (void)fsync(dir);
-        close(dir);
-    }
+    if (file_write(path, og_str_of(k->boot_id), NULL) == OG_OK)
+        sync_folder(k->dir);
 }
 
+/* Were the file back after a loss of power, a store that is whole would be thrown away. */
 static void mark_synced(const kv *k)
 {
     char path[640];
     unsynced_path(k, path);
-    (void)unlink(path);
+    if (unlink(path) == 0)
+        sync_folder(k->dir);
 }
 
 static void damaged_path(const kv *k, char out[640])
@@ -646,8 +653,13 @@ void kv_close(kv *k)
     kv_abandon(k);
 }
 
+/* The rows go before the files that say why they are not to be believed, also on the disk. */
 og_status kv_discard(const char *dir, og_error *err)
 {
+    char path[640];
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    if (unlink(path) == 0)
+        sync_folder(dir);
     return file_remove_tree(dir, err);
 }
 

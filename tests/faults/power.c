@@ -69,24 +69,38 @@ static size_t power_back(const char *dir, late_writes way)
     return writes;
 }
 
-/* Files that nobody synced, under the name that file_write gives them first, or whose folder was
- * not, are gone. */
-static void forget_unsynced(const stage *s, const char *dir, const char *name)
+/* What was done to the file last, and not followed by a sync of its folder, has not happened:
+ * `how` begins the line that tells of it. */
+static bool is_undone(const char *told, const char *how, const char *file, const char *end,
+                      const char *folder)
+{
+    char line[400];
+    int n = snprintf(line, sizeof line, "\n%s%s%s", how, file, end);
+    const char *last = NULL;
+    for (const char *at = told; (at = strstr(at, line)) != NULL; at += n - 1)
+        last = at;
+    return last != NULL && strstr(last, folder) == NULL;
+}
+
+/* Names are the folder's: one that nobody synced, under the name that file_write gives it first, or
+ * whose folder was not, is gone; one that was removed is back. */
+static void forget_names(const stage *s, const char *dir, const char *name)
 {
     char path[160], file[320], folder[320];
-    og_buf synced;
-    og_buf_init(&synced, (size_t)1 << 20);
-    if (file_read(stage_path(s, "synced", path), (size_t)1 << 20, &synced, NULL) != OG_OK)
-        og_buf_clear(&synced); /* nothing was */
-    og_buf_addc(&synced, '\0');
-    snprintf(file, sizeof file, "%s/%s.", dir, name);
+    og_buf told;
+    og_buf_init(&told, (size_t)1 << 20);
+    og_buf_addc(&told, '\n');
+    if (file_read(stage_path(s, "synced", path), (size_t)1 << 20, &told, NULL) != OG_OK)
+        og_buf_adds(&told, OG_STR("\n")); /* nothing was */
+    og_buf_addc(&told, '\0');
+    snprintf(file, sizeof file, "%s/%s", dir, name);
     snprintf(folder, sizeof folder, "\n%s\n", dir);
-    const char *at = strstr(synced.p, file);
-    if (at == NULL || strstr(at, folder) == NULL) {
-        file[strlen(file) - 1] = '\0';
+    bool removed = is_undone(told.p, "-", file, "\n", folder);
+    if (!file_exists(file) && removed)
+        assert_int_equal(file_write(file, OG_STR("an earlier boot"), NULL), OG_OK);
+    else if (is_undone(told.p, "", file, ".", folder) || strstr(told.p, file) == NULL)
         (void)unlink(file);
-    }
-    og_buf_done(&synced);
+    og_buf_done(&told);
 }
 
 static size_t power_fails(const stage *s, late_writes way)
@@ -98,7 +112,7 @@ static size_t power_fails(const stage *s, late_writes way)
     for (size_t i = 0; i < sizeof stores / sizeof stores[0]; i++) {
         snprintf(dir, sizeof dir, "%s/store/1-%d/%s", s->dir, PARTITIONS, stores[i]);
         writes += power_back(dir, way);
-        forget_unsynced(s, dir, "unsynced");
+        forget_names(s, dir, "unsynced");
     }
     (void)unlink(stage_path(s, "synced", path));
     snprintf(boot, sizeof boot, "boot-%d\n", ++boots);

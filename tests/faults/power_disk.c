@@ -3,7 +3,8 @@
  *
  *   data.mdb.disk   beside each data.mdb: what it was when it was synced last
  *   data.mdb.late   the writes since then: place and length (8 bytes each), bytes
- *   synced          in the folder itself: paths of whatever else was synced, one a line
+ *   synced          in the folder itself: paths of whatever else was synced, and behind a '-' paths
+ *                   of files that were removed, one a line
  *   boot_id         the same: what the machine's boot_id says
  *
  * power.c makes of them what the disk has when the power comes back. Nothing is really synced. */
@@ -101,22 +102,27 @@ static void come_to_disk(const char *path)
     close(disk);
 }
 
+/* A line of `synced`. */
+static void tell(const char *mark, const char *path)
+{
+    char list[PATHS], line[PATHS + 2];
+    int n = snprintf(line, sizeof line, "%s%s\n", mark, path);
+    snprintf(list, sizeof list, "%s/synced", getenv("POWER_DISK"));
+    int told = open_beside(list, "", O_WRONLY | O_APPEND);
+    must(syscall(SYS_write, told, line, n), (size_t)n);
+    close(told);
+}
+
 static int note_sync(int fd)
 {
-    char path[PATHS], list[PATHS];
+    char path[PATHS];
     if (!path_of(fd, path))
         return (int)syscall(SYS_fdatasync, fd);
     pthread_mutex_lock(&lock);
-    if (is_store(path)) {
+    if (is_store(path))
         come_to_disk(path);
-    } else {
-        size_t n = strlen(path);
-        path[n] = '\n';
-        snprintf(list, sizeof list, "%s/synced", getenv("POWER_DISK"));
-        int told = open_beside(list, "", O_WRONLY | O_APPEND);
-        must(syscall(SYS_write, told, path, n + 1), n + 1);
-        close(told);
-    }
+    else
+        tell("", path);
     pthread_mutex_unlock(&lock);
     return 0;
 }
@@ -131,6 +137,18 @@ int fdatasync(int fd)
 int fsync(int fd)
 {
     return note_sync(fd);
+}
+
+int unlink(const char *path)
+{
+    const char *dir = getenv("POWER_DISK");
+    int rc = (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+    if (rc == 0 && dir != NULL && strncmp(path, dir, strlen(dir)) == 0) {
+        pthread_mutex_lock(&lock);
+        tell("-", path);
+        pthread_mutex_unlock(&lock);
+    }
+    return rc;
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t n, off_t at)

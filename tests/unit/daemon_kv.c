@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -362,6 +363,51 @@ static void a_stopped_machine_shows_without_the_head_row(void **state)
     place_done(&p);
 }
 
+/* Names in the order in which they went from the folder. */
+static size_t names_removed(int watch, char names[][32], size_t most)
+{
+    char bytes[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    ssize_t got = read(watch, bytes, sizeof bytes);
+    size_t count = 0;
+    assert_true(got > 0);
+    for (const char *at = bytes; at < bytes + got && count < most;) {
+        const struct inotify_event *e = (const void *)at;
+        if ((e->mask & IN_DELETE) != 0)
+            snprintf(names[count++], 32, "%s", e->name);
+        at += sizeof *e + e->len;
+    }
+    return count;
+}
+
+/* The machine may stop in the midst of it: rows without the file that says why they are not to be
+ * believed would be believed. */
+static void rows_are_discarded_first(void **state)
+{
+    place p;
+    kv *k;
+    og_error err;
+    char names[8][32];
+    (void)state;
+    place_init(&p);
+    assert_int_equal(open_at(&p, "boot-1", &k, &err), OG_OK);
+    put(k, "x", 5);
+    kv_abandon(k);
+    int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    assert_true(watch >= 0 && inotify_add_watch(watch, p.path, IN_DELETE) >= 0);
+    assert_int_equal(kv_discard(p.path, &err), OG_OK);
+    size_t n = names_removed(watch, names, 8);
+    assert_true(n >= 2);
+    assert_string_equal(names[0], "data.mdb");
+    bool marked = false;
+    for (size_t i = 1; i < n; i++)
+        marked |= strcmp(names[i], "unsynced") == 0;
+    assert_true(marked);
+    assert_false(file_exists(p.path));
+    assert_int_equal(kv_discard(p.path, &err), OG_OK); /* nothing is there any more */
+    close(watch);
+    place_done(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +419,7 @@ int main(void)
         cmocka_unit_test(a_death_over_its_pages_is_remembered),
         cmocka_unit_test(a_stopped_machine_is_not_believed),
         cmocka_unit_test(a_stopped_machine_shows_without_the_head_row),
+        cmocka_unit_test(rows_are_discarded_first),
     };
     return cmocka_run_group_tests_name("daemon/kv", tests, NULL, NULL);
 }
