@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "daemon/cmd.h"
@@ -70,8 +71,10 @@ static void log_problem(void *ctx, const og_error *err)
     log_failure(LOG_LEVEL_ERROR, "content", err);
 }
 
-/* With one broker, two dozen are librdkafka's, five ours. */
+/* With one broker, two dozen are librdkafka's, five ours, and one for each batch beside the first.
+ */
 #define THREADS      32
+#define POOL         4 /* libuv's own default: for one batch, and all else that must not wait */
 #define THREAD_STACK ((size_t)256 << 10)
 
 typedef struct gathered {
@@ -115,12 +118,21 @@ static og_status try_threads(og_error *err)
                                  THREADS, begun, strerror(reason));
 }
 
+/* More batches at once take nobody else's place in libuv's pool. */
+static void size_pool(const config *c)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", POOL - 1 + serve_batches(c));
+    (void)setenv("UV_THREADPOOL_SIZE", text, 0);
+}
+
 static int run(config *c)
 {
     running r = {.status = 1};
     serve_options options = {.on_stopped = on_stopped, .ctx = &r};
     og_report report = {.fn = log_problem};
     og_error err;
+    size_pool(c);
     uv_loop_t *loop = uv_default_loop();
     og_error_init(&err);
     log_setup((log_level)c->log_level, (log_format)c->log_format, c->log_identifiers);

@@ -100,7 +100,7 @@ typedef struct config {
 
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t max_message_bytes, max_record_bytes, dead_letter_bytes, max_depth;
-    int64_t batch_records, batch_wait_ms, arena_mb, recall_mb, max_in_flight, freshness_ms;
+    int64_t batches, batch_records, batch_wait_ms, arena_mb, recall_mb, max_in_flight, freshness_ms;
     int64_t tombstone_days;
     int64_t evaluation_quiet_ms, evaluation_wait_ms;
     int64_t evaluation_steps, evaluation_depth, evaluation_list;

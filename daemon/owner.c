@@ -1,7 +1,8 @@
-/* Partitions, their queues, and the one batch that runs. Results are published on the loop thread
- * in owner_done: metrics and log first, then deliveries to the outbox. A batch that failed for lack
- * of disk or memory is repeated, with fewer records and after a pause; its messages stay at the
- * head of the queue until they are in the store. */
+/* Partitions, their queues, and the lanes in which batches run: one of a partition at a time, and
+ * one of the shared topic alone, because all the others read its store. Results are published on
+ * the loop thread in `done`: metrics and log first, then deliveries to the outbox. A batch that
+ * failed for lack of disk or memory is repeated, with fewer records and after a pause; its messages
+ * stay at the head of the queue until they are in the store. */
 #include "daemon/owner.h"
 
 #include <stdlib.h>
@@ -52,6 +53,7 @@ typedef struct sent { /* an outgoing record under way, or there */
 typedef struct part {
     int number;
     store *store;
+    struct lane *lane; /* in which a batch of it runs; NULL: none does */
     message *first, **end;
     size_t waiting, waiting_bytes;
     task *first_task, **task_end;
@@ -75,23 +77,30 @@ typedef struct part {
     size_t most; /* records of the next batch; halved after a failure for lack of memory */
 } part;
 
-struct owner {
-    owner_options options;
-    const plan_content *content, *running_content;
-    part *parts; /* [0] is the shared topic, [n+1] is partition n */
-    size_t count, turn;
-    bool busy, stopped;
+typedef struct lane { /* room for a batch */
+    owner *owner;
+    part *part; /* whose batch runs; NULL: none does */
     uv_work_t work;
-    /* the batch that runs */
-    part *part;
     pipeline_batch batch;
     pipeline_message *messages;
     pipeline_task *tasks;
     said_message *said;
     pipeline_sent *sent;
     int64_t took_us;
+} lane;
+
+struct owner {
+    owner_options options;
+    const plan_content *content;
+    part *parts; /* [0] is the shared topic, [n+1] is partition n */
+    size_t count, turn;
+    lane *lanes;
+    size_t lane_count, running;
+    bool stopped, resting;
+    recall *recall;
     int64_t record_us, evaluation_us; /* what one costs, a moving mean; 0: not known */
     /* content that waits for its last user */
+    const plan_content *old;
     void (*released)(void *ctx, const plan_content *old);
     void *released_ctx;
 };
@@ -369,7 +378,7 @@ static int64_t evaluation_at(const owner *o, const part *p)
 
 static bool has_work(const owner *o, const part *p, int64_t now_ms)
 {
-    if (p->store == NULL || p->damaged || p->retry_ms > now_ms)
+    if (p->store == NULL || p->damaged || p->lane != NULL || p->retry_ms > now_ms)
         return false;
     return p->first_task != NULL || has_said(o, p) || has_outgoing(o, p) ||
            has_messages(o, p, now_ms) || evaluation_at(o, p) <= now_ms;
@@ -379,7 +388,7 @@ static bool has_work(const owner *o, const part *p, int64_t now_ms)
 static int64_t work_at(const owner *o, const part *p)
 {
     int64_t at = INT64_MAX;
-    if (p->store == NULL || p->damaged)
+    if (p->store == NULL || p->damaged || p->lane != NULL)
         return INT64_MAX;
     if (p->first_task != NULL || has_said(o, p) || has_outgoing(o, p))
         at = 0;
@@ -392,10 +401,24 @@ static int64_t work_at(const owner *o, const part *p)
     return at > p->retry_ms ? at : p->retry_ms;
 }
 
+/* The end of a batch is a turn of the loop as well: whoever waits for one needs no timer. */
+static bool has_room(const owner *o)
+{
+    return !o->resting && o->running < o->lane_count && o->parts[0].lane == NULL;
+}
+
+/* The shared topic has work, and has to wait until the batches that run have ended. */
+static bool has_to_end(const owner *o, int64_t now_ms)
+{
+    return o->running > 0 && has_work(o, &o->parts[0], now_ms);
+}
+
 int64_t owner_next_ms(const owner *o)
 {
     int64_t next = INT64_MAX;
-    for (size_t i = 0; i < o->count && !o->busy; i++) {
+    if (!has_room(o) || has_to_end(o, clock_monotonic_ms()))
+        return INT64_MAX;
+    for (size_t i = 0; i < o->count; i++) {
         int64_t at = work_at(o, &o->parts[i]);
         next = at < next ? at : next;
     }
@@ -414,10 +437,10 @@ static size_t at_once(int64_t each_us, size_t most)
 }
 
 /* What a record costs beside the evaluation that may follow at once. */
-static size_t most_records(const owner *o, const part *p)
+static size_t most_records(const owner *o, const part *p, bool restoring)
 {
     const waiting_policy *waiting = &o->options.setup->waiting;
-    if (o->batch.restoring)
+    if (restoring)
         return p->most;
     return at_once(waiting->quiet_ms > 0 ? o->record_us : o->record_us + o->evaluation_us, p->most);
 }
@@ -430,29 +453,29 @@ static void learn(int64_t *mean, int64_t sum_us, uint64_t count)
     *mean += *mean == 0 ? each : (each - *mean) / 8;
 }
 
-static void learn_costs(owner *o)
+static void learn_costs(owner *o, const lane *l)
 {
-    const pipeline_batch *b = &o->batch;
+    const pipeline_batch *b = &l->batch;
     int64_t evaluations_us = 0;
     if (b->restoring)
         return;
     for (uint64_t i = 0; i < b->counts.evaluations; i++)
         evaluations_us += b->evaluation_us[i];
     learn(&o->evaluation_us, evaluations_us, b->counts.evaluations);
-    learn(&o->record_us, o->took_us - evaluations_us, b->message_count);
+    learn(&o->record_us, l->took_us - evaluations_us, b->message_count);
 }
 
-static void fill_messages(owner *o, part *p)
+static void fill_messages(const owner *o, lane *l, const part *p)
 {
-    pipeline_batch *b = &o->batch;
-    size_t bytes = 0, most = most_records(o, p);
+    pipeline_batch *b = &l->batch;
+    size_t bytes = 0, most = most_records(o, p, b->restoring);
     b->message_count = 0;
     b->next_offset = -1;
     if (!has_messages(o, p, INT64_MAX / 2))
         return;
     for (message *m = p->first; m != NULL && b->message_count < most && bytes < BATCH_BYTES;
          m = m->next) {
-        pipeline_message *out = &o->messages[b->message_count++];
+        pipeline_message *out = &l->messages[b->message_count++];
         *out = (pipeline_message){
             .offset = m->offset, .timestamp_ms = m->timestamp_ms, .removal = m->removal};
         if (m->has_key)
@@ -464,74 +487,84 @@ static void fill_messages(owner *o, part *p)
     }
 }
 
-static void fill_tasks(owner *o, const part *p)
+static void fill_tasks(lane *l, const part *p)
 {
-    o->batch.task_count = 0;
-    for (const task *t = p->first_task; t != NULL && o->batch.task_count < MAX_TASKS; t = t->next)
-        o->tasks[o->batch.task_count++] = t->t;
+    l->batch.task_count = 0;
+    for (const task *t = p->first_task; t != NULL && l->batch.task_count < MAX_TASKS; t = t->next)
+        l->tasks[l->batch.task_count++] = t->t;
 }
 
 /* Also how far the topic was read without a word that matters is noted, with the next batch. */
-static void fill_said(owner *o, const part *p)
+static void fill_said(const owner *o, lane *l, const part *p)
 {
-    pipeline_batch *b = &o->batch;
-    b->said = o->said;
+    pipeline_batch *b = &l->batch;
+    b->said = l->said;
     b->said_count = 0;
     b->said_offset = p->first_said == NULL ? p->said_offset : 0;
     b->said_claim = p->said_claim;
     if (!has_said(o, p))
         return;
     for (const saying *s = p->first_said; s != NULL && b->said_count < MAX_SAID; s = s->next) {
-        o->said[b->said_count++] = s->m;
+        l->said[b->said_count++] = s->m;
         b->said_offset = s->next_offset;
         b->said_claim = s->claim;
     }
 }
 
-static void fill_sent(owner *o, part *p)
+static void fill_sent(const owner *o, lane *l, part *p)
 {
-    pipeline_batch *b = &o->batch;
-    b->sent = o->sent;
+    pipeline_batch *b = &l->batch;
+    b->sent = l->sent;
     b->sent_count = 0;
     b->send = may_send(o, p) && (p->sent_count == 0 || sents_are_answered(p));
     if (!sents_are_answered(p))
         return;
     for (size_t i = 0; i < p->sent_count; i++)
         if (p->sents[i].there)
-            o->sent[b->sent_count++] = (pipeline_sent){p->sents[i].row, p->sents[i].mark};
+            l->sent[b->sent_count++] = (pipeline_sent){p->sents[i].row, p->sents[i].mark};
     if (b->sent_count == 0)
         forget_sents(p); /* none got there: all over again */
 }
 
 static void work(uv_work_t *w)
 {
-    owner *o = w->data;
+    lane *l = w->data;
     int64_t began = clock_monotonic_us();
-    if (o->part->number == OWNER_SHARED)
-        pipeline_run_shared(&o->batch);
+    if (l->part->number == OWNER_SHARED)
+        pipeline_run_shared(&l->batch);
     else
-        pipeline_run(&o->batch);
-    o->took_us = clock_monotonic_us() - began;
+        pipeline_run(&l->batch);
+    l->took_us = clock_monotonic_us() - began;
 }
 
 static void done(uv_work_t *w, int status);
 
+static lane *free_lane(const owner *o)
+{
+    lane *l = o->lanes;
+    while (l->part != NULL)
+        l++;
+    return l;
+}
+
 static void begin(owner *o, part *p)
 {
-    pipeline_batch *b = &o->batch;
+    lane *l = free_lane(o);
+    pipeline_batch *b = &l->batch;
     b->setup = o->options.setup;
     b->content = o->content;
     b->store = p->store;
     b->shared = part_of(o, OWNER_SHARED)->store;
-    b->messages = o->messages;
-    b->tasks = o->tasks;
+    b->recall = o->recall;
+    b->messages = l->messages;
+    b->tasks = l->tasks;
     b->now_ms = clock_now(o->options.clock);
     b->real_ms = clock_wall_ms();
     b->offset_min = clock_offset_min(b->now_ms);
     b->steady_ms = clock_monotonic_ms();
     b->restoring = !may_evaluate(o, p);
     b->max_patients = at_once(o->evaluation_us, PIPELINE_MAX_PATIENTS);
-    fill_messages(o, p);
+    fill_messages(o, l, p);
     b->gated = o->options.is_current != NULL && p->number != OWNER_SHARED &&
                (p->waiting > b->message_count || !o->options.is_current(o->options.ctx, p->number));
     b->unread = p->unread;
@@ -539,38 +572,40 @@ static void begin(owner *o, part *p)
     b->losses = (pipeline_losses){.new_ms = b->real_ms};
     if (o->options.losses != NULL && p->number != OWNER_SHARED && !b->restoring)
         b->losses = o->options.losses(o->options.ctx, p->number);
-    fill_tasks(o, p);
-    fill_said(o, p);
-    fill_sent(o, p);
+    fill_tasks(l, p);
+    fill_said(o, l, p);
+    fill_sent(o, l, p);
     p->woken = false;
     p->retry_ms = 0;
-    o->part = p;
-    o->running_content = o->content;
-    o->busy = true;
-    o->work.data = o;
-    int rc = uv_queue_work(o->options.loop, &o->work, work, done);
+    l->part = p;
+    l->work.data = l;
+    int rc = uv_queue_work(o->options.loop, &l->work, work, done);
     if (rc != 0) {
         log_error("cannot start a worker: %s", uv_strerror(rc));
-        o->busy = false;
+        l->part = NULL;
         p->woken = true;
         p->retry_ms = clock_monotonic_ms() + RETRY_MS;
+        return;
     }
+    p->lane = l;
+    o->running++;
 }
 
 void owner_run(owner *o)
 {
     int64_t now_ms = clock_monotonic_ms();
-    if (o->busy)
-        return;
     for (size_t i = 0; i < o->count; i++)
-        end_restoring(o, &o->parts[i]);
-    for (size_t i = 0; i < o->count; i++) {
-        size_t at = (o->turn + i) % o->count;
+        if (o->parts[i].lane == NULL)
+            end_restoring(o, &o->parts[i]);
+    size_t turn = o->turn;
+    for (size_t i = 0; i < o->count && has_room(o); i++) {
+        size_t at = (turn + i) % o->count;
         if (!has_work(o, &o->parts[at], now_ms))
             continue;
+        if (at == 0 && o->running > 0)
+            return;       /* nothing else begins until it had its turn */
         o->turn = at + 1; /* the next one has the next turn */
         begin(o, &o->parts[at]);
-        return;
     }
 }
 
@@ -635,11 +670,12 @@ static void count_merges(const merge_counts *c)
                  MERGE_MAX_WAY);
 }
 
-static void count(const owner *o, const part *p, const pipeline_batch *b)
+static void count(const part *p, const lane *l)
 {
+    const pipeline_batch *b = &l->batch;
     const pipeline_counts *c = &b->counts;
     metric_add(METRIC_BATCHES, 1);
-    metric_observe_us(METRIC_BATCH_TIME, o->took_us);
+    metric_observe_us(METRIC_BATCH_TIME, l->took_us);
     metric_add(p->number == OWNER_SHARED ? METRIC_SHARED_APPLIED : METRIC_APPLIED, c->applied);
     metric_add(METRIC_STALE, c->stale);
     metric_add(METRIC_OUTDATED, c->outdated);
@@ -683,14 +719,15 @@ static void follow_sweep(owner *o, part *p, const pipeline_batch *b)
         o->options.on_swept(o->options.ctx, p->number, &p->sweep);
 }
 
-static void publish(owner *o, part *p, const pipeline_batch *b)
+static void publish(owner *o, part *p, const lane *l)
 {
+    const pipeline_batch *b = &l->batch;
     if (b->restoring && b->message_count > 0)
         crash_point(CRASH_CAUGHT_UP);
     if (!b->restoring && b->delivery_count > 0)
         crash_point(CRASH_COMMITTED);
-    count(o, p, b);
-    learn_costs(o);
+    count(p, l);
+    learn_costs(o, l);
     log_failures(b);
     if (b->next_offset >= 0)
         p->next_offset = b->next_offset;
@@ -759,27 +796,39 @@ static void failed(owner *o, part *p, const pipeline_batch *b)
     p->failing = true;
 }
 
+static bool is_used(const owner *o, const plan_content *content)
+{
+    for (size_t i = 0; i < o->lane_count; i++)
+        if (o->lanes[i].part != NULL && o->lanes[i].batch.content == content)
+            return true;
+    return false;
+}
+
 static void release_content(owner *o)
 {
-    const plan_content *old = o->running_content;
-    o->running_content = NULL;
-    if (old == NULL || old == o->content || o->released == NULL)
+    const plan_content *old = o->old;
+    if (old == NULL || is_used(o, old))
         return;
     void (*released)(void *, const plan_content *) = o->released;
+    o->old = NULL;
     o->released = NULL;
-    released(o->released_ctx, old);
+    if (released != NULL)
+        released(o->released_ctx, old);
 }
 
 static void done(uv_work_t *w, int status)
 {
-    owner *o = w->data;
-    part *p = o->part;
+    lane *l = w->data;
+    owner *o = l->owner;
+    part *p = l->part;
     (void)status; /* nobody cancels */
-    o->busy = false;
-    if (o->batch.status == OG_OK)
-        publish(o, p, &o->batch);
+    p->lane = NULL;
+    l->part = NULL;
+    o->running--;
+    if (l->batch.status == OG_OK)
+        publish(o, p, l);
     else
-        failed(o, p, &o->batch);
+        failed(o, p, &l->batch);
     release_content(o);
     end_restoring(o, p);
 }
@@ -811,21 +860,18 @@ void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
 
 recall *owner_recall(const owner *o)
 {
-    return o->batch.recall;
+    return o->recall;
 }
 
 void owner_set_content(owner *o, const plan_content *content,
                        void (*released)(void *ctx, const plan_content *old), void *ctx)
 {
-    const plan_content *old = o->content;
+    o->old = o->content;
+    o->released = released;
+    o->released_ctx = ctx;
     o->content = content;
     owner_wake_all(o);
-    if (o->busy) {
-        o->released = released;
-        o->released_ctx = ctx;
-    } else if (old != NULL && released != NULL) {
-        released(ctx, old);
-    }
+    release_content(o);
 }
 
 void owner_assign(owner *o, int partition, int64_t end_offset)
@@ -869,13 +915,13 @@ void owner_revoke(owner *o, int partition)
     forget_sents(p);
     /* What others said stays: it is read on from there, not again. Of the messages a running batch
      * still holds the first ones. */
-    if (!o->busy || o->part != p) {
+    if (p->lane == NULL) {
         drop_messages(p, SIZE_MAX);
     } else {
         message *m = p->first;
-        for (size_t i = 1; m != NULL && i < o->batch.message_count; i++)
+        for (size_t i = 1; m != NULL && i < p->lane->batch.message_count; i++)
             m = m->next;
-        if (m != NULL && o->batch.message_count > 0) {
+        if (m != NULL && p->lane->batch.message_count > 0) {
             message *rest = m->next;
             m->next = NULL;
             p->end = &m->next;
@@ -911,7 +957,12 @@ void owner_wake_all(owner *o)
 
 bool owner_busy(const owner *o)
 {
-    return o->busy;
+    return o->running > 0;
+}
+
+void owner_rest(owner *o, bool rest)
+{
+    o->resting = rest;
 }
 
 void owner_stop(owner *o)
@@ -921,7 +972,7 @@ void owner_stop(owner *o)
 
 bool owner_idle(const owner *o)
 {
-    if (o->busy)
+    if (o->running > 0)
         return false;
     for (size_t i = 0; i < o->count; i++)
         if (has_work(o, &o->parts[i], INT64_MAX / 2))
@@ -936,7 +987,7 @@ owner_state owner_get(const owner *o, int partition)
                          .restored = p->restored,
                          .claimed = p->claimed,
                          .settled = p->settled,
-                         .running = o->busy && (o->part == p || o->part->number == OWNER_SHARED),
+                         .running = p->lane != NULL || o->parts[0].lane != NULL,
                          .end_offset = p->end_offset,
                          .next_offset = p->next_offset,
                          .next_due_ms = p->next_due_ms,
@@ -960,6 +1011,43 @@ bool owner_restored(const owner *o)
     return true;
 }
 
+static bool lane_init(lane *l, owner *o)
+{
+    size_t bytes = o->options.arena_bytes;
+    l->owner = o;
+    l->messages = calloc(o->options.batch_records, sizeof *l->messages);
+    l->tasks = calloc(MAX_TASKS, sizeof *l->tasks);
+    l->said = calloc(MAX_SAID, sizeof *l->said);
+    l->sent = calloc(PIPELINE_MAX_OUTGOING, sizeof *l->sent);
+    l->batch.results = og_arena_new(bytes);
+    l->batch.scratch = og_arena_new(bytes);
+    return l->messages != NULL && l->tasks != NULL && l->said != NULL && l->sent != NULL &&
+           l->batch.results != NULL && l->batch.scratch != NULL;
+}
+
+static void lane_done(lane *l)
+{
+    free(l->messages);
+    free(l->tasks);
+    free(l->said);
+    free(l->sent);
+    og_arena_free(l->batch.results);
+    og_arena_free(l->batch.scratch);
+}
+
+static bool part_init(part *p, int number, size_t batch_records)
+{
+    p->number = number;
+    p->end = &p->first;
+    p->task_end = &p->first_task;
+    p->said_end = &p->first_said;
+    p->sents = calloc(PIPELINE_MAX_OUTGOING, sizeof *p->sents);
+    p->most = batch_records;
+    p->ceasing = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
+    p->next_offset = -1;
+    return p->sents != NULL;
+}
+
 owner *owner_new(const owner_options *options, const plan_content *content)
 {
     owner *o = calloc(1, sizeof *o);
@@ -969,36 +1057,20 @@ owner *owner_new(const owner_options *options, const plan_content *content)
     o->content = content;
     o->count = (size_t)options->partitions + 1;
     o->parts = calloc(o->count, sizeof *o->parts);
-    o->messages = calloc(options->batch_records, sizeof *o->messages);
-    o->tasks = calloc(MAX_TASKS, sizeof *o->tasks);
-    o->said = calloc(MAX_SAID, sizeof *o->said);
-    o->sent = calloc(PIPELINE_MAX_OUTGOING, sizeof *o->sent);
-    o->batch.results = og_arena_new(options->arena_bytes);
-    o->batch.scratch = og_arena_new(options->arena_bytes);
+    o->lane_count = options->batches > 1 ? (size_t)options->batches : 1;
+    o->lanes = calloc(o->lane_count, sizeof *o->lanes);
     if (options->recall_bytes > 0)
-        o->batch.recall = recall_new(options->recall_bytes);
-    if (o->parts == NULL || o->messages == NULL || o->tasks == NULL || o->said == NULL ||
-        o->sent == NULL || o->batch.results == NULL || o->batch.scratch == NULL ||
-        (options->recall_bytes > 0 && o->batch.recall == NULL)) {
-        owner_free(o);
-        return NULL;
-    }
-    for (size_t i = 0; i < o->count; i++) {
-        part *p = &o->parts[i];
-        p->number = (int)i - 1;
-        p->end = &p->first;
-        p->task_end = &p->first_task;
-        p->said_end = &p->first_said;
-        p->sents = calloc(PIPELINE_MAX_OUTGOING, sizeof *p->sents);
-        p->most = options->batch_records;
-        p->ceasing = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
-        p->next_offset = -1;
-        if (p->sents == NULL) {
-            owner_free(o);
-            return NULL;
-        }
-    }
-    return o;
+        o->recall = recall_new(options->recall_bytes);
+    bool whole =
+        o->parts != NULL && o->lanes != NULL && (o->recall != NULL || options->recall_bytes == 0);
+    for (size_t i = 0; whole && i < o->count; i++)
+        whole = part_init(&o->parts[i], (int)i - 1, options->batch_records);
+    for (size_t i = 0; whole && i < o->lane_count; i++)
+        whole = lane_init(&o->lanes[i], o);
+    if (whole)
+        return o;
+    owner_free(o);
+    return NULL;
 }
 
 void owner_free(owner *o)
@@ -1011,13 +1083,10 @@ void owner_free(owner *o)
         drop_said(&o->parts[i], SIZE_MAX);
         free(o->parts[i].sents);
     }
+    for (size_t i = 0; o->lanes != NULL && i < o->lane_count; i++)
+        lane_done(&o->lanes[i]);
     free(o->parts);
-    free(o->messages);
-    free(o->tasks);
-    free(o->said);
-    free(o->sent);
-    og_arena_free(o->batch.results);
-    og_arena_free(o->batch.scratch);
-    recall_free(o->batch.recall);
+    free(o->lanes);
+    recall_free(o->recall);
     free(o);
 }

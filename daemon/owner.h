@@ -1,6 +1,6 @@
-/* The owner of partitions: their messages wait here for a batch, one batch at a time runs in the
- * worker pool, and what it found goes on from here. Loop thread only, but for the batch itself
- * (pipeline.c).
+/* The owner of partitions: their messages wait here for a batch, batches run in the worker pool, of
+ * several partitions at once, and what they found goes on from here. Loop thread only, but for the
+ * batches themselves (pipeline.c).
  *
  * A partition is first restored: up to the end that its topic had at the start its records are only
  * applied, and what its owners before have said is taken over; then every patient touched is
@@ -28,6 +28,7 @@ typedef struct owner_options {
     uv_loop_t *loop;
     const pipeline_setup *setup;
     const og_clock *clock;
+    int batches; /* that run at once; 0: one */
     size_t batch_records;
     int64_t batch_wait_ms;
     size_t arena_bytes;  /* of each of the two arenas of a batch */
@@ -77,8 +78,9 @@ void owner_set_store(owner *o, int partition, store *s, int64_t next_offset);
 /* What is remembered of rules (recall.h), for whoever evaluates besides; lives as long as o. NULL
  * without recall_bytes. */
 recall *owner_recall(const owner *o);
-/* Another content from the next batch on. The old one is in use until owner_busy is false or
- * another batch has begun: released is called (from the loop) when nobody uses it any more. */
+/* Another content from the next batch on. The old one is in use until the last batch that began
+ * with it ends: released is called (from the loop) when nobody uses it any more, and no further
+ * content may come before that. */
 void owner_set_content(owner *o, const plan_content *content,
                        void (*released)(void *ctx, const plan_content *old), void *ctx);
 
@@ -110,9 +112,13 @@ void owner_task(owner *o, int partition, const pipeline_task *task);
 void owner_wake(owner *o, int partition);
 void owner_wake_all(owner *o);
 
-/* Begins a batch if none is running and there is work; to be called once per turn of the loop. */
+/* Begins batches where there is work; to be called once per turn of the loop. */
 void owner_run(owner *o);
+/* Any batch is running. */
 bool owner_busy(const owner *o);
+/* From now on no batch begins, until it is told otherwise: for whoever needs that none is running.
+ */
+void owner_rest(owner *o, bool rest);
 /* From now on only tasks (outcomes of deliveries) are worked off. */
 void owner_stop(owner *o);
 /* Nothing runs and nothing waits that would run. */

@@ -15,6 +15,7 @@
 
 #define TICK_MS     1000
 #define GRACE_MS    5000  /* for what is under way when we stop */
+#define MAX_BATCHES 4     /* unless the configuration says more */
 #define WATCHDOG_MS 15000 /* then we go: a crash loses nothing, a hang helps nobody */
 
 bool serve__stopping(const serve *s)
@@ -59,11 +60,8 @@ void serve__advance(serve *s, serve_step step)
 static void renew_locator(serve *s)
 {
     og_error err;
-    int64_t now = clock_monotonic_ms();
-    if (!locator_is_broken(s->locator) || now < s->locator_retry_ms)
-        return;
     og_error_init(&err);
-    s->locator_retry_ms = now + TICK_MS;
+    s->locator_retry_ms = clock_monotonic_ms() + TICK_MS;
     if (serve__renew_locator(s, &err) != OG_OK) {
         log_failure(LOG_LEVEL_ERROR, "the locator is damaged and cannot be renewed yet", &err);
         return;
@@ -72,19 +70,32 @@ static void renew_locator(serve *s)
     log_warn("the locator was damaged; it has been filled again from the stores");
 }
 
+static bool is_to_be_rebuilt(const serve *s, int i)
+{
+    const serve_partition *p = &s->partitions[i];
+    bool landed = i == s->count || p->posting + p->publishing == 0; /* what is under way */
+    return p->rebuild && landed && !serve__bulk_uses(s, p->store) && !serve__stopping(s);
+}
+
+/* Nobody may be using what is replaced, and one store is read by all. */
 static void rebuild_damaged(serve *s)
 {
-    bool any = false;
-    if (owner_busy(s->owner) || s->sync_busy)
+    bool any = locator_is_broken(s->locator) && clock_monotonic_ms() >= s->locator_retry_ms;
+    bool locator = any;
+    for (int i = 0; i <= s->count; i++)
+        any |= is_to_be_rebuilt(s, i);
+    owner_rest(s->owner, any);
+    if (!any || owner_busy(s->owner) || s->sync_busy)
         return;
-    renew_locator(s);
-    for (int i = 0; i <= s->count && !serve__stopping(s); i++) {
+    owner_rest(s->owner, false);
+    if (locator)
+        renew_locator(s);
+    any = false;
+    for (int i = 0; i <= s->count; i++) {
         og_error err;
         og_error_init(&err);
-        if (!s->partitions[i].rebuild || serve__bulk_uses(s, s->partitions[i].store))
+        if (!is_to_be_rebuilt(s, i))
             continue;
-        if (i < s->count && s->partitions[i].posting + s->partitions[i].publishing > 0)
-            continue; /* what is under way lands first */
         any = true;
         s->partitions[i].end = INT64_MAX; /* it has moved since: reading it will find out */
         if (serve__rebuild(s, &s->partitions[i], &err) != OG_OK)
@@ -315,6 +326,12 @@ static og_status open_clock(serve *s, og_error *err)
     return OG_OK;
 }
 
+int serve_batches(const config *c)
+{
+    int processors = (int)uv_available_parallelism();
+    return c->batches > 0 ? (int)c->batches : processors < MAX_BATCHES ? processors : MAX_BATCHES;
+}
+
 static og_status open_workers(serve *s, og_error *err)
 {
     const config *c = s->config;
@@ -331,6 +348,7 @@ static og_status open_workers(serve *s, og_error *err)
     owner_options oo = {.loop = s->loop,
                         .setup = &s->setup,
                         .clock = &s->clock,
+                        .batches = serve_batches(c),
                         .batch_records = (size_t)c->batch_records,
                         .batch_wait_ms = c->batch_wait_ms,
                         .arena_bytes = (size_t)c->arena_mb << 20,
@@ -677,6 +695,8 @@ static void close_when_quiet(serve *s)
                 !s->sources_closing;
     if (safe && (quiet || late))
         close_everything(s);
+    else if (late)
+        owner_rest(s->owner, true); /* until none is running */
 }
 
 void serve_stop(serve *s, int status)

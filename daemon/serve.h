@@ -21,6 +21,8 @@ typedef struct serve_options {
  * content; OG_IO, OG_NOTFOUND: the disk, the address. After an error nothing is left open. */
 OG_MUSTCHECK og_status serve_new(uv_loop_t *loop, config *c, const serve_options *options,
                                  serve **ret, og_report *report, og_error *err);
+/* Batches that run at once with this configuration, each on a thread of libuv's pool. */
+int serve_batches(const config *c);
 /* Finishes what is under way (batch, deliveries, commits), leaves the groups, closes the stores;
  * then on_stopped. Takes at most about 15 s. Further calls do nothing. */
 void serve_stop(serve *s, int status);

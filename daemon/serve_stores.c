@@ -147,12 +147,15 @@ og_status serve__open_partition(serve *s, int partition, og_error *err)
 
 void serve__close_foreign(serve *s)
 {
-    if (s->revoking || s->sync_busy || owner_busy(s->owner))
+    if (s->revoking || s->sync_busy)
         return;
     for (int i = 0; i < s->count; i++) {
         serve_partition *p = &s->partitions[i];
         if (p->store == NULL || p->assigned || !p->foreign || p->posting > 0 || p->publishing > 0 ||
-            owner_get(s->owner, i).tasks > 0 || serve__bulk_uses(s, p->store))
+            serve__bulk_uses(s, p->store))
+            continue;
+        owner_state state = owner_get(s->owner, i);
+        if (state.running || state.tasks > 0)
             continue;
         owner_set_store(s->owner, i, NULL, -1);
         kv_close(p->store);

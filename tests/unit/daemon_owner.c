@@ -29,7 +29,7 @@ static void on_damaged(void *ctx, int partition, const og_error *err)
     s->damaged = partition;
 }
 
-static scene *scene_new(void)
+static scene *scene_of(int batches)
 {
     scene *s = calloc(1, sizeof *s);
     assert_non_null(s);
@@ -39,6 +39,7 @@ static scene *scene_new(void)
     owner_options o = {.loop = &s->loop,
                        .setup = &s->w->setup,
                        .clock = &s->clock,
+                       .batches = batches,
                        .batch_records = 100,
                        .batch_wait_ms = 0,
                        .arena_bytes = (size_t)64 << 20,
@@ -54,6 +55,11 @@ static scene *scene_new(void)
         owner_set_store(s->owner, i, s->w->stores[i], -1);
     owner_set_store(s->owner, OWNER_SHARED, s->w->shared_store, -1);
     return s;
+}
+
+static scene *scene_new(void)
+{
+    return scene_of(1);
 }
 
 static void scene_free(scene *s)
@@ -411,9 +417,135 @@ static void a_partition_that_nobody_read_is_told(void **state)
     }
 }
 
+/* ---- several batches at once ---- */
+
+static void assign_all(scene *s)
+{
+    for (int i = 0; i < WORLD_PARTITIONS; i++) {
+        owner_assign(s->owner, i, 0);
+        owner_end(s->owner, i);
+    }
+}
+
+static int running(const scene *s)
+{
+    int n = 0;
+    for (int i = 0; i < WORLD_PARTITIONS; i++)
+        n += owner_get(s->owner, i).running;
+    return n;
+}
+
+static void partitions_run_beside_each_other(void **state)
+{
+    scene *s = scene_of(2);
+    (void)state;
+    restore_shared(s);
+    assign_all(s);
+    owner_run(s->owner);
+    assert_int_equal(running(s), 2);
+    assert_true(owner_next_ms(s->owner) == INT64_MAX); /* no room: the end of one wakes the loop */
+    owner_run(s->owner);
+    assert_int_equal(running(s), 2);
+    while (running(s) == 2)
+        uv_run(&s->loop, UV_RUN_ONCE);
+    owner_wake_all(s->owner);
+    owner_run(s->owner); /* there is work for all, and one that runs does not run twice */
+    assert_int_equal(running(s), 2);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    work_off(s);
+    assert_int_equal(running(s), 0);
+    assert_true(owner_idle(s->owner));
+    scene_free(s);
+}
+
+/* All others read its store: what changes in it is there for all of a batch, or for none. */
+static void the_shared_topic_runs_alone(void **state)
+{
+    scene *s = scene_of(3);
+    (void)state;
+    world_event(s->w, MEDICATION);
+    restore_shared(s);
+    assign_all(s);
+    work_off(s);
+    owner_wake(s->owner, WORLD_PARTITIONS - 1); /* then it is the shared topic's turn */
+    owner_run(s->owner);
+    assert_int_equal(running(s), 1);
+    feed(s, OWNER_SHARED, &s->w->shared.at[0], 0);
+    owner_wake(s->owner, 0);
+    owner_run(s->owner);
+    assert_int_equal(running(s), 1); /* nobody begins before it, and it waits */
+    assert_true(owner_next_ms(s->owner) == INT64_MAX);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    owner_run(s->owner);
+    assert_int_equal(running(s), WORLD_PARTITIONS); /* it counts as a batch of each */
+    owner_run(s->owner);
+    assert_true(owner_next_ms(s->owner) == INT64_MAX);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    assert_int_equal(owner_get(s->owner, OWNER_SHARED).next_offset, 1);
+    owner_run(s->owner);
+    assert_int_equal(running(s), WORLD_PARTITIONS); /* it has woken all, and here is room for all */
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    work_off(s);
+    scene_free(s);
+}
+
+static void at_rest_nothing_begins(void **state)
+{
+    scene *s = scene_of(2);
+    (void)state;
+    restore_shared(s);
+    assign_all(s);
+    owner_rest(s->owner, true);
+    owner_run(s->owner);
+    assert_false(owner_busy(s->owner));
+    assert_true(owner_next_ms(s->owner) == INT64_MAX);
+    assert_false(owner_idle(s->owner));
+    owner_rest(s->owner, false);
+    assert_true(owner_next_ms(s->owner) <= steady());
+    owner_run(s->owner);
+    owner_rest(s->owner, true);
+    assert_int_equal(running(s), 2); /* what runs goes on */
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    owner_rest(s->owner, false);
+    work_off(s);
+    scene_free(s);
+}
+
+static void on_released(void *ctx, const plan_content *old)
+{
+    const plan_content **ret = ctx;
+    *ret = old;
+}
+
+static void content_is_released_by_the_last_who_uses_it(void **state)
+{
+    static const char nothing = 0; /* in place of another content: no batch begins with it */
+    const plan_content *other = (const plan_content *)&nothing, *released = NULL;
+    scene *s = scene_of(2);
+    (void)state;
+    restore_shared(s);
+    assign_all(s);
+    owner_run(s->owner);
+    assert_int_equal(running(s), 2);
+    owner_set_content(s->owner, other, on_released, &released);
+    while (running(s) > 0) {
+        assert_null(released);
+        uv_run(&s->loop, UV_RUN_ONCE);
+    }
+    assert_ptr_equal(released, s->w->content);
+    owner_set_content(s->owner, s->w->content, on_released, &released);
+    assert_ptr_equal(released, other); /* nobody did */
+    work_off(s);
+    scene_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(partitions_run_beside_each_other),
+        cmocka_unit_test(the_shared_topic_runs_alone),
+        cmocka_unit_test(at_rest_nothing_begins),
+        cmocka_unit_test(content_is_released_by_the_last_who_uses_it),
         cmocka_unit_test(a_new_store_takes_nothing_from_the_middle),
         cmocka_unit_test(a_partition_that_nobody_read_is_told),
         cmocka_unit_test(restoring_ends_under_steady_load),
