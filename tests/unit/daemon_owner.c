@@ -43,6 +43,7 @@ static scene *scene_of(int batches)
                        .batch_records = 100,
                        .batch_wait_ms = 0,
                        .arena_bytes = (size_t)64 << 20,
+                       .recall_bytes = (size_t)4 << 20,
                        .partitions = WORLD_PARTITIONS,
                        .ctx = s,
                        .on_delivery = ignore_delivery,
@@ -458,6 +459,71 @@ static void partitions_run_beside_each_other(void **state)
     scene_free(s);
 }
 
+#define DOSE                                                                                       \
+    "{\"resourceType\":\"MedicationAdministration\",\"id\":\"d%d\",\"status\":\"completed\","      \
+    "\"medicationReference\":{\"reference\":\"Medication/m\"},\"subject\":{\"reference\":"         \
+    "\"Patient/p%d\"},\"effectiveDateTime\":\"2026-02-%02dT09:00:00+01:00\",\"dosage\":{\"dose\":" \
+    "{\"value\":120,\"unit\":\"mg\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"mg\"}}}"
+
+/* Doses of many patients, of a drug that only the shared store knows; then all alerts in order. */
+static void alerts_of_many(int batches, og_buf *ret)
+{
+    enum { PATIENTS = 90 };
+    scene *s = scene_of(batches);
+    int64_t offsets[WORLD_PARTITIONS] = {0};
+    clock_simulate(&s->clock, 1772352000000, 0); /* 2026-03-01T09:00+01:00 */
+    world_event(s->w, MEDICATION);
+    for (int i = 0; i < PATIENTS; i++) {
+        char text[600];
+        snprintf(text, sizeof text, DOSE, i, i, 1 + i % 20);
+        world_event(s->w, text);
+    }
+    owner_assign(s->owner, OWNER_SHARED, 1);
+    feed(s, OWNER_SHARED, &s->w->shared.at[0], 0);
+    assign_all(s);
+    for (size_t i = 0; i < s->w->records.count; i++) {
+        const world_message *m = &s->w->records.at[i];
+        feed(s, m->partition, m, offsets[m->partition]++);
+    }
+    work_off(s);
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        store_txn *t;
+        const og_str *patients;
+        size_t count, alert_count;
+        const plan_alert *alerts;
+        og_arena *a = og_arena_new((size_t)16 << 20);
+        assert_true(offsets[p] > 10);
+        assert_int_equal(store_begin(s->w->stores[p], false, &t, NULL), OG_OK);
+        assert_int_equal(store_patients(t, a, (og_str){NULL, 0}, PATIENTS, &patients, &count, NULL),
+                         OG_OK);
+        for (size_t i = 0; i < count; i++) {
+            assert_int_equal(store_alerts(t, a, patients[i], &alerts, &alert_count, NULL), OG_OK);
+            for (size_t k = 0; k < alert_count; k++)
+                og_buf_addf(ret, "%.*s %.*s %s %.*s\n", OG_STR_ARG(patients[i]),
+                            OG_STR_ARG(alerts[k].rule), alerts[k].card_uuid,
+                            OG_STR_ARG(alerts[k].card));
+        }
+        store_abort(t);
+        og_arena_free(a);
+    }
+    scene_free(s);
+}
+
+static void many_at_once_say_what_one_says(void **state)
+{
+    og_buf one, three;
+    (void)state;
+    og_buf_init(&one, (size_t)16 << 20);
+    og_buf_init(&three, (size_t)16 << 20);
+    alerts_of_many(1, &one);
+    alerts_of_many(3, &three);
+    assert_true(one.n > 90 * 1000);
+    assert_int_equal(one.n, three.n);
+    assert_memory_equal(one.p, three.p, one.n);
+    og_buf_done(&one);
+    og_buf_done(&three);
+}
+
 /* All others read its store: what changes in it is there for all of a batch, or for none. */
 static void the_shared_topic_runs_alone(void **state)
 {
@@ -543,6 +609,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(partitions_run_beside_each_other),
+        cmocka_unit_test(many_at_once_say_what_one_says),
         cmocka_unit_test(the_shared_topic_runs_alone),
         cmocka_unit_test(at_rest_nothing_begins),
         cmocka_unit_test(content_is_released_by_the_last_who_uses_it),
