@@ -99,7 +99,7 @@ static inline void send_records(stage *s, const json_t *bundle)
 
 static inline void open_client(stage *s)
 {
-    http_client_options options = {0};
+    http_client_options options = {.max_connections = 256, .max_per_host = 256};
     memset(&call, 0, sizeof call);
     assert_int_equal(http_client_new(&s->loop, &options, &call.client, NULL), OG_OK);
 }

@@ -129,9 +129,10 @@ typedef enum fake_mode { HANGS, LIES, FAILS, IS_BUSY, HAS_MOVED, ANSWERS } fake_
 typedef struct fake {
     forward *forward;
     http_server *server;
-    http_exchange *held;
+    http_exchange *held[64];
+    size_t held_count;
     fake_mode mode;
-    int asked, socket;
+    int asked;
     bool closed;
 } fake;
 
@@ -155,8 +156,8 @@ static void on_fake_call(void *ctx, http_exchange *x)
     fake *f = ctx;
     f->asked++;
     if (f->mode == HANGS) {
-        assert_null(f->held);
-        f->held = x;
+        assert_true(f->held_count < 64);
+        f->held[f->held_count++] = x;
     } else if (f->mode == LIES) {
         http_exchange_answer(x, 200, "application/json", OG_STR("{\"cards\":[]}"));
     } else {
@@ -167,6 +168,13 @@ static void on_fake_call(void *ctx, http_exchange *x)
                                            : 421,
                       "{\"cards\":[], \"who\":\"another one\"}");
     }
+}
+
+static void answer_what_is_held(fake *f)
+{
+    f->mode = ANSWERS;
+    while (f->held_count > 0)
+        answer_sealed(f, f->held[--f->held_count], 200, "{\"cards\":[]}");
 }
 
 /* Says in its name that it has all partitions; newer than what its owners say for a while. */
@@ -272,10 +280,9 @@ static void whoever_does_not_answer_is_passed_over(void **state)
     s->at[other].config->hooks_forward_budget_ms = 50;
     assert_int_equal(ask(s, other, with), 200);
     assert_non_null(strstr(call.body, "\"fetched\":true"));
-    assert_non_null(f->held);
+    assert_int_equal(f->held_count, 1);
     assert_true(metric_has("osteoguard_cds_forwards_total{result=\"timeout\"} 1"));
-    http_exchange_answer(f->held, 200, NULL, OG_STR(""));
-    f->held = NULL;
+    http_exchange_answer(f->held[--f->held_count], 200, NULL, OG_STR(""));
 
     /* It does not have the partition: the next call goes to who has. */
     s->at[other].config->hooks_forward_budget_ms = 20000;
@@ -291,6 +298,153 @@ static void whoever_does_not_answer_is_passed_over(void **state)
         stop_member(s, i);
     fake_free(s, f);
     standin_free(ehr, &s->loop);
+    stage_free(s);
+}
+
+/* ---- many at once ---- */
+
+enum { AT_ONCE = 64 }; /* calls that one instance has on their way */
+
+static int answers[600]; /* by status */
+
+static void on_one_of_many(void *ctx, const http_response *r)
+{
+    (void)ctx;
+    assert_in_range(r->status, 1, 599);
+    answers[r->status]++;
+}
+
+static bool fake_holds_one(stage *s)
+{
+    (void)s;
+    return pretender->held_count == 1;
+}
+
+static bool one_is_answered(stage *s)
+{
+    (void)s;
+    return answers[503] + answers[200] > 0;
+}
+
+static bool all_are_answered(stage *s)
+{
+    (void)s;
+    return answers[503] + answers[200] == AT_ONCE + 1;
+}
+
+static void no_more_than_some_are_on_their_way(void **state)
+{
+    char url[128];
+    stage *s = stage_new();
+    fake *f = fake_new(s);
+    (void)state;
+    pretender = f;
+    open_client(s);
+    start_two(s, "");
+    int other = 1 - owner_of(s, "v5");
+    pretend(s, HANGS);
+    memset(answers, 0, sizeof answers);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d" PATIENT_VIEW,
+             serve_hooks_port(s->at[other].serve));
+    conn_header header = {"Content-Type", OG_STR("application/json")};
+    http_request q = {
+        .url = url, .headers = &header, .header_count = 1, .body = call_body("v5", "")};
+    for (int i = 0; i < AT_ONCE + 1; i++)
+        assert_int_equal(http_client_send(call.client, &q, on_one_of_many, NULL, NULL, NULL),
+                         OG_OK);
+    wait_until(s, "the one that is too much", one_is_answered);
+    assert_int_equal(answers[503], 1);
+    assert_true(metric_has("osteoguard_cds_forwards_total{result=\"full\"} 1"));
+    answer_what_is_held(f);
+    wait_until(s, "the others", all_are_answered);
+    assert_int_equal(answers[200], AT_ONCE);
+    assert_int_equal(ask(s, other, ""), 200); /* there is room again */
+
+    /* Whoever stops answers those that wait. */
+    pretend(s, HANGS);
+    memset(answers, 0, sizeof answers);
+    assert_int_equal(http_client_send(call.client, &q, on_one_of_many, NULL, NULL, NULL), OG_OK);
+    wait_until(s, "the call has come", fake_holds_one);
+    stop_member(s, other);
+    wait_until(s, "the last answer", one_is_answered);
+    assert_int_equal(answers[503], 1);
+    answer_what_is_held(f);
+
+    close_client(s);
+    stop_member(s, 1 - other);
+    fake_free(s, f);
+    stage_free(s);
+}
+
+/* ---- who calls ---- */
+
+/* Its token is judged where the call comes; the owner knows whose call it is. */
+static int ask_with_token(stage *s, int number, const json_t *key)
+{
+    static unsigned count;
+    char claims[512], header[4096];
+    long long now_s = (long long)(clock_wall_ms() / 1000);
+    snprintf(claims, sizeof claims,
+             "{\"iss\":\"https://ehr\",\"aud\":\"https://cds\",\"iat\":%lld,\"exp\":%lld,\"jti\":"
+             "\"t-%u\"}",
+             now_s, now_s + 300, count++);
+    char *token = token_of("{\"alg\":\"ES384\",\"kid\":\"k\",\"typ\":\"JWT\"}", claims, key);
+    snprintf(header, sizeof header, "Bearer %s", token);
+    free(token);
+    return ask_with(s, number, call_body("v5", ""),
+                    (conn_header){"Authorization", og_str_of(header)});
+}
+
+static json_t *ehr_key;
+
+static bool owner_has_cards_for_the_ehr(stage *s)
+{
+    return ask_with_token(s, owner_of(s, "v5"), ehr_key) == 200 &&
+           strstr(call.body, "\"uuid\"") != NULL;
+}
+
+static bool other_passes_on_for_the_ehr(stage *s)
+{
+    return ask_with_token(s, 1 - owner_of(s, "v5"), ehr_key) == 200;
+}
+
+static void the_client_is_let_in_once_and_named_once(void **state)
+{
+    char more[512], path[128], from_owner[sizeof call.body];
+    stage *s = stage_new();
+    json_t *records = records_of_v5();
+    (void)state;
+    ehr_key = key_new("{\"alg\":\"ES384\"}", "k");
+    char *keys = set_of(&ehr_key, 1);
+    snprintf(path, sizeof path, "%s/keys", s->dir);
+    assert_int_equal(file_write(path, og_str_of(keys), NULL), OG_OK);
+    free(keys);
+    snprintf(
+        more, sizeof more,
+        "clients: {the-ehr: {issuer: \"https://ehr\", audiences: [\"https://cds\"], jwks_file: "
+        "%s/keys}}\n",
+        s->dir);
+    open_client(s);
+    start_two(s, more);
+    send_records(s, records);
+    wait_until(s, "the owner has cards", owner_has_cards_for_the_ehr);
+    memcpy(from_owner, call.body, sizeof from_owner);
+    wait_until(s, "the other one passes the call on", other_passes_on_for_the_ehr);
+    int owner = owner_of(s, "v5"), other = 1 - owner;
+    size_t before[] = {audited(s, 0, "\"display\":\"the-ehr\""),
+                       audited(s, 1, "\"display\":\"the-ehr\"")};
+    assert_int_equal(ask_with_token(s, other, ehr_key), 200);
+    assert_string_equal(call.body, from_owner);
+    assert_int_equal(audited(s, other, "\"display\":\"the-ehr\""), before[other] + 1);
+    assert_int_equal(audited(s, owner, "\"display\":\"the-ehr\""), before[owner]);
+    /* A stranger gets nowhere, and nobody is asked for him. */
+    int64_t forwards = metric_value(METRIC_FORWARDS);
+    assert_int_equal(ask(s, other, ""), 401);
+    assert_int_equal(metric_value(METRIC_FORWARDS), forwards);
+
+    json_decref(ehr_key);
+    json_decref(records);
+    close_client(s);
     stage_free(s);
 }
 
@@ -373,6 +527,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_reaches_the_owner_wherever_it_comes),
         cmocka_unit_test(whoever_does_not_answer_is_passed_over),
+        cmocka_unit_test(no_more_than_some_are_on_their_way),
+        cmocka_unit_test(the_client_is_let_in_once_and_named_once),
         cmocka_unit_test(a_forged_call_is_refused_and_none_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
