@@ -145,6 +145,8 @@ og_status delivery_read(og_arena *a, og_str key, og_str value, delivery *ret, og
     return status;
 }
 
+/* A row that waits hides the one that says what was told before: that lies among many, is written
+ * once, when the endpoint has heard all, and may be out of date until then. */
 og_status delivery_put(store_txn *t, og_arena *a, const delivery *d, og_error *err)
 {
     char key[KV_MAX_KEY];
@@ -154,16 +156,24 @@ og_status delivery_put(store_txn *t, og_arena *a, const delivery *d, og_error *e
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
     if (!make_key(key, sizeof key, d->endpoint, d->patient, d->alert_id, &n))
         return og_fail(err, OG_LIMIT, "the key of a delivery is too long");
-    return kv_put(t, STORE_DELIVERY, (og_str){key, n}, text, err);
+    if (d->state != DELIVERY_DELIVERED)
+        return kv_put(t, STORE_DELIVERY, (og_str){key, n}, text, err);
+    store_key told;
+    store_told_key(&told, d->patient, d->alert_id, d->endpoint);
+    og_status status = kv_put(t, STORE_ALERT, (og_str){told.p, told.n}, text, err);
+    return status == OG_OK ? kv_delete(t, STORE_DELIVERY, (og_str){key, n}, err) : status;
 }
 
 og_status delivery_remove(store_txn *t, const delivery *d, og_error *err)
 {
     char key[KV_MAX_KEY];
     size_t n;
+    store_key told;
     if (!make_key(key, sizeof key, d->endpoint, d->patient, d->alert_id, &n))
         return OG_OK; /* it was never put */
-    return kv_delete(t, STORE_DELIVERY, (og_str){key, n}, err);
+    store_told_key(&told, d->patient, d->alert_id, d->endpoint);
+    og_status status = kv_delete(t, STORE_DELIVERY, (og_str){key, n}, err);
+    return status == OG_OK ? kv_delete(t, STORE_ALERT, (og_str){told.p, told.n}, err) : status;
 }
 
 og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patient,
@@ -172,9 +182,14 @@ og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patien
     char key[KV_MAX_KEY];
     size_t n;
     og_str value;
+    store_key told;
     if (!make_key(key, sizeof key, endpoint, patient, alert_id, &n))
         return OG_NOTFOUND;
     og_status status = kv_get(t, STORE_DELIVERY, (og_str){key, n}, &value, err);
+    if (status == OG_NOTFOUND) {
+        store_told_key(&told, patient, alert_id, endpoint);
+        status = kv_get(t, STORE_ALERT, (og_str){told.p, told.n}, &value, err);
+    }
     return status == OG_OK ? delivery_read(a, (og_str){key, n}, value, ret, err) : status;
 }
 
@@ -190,9 +205,7 @@ static og_status visit_row(void *ctx, og_str key, og_str value, og_error *err)
     delivery d = {0};
     og_arena_reset(e->a);
     og_status status = delivery_read(e->a, key, value, &d, err);
-    if (status != OG_OK || d.state == DELIVERY_DELIVERED)
-        return status;
-    return e->fn(e->ctx, &d, err);
+    return status == OG_OK ? e->fn(e->ctx, &d, err) : status;
 }
 
 og_status delivery_each(store_txn *t, og_arena *a, delivery_visit *fn, void *ctx, og_error *err)

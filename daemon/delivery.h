@@ -2,7 +2,8 @@
  * (STREAM 3.6).
  *
  * One row per endpoint and alert, so an outage of any length leaves one pending row: only the
- * latest revision of an alert is ever sent.
+ * latest revision of an alert is ever sent. What waits has a table of its own; what is DELIVERED
+ * stands beside its alert.
  *
  *   (none) ──want──► PENDING ──prepare──► INTENT ──done──► DELIVERED (the row goes when the alert
  * is resolved) ▲                   │  └──never──► PARKED └──────again────────┘      every state

@@ -14,8 +14,8 @@
 #define MAX_SHARED      256 /* shared resources in one patient's view */
 
 static const char *const table_names[STORE_TABLES] = {
-    "resource", "alert", "delivery", "due",   "review", "reference", "dirty",   "sequence",
-    "outgoing", "place", "merge",    "grave", "errand", "wanted",    "fetched", "meta"};
+    "resource", "alert", "delivery", "due",    "review", "reference", "dirty", "outgoing",
+    "place",    "merge", "grave",    "errand", "wanted", "fetched",   "meta"};
 
 bool store_path(const char *root, int64_t partitions, const char *name, char *out, size_t size)
 {
@@ -117,6 +117,16 @@ static void key_shown(key *k, og_str patient, const char *id)
     key_add(k, patient);
     key_add(k, OG_STR("\1"));
     key_add(k, og_str_of(id));
+}
+
+void store_told_key(store_key *out, og_str patient, const char *alert_id, og_str endpoint)
+{
+    out->n = 0;
+    key_add(out, patient);
+    key_add(out, OG_STR("\3"));
+    key_add(out, og_str_of(alert_id));
+    key_zero(out);
+    key_add(out, endpoint);
 }
 
 static void key_due(key *k, int64_t due_ms, og_str patient)
@@ -1162,9 +1172,9 @@ og_status store_set_meta(store_txn *t, const char *name, og_str value, og_error 
 static key sequence_key(og_str endpoint, og_str patient)
 {
     key k = {.n = 0};
-    key_add(&k, endpoint);
-    key_zero(&k);
     key_add(&k, patient);
+    key_add(&k, OG_STR("\2"));
+    key_add(&k, endpoint);
     return k;
 }
 
@@ -1173,10 +1183,10 @@ og_status store_next_sequence(store_txn *t, const char *endpoint, og_str patient
 {
     key k = sequence_key(og_str_of(endpoint), patient);
     int64_t last = 0;
-    og_status status = get_int(t, STORE_SEQUENCE, key_str(&k), &last, err);
+    og_status status = get_int(t, STORE_ALERT, key_str(&k), &last, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
-    status = put_int(t, STORE_SEQUENCE, key_str(&k), last + 1, err);
+    status = put_int(t, STORE_ALERT, key_str(&k), last + 1, err);
     if (status == OG_OK)
         *ret = last + 1;
     return status;
@@ -1187,8 +1197,8 @@ og_status store_raise_sequence(store_txn *t, og_str endpoint, og_str patient, in
 {
     key k = sequence_key(endpoint, patient);
     int64_t had = 0;
-    og_status status = get_int(t, STORE_SEQUENCE, key_str(&k), &had, err);
+    og_status status = get_int(t, STORE_ALERT, key_str(&k), &had, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
-    return had >= last ? OG_OK : put_int(t, STORE_SEQUENCE, key_str(&k), last, err);
+    return had >= last ? OG_OK : put_int(t, STORE_ALERT, key_str(&k), last, err);
 }

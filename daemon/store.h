@@ -7,14 +7,16 @@
  *   resource   patient \0 Type/id                 head (order, deleted, hash, source), image;
  *                                                a copy (merge.h): Type/id and its way (record.h)
  *   alert      patient \0 alert id                plan_alert_write
- *   delivery   endpoint \0 patient \0 alert id    delivery.h
+ *              patient \1 card uuid               of what only calls have shown: the same
+ *              patient \2 endpoint                number (text) of the last delivery
+ *              patient \3 alert id \0 endpoint    delivery.h: the endpoint has been told
+ *   delivery   endpoint \0 patient \0 alert id    delivery.h: it is to be told; empty as a rule
  *   due        due (8 bytes, big-endian) patient  - (timer index, for the sweep)
  *   review     patient                            due (text), to find the old index row
  *   reference  Type/id \0 patient \0 Type/id      - (shared resource: who refers to it; an alert
  *                                                refers to the feedback on its cards: that
  *                                                row's Type/id ends with their first 8 digits)
  *   dirty      patient                            offset (text), or waiting.h: to be evaluated
- *   sequence   endpoint \0 patient                number (text) of the last delivery
  *   outgoing   patient \0 Type/id                 mark (text): to be written to the topic again
  *   place      place|Type/id                      place.h
  *   merge      patient; patient \0 other          merge.h
@@ -45,7 +47,6 @@ typedef enum store_table {
     STORE_REVIEW,
     STORE_REFERENCE,
     STORE_DIRTY,
-    STORE_SEQUENCE,
     STORE_OUTGOING,
     STORE_PLACE,
     STORE_MERGE,
@@ -229,6 +230,10 @@ OG_MUSTCHECK og_status store_forget_shown(store_txn *t, og_arena *a, og_str pati
 void store_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT]);
 /* As versions before osteoguard-store-7 named it: their overrides still hold. */
 void store_former_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT]);
+
+/* The row that says what an endpoint has been told of an alert, beside the alert: what belongs to a
+ * patient's alerts lies on one page, if it can. */
+void store_told_key(store_key *out, og_str patient, const char *alert_id, og_str endpoint);
 
 /* ---- who is to be evaluated, and when ---- */
 

@@ -65,12 +65,23 @@ typedef struct search {
     size_t count;
 } search;
 
+/* Beside alerts stands what belongs to them, behind other bytes than zero. */
+static bool is_alert(og_str key)
+{
+    size_t n = 0;
+    while (n < key.n && (unsigned char)key.p[n] >= 0x20)
+        n++;
+    return n < key.n && key.p[n] == '\0';
+}
+
 static og_status find_alert(void *ctx, og_str key, og_str value, og_error *err)
 {
     static const char *const indicators[] = {"info", "warning", "critical"};
     search *s = ctx;
     plan_alert alert;
     found *f = &s->at[s->count];
+    if (!is_alert(key))
+        return OG_OK;
     og_str copy = og_arena_str(s->w->arena, value);
     assert_int_equal(plan_alert_read(s->w->arena, copy, &alert, err), OG_OK);
     snprintf(f->patient, sizeof f->patient, "%s",
@@ -495,7 +506,8 @@ static void wake_alerted(world *w, int p)
     assert_int_equal(store_begin(w->stores[p], true, &t, NULL), OG_OK);
     const keys *k = keys_of(w, t, STORE_ALERT);
     for (size_t i = 0; i < k->count; i++)
-        assert_int_equal(store_mark_dirty(t, og_str_of(k->at[i].p), -1, NULL), OG_OK);
+        if (is_alert(k->at[i]))
+            assert_int_equal(store_mark_dirty(t, og_str_of(k->at[i].p), -1, NULL), OG_OK);
     assert_int_equal(store_commit(t, NULL), OG_OK);
 }
 

@@ -167,6 +167,55 @@ static void a_receipt_settles_the_row(void **state)
     rig_done(&r);
 }
 
+static og_status count_waiting(void *ctx, const delivery *d, og_error *err)
+{
+    (void)d;
+    (void)err;
+    ++*(size_t *)ctx;
+    return OG_OK;
+}
+
+static size_t waiting(rig *r)
+{
+    size_t n = 0;
+    og_arena *a = og_arena_new((size_t)1 << 20);
+    assert_int_equal(delivery_each(r->t, a, count_waiting, &n, NULL), OG_OK);
+    og_arena_free(a);
+    return n;
+}
+
+/* What was told before stays behind it, and is not taken for the state of things. */
+static void a_row_that_waits_hides_what_was_told(void **state)
+{
+    static const char row[] =
+        "{\"state\":\"%s\",\"resolved\":false,\"revision\":%d,\"sequence\":%d,\"attempts\":1,"
+        "\"next\":0,\"cause\":0,\"doubtful\":\"\",\"doubted\":false,\"held\":[\"" CARD
+        "\"],\"reason\":\"\"}";
+    static const char *const states[] = {"delivered", "pending", "parked", "delivered"};
+    rig r;
+    delivery d = {0};
+    (void)state;
+    rig_init(&r);
+    for (int i = 0; i < 4; i++) {
+        apply(&r, "t|p|" ALERT "|ehr", og_arena_printf(r.a, row, states[i], i + 1, i + 1), 0,
+              OG_OK);
+        d = (delivery){0};
+        assert_int_equal(delivery_get(r.t, r.a, OG_STR("ehr"), OG_STR("p"), ALERT, &d, NULL),
+                         OG_OK);
+        assert_int_equal(d.revision, i + 1);
+        assert_true(og_str_is(d.endpoint, "ehr") && og_str_is(d.patient, "p"));
+        assert_int_equal(d.held_count, 1);
+        assert_int_equal(waiting(&r), i % 3 == 0 ? 0 : 1);
+    }
+    d.state = DELIVERY_PENDING;
+    assert_int_equal(delivery_put(r.t, r.a, &d, NULL), OG_OK);
+    assert_int_equal(delivery_remove(r.t, &d, NULL), OG_OK);
+    assert_int_equal(waiting(&r), 0);
+    assert_int_equal(delivery_get(r.t, r.a, OG_STR("ehr"), OG_STR("p"), ALERT, &d, NULL),
+                     OG_NOTFOUND);
+    rig_done(&r);
+}
+
 static void an_outdated_word_changes_nothing(void **state)
 {
     rig r;
@@ -191,6 +240,7 @@ int main(void)
         cmocka_unit_test(an_alert_is_taken_over_and_its_patient_dirty),
         cmocka_unit_test(an_attempt_of_another_owner_is_waited_for),
         cmocka_unit_test(a_receipt_settles_the_row),
+        cmocka_unit_test(a_row_that_waits_hides_what_was_told),
         cmocka_unit_test(an_outdated_word_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
