@@ -184,7 +184,7 @@ static_restart() { # each comes back within its session, after TERM and after ki
     in_background $((values / 10 + 10))
     for how in stop_daemon kill_daemon; do
         one "$how" && one start_daemon || { echo "   no start after $how"; return 1; }
-        takes_part || { echo "   back after $how it has nothing"; return 1; }
+        until_true 10 takes_part || { echo "   back after $how it has nothing"; return 1; } # told once a second
     done
     [ "$(on two moves)" -eq "$was" ] || { echo "   the other one's partitions moved"; return 1; }
     before=$(moves)
