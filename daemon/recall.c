@@ -1,12 +1,13 @@
 /* Notes of patients: a hash table whose buckets are as many as it is born with, and a list by last
  * use from which the oldest goes when the bytes run out. A note is one block: the rules that did
- * not fire and those that did, reviews, then for each resource of the view its hash and the rules
- * that read it.
+ * not fire and those that did, reviews, then for each resource of the view its hash and what can
+ * find it, and for each rule what it has read. Both are sets of retrieves, of which there are few
+ * different ones: a note has their numbers in a list that all notes share.
  *
  * A note is looked at and replaced under the lock alone: what is spared is copied out of it.
  *
  * The resources that two views have in common, in the same order, are the same for every rule; all
- * others, of either view, wake the rules that read them. */
+ * others, of either view, wake the rules that read what can find them. */
 #include "daemon/recall.h"
 
 #include <stdlib.h>
@@ -14,7 +15,10 @@
 
 #define MEAN_BYTES 512 /* of a note: so many buckets */
 #define LARGEST    16  /* one of so many parts of the memory is the largest note */
-#define LOOK_AHEAD 64  /* resources that may have come or gone in one place to be recognised */
+#define FOR_SETS   32  /* one of so many parts is for the list of sets */
+#define MOST_SETS  UINT16_MAX
+#define ANYTHING   0  /* number of the set that has everything: stands for what has no room */
+#define LOOK_AHEAD 64 /* resources that may have come or gone in one place to be recognised */
 
 typedef struct note {
     struct note *next;          /* in its bucket */
@@ -25,7 +29,7 @@ typedef struct note {
     int offset_min;
     uint32_t key_n, count, review_count, loud_count;
     uint64_t
-        words[]; /* silent, dated: sets; reviews of the dated; hashes; readers; loud; the key */
+        words[]; /* silent, dated: sets; reviews of the dated; hashes; loud; reads; finders; key */
 } note;
 
 typedef struct loud { /* a rule that fired, was suppressed or merged */
@@ -43,32 +47,45 @@ struct recall {
     size_t mask;
     note *oldest, *newest;
     char digest[40]; /* of the content that the notes are about */
+    uint64_t round;  /* how many contents there were */
+    size_t rules, rule_words, set_words;
+    uint64_t *sets; /* one behind the other; by number */
+    size_t set_count, set_cap;
+    uint16_t *slots; /* number of a set by its hash; ANYTHING: none */
+    size_t slot_mask;
 };
 
 /* ---- one note ---- */
 
 typedef struct parts {
-    uint64_t *silent, *dated, *reviews, *hashes, *readers;
+    uint64_t *silent, *dated, *reviews, *hashes;
     loud *loud;
+    uint16_t *reads, *finders;
     char *key;
 } parts;
 
-static parts parts_of(note *n, size_t rule_words)
+static size_t words_for(size_t rules)
 {
-    parts p = {.silent = n->words, .dated = n->words + rule_words};
-    p.reviews = p.dated + rule_words;
+    return (rules + 63) / 64;
+}
+
+static parts parts_of(note *n, size_t rules)
+{
+    parts p = {.silent = n->words, .dated = n->words + words_for(rules)};
+    p.reviews = p.dated + words_for(rules);
     p.hashes = p.reviews + n->review_count;
-    p.readers = p.hashes + n->count;
-    p.loud = (loud *)(p.readers + (size_t)n->count * 2 * rule_words);
-    p.key = (char *)(p.loud + n->loud_count);
+    p.loud = (loud *)(p.hashes + n->count);
+    p.reads = (uint16_t *)(p.loud + n->loud_count);
+    p.finders = p.reads + rules;
+    p.key = (char *)(p.finders + n->count);
     return p;
 }
 
-static size_t size_of(const note *n, size_t rule_words)
+static size_t size_of(const note *n, size_t rules)
 {
     return sizeof *n + n->key_n + n->loud_count * sizeof(loud) +
-           sizeof(uint64_t) *
-               (2 * rule_words + n->review_count + (size_t)n->count * (1 + 2 * rule_words));
+           sizeof(uint16_t) * (rules + n->count) +
+           sizeof(uint64_t) * (2 * words_for(rules) + n->review_count + n->count);
 }
 
 static void include(uint64_t *set, size_t rule)
@@ -76,11 +93,78 @@ static void include(uint64_t *set, size_t rule)
     set[rule / 64] |= (uint64_t)1 << rule % 64;
 }
 
-static void join(uint64_t *set, const uint64_t *sets, size_t words, size_t count)
+/* ---- sets of retrieves ---- */
+
+static const uint64_t *set_at(const recall *m, uint16_t number)
 {
-    for (size_t i = 0; i < count; i++)
-        for (size_t w = 0; w < words; w++)
-            set[w] |= sets[i * words + w];
+    return m->sets + number * m->set_words;
+}
+
+static uint64_t hash_of(const recall *m, const uint64_t *set)
+{
+    return og_str_hash((og_str){(const char *)set, m->set_words * sizeof *set});
+}
+
+/* The number of a set, which is new or not. */
+static uint16_t number_of_set(recall *m, const uint64_t *set)
+{
+    size_t bytes = m->set_words * sizeof *set, i = hash_of(m, set) & m->slot_mask;
+    for (; m->slots[i] != ANYTHING; i = (i + 1) & m->slot_mask)
+        if (memcmp(set_at(m, m->slots[i]), set, bytes) == 0)
+            return m->slots[i];
+    if (m->set_count == m->set_cap)
+        return ANYTHING;
+    memcpy(m->sets + m->set_count * m->set_words, set, bytes);
+    m->slots[i] = (uint16_t)m->set_count;
+    return (uint16_t)m->set_count++;
+}
+
+static void join(const recall *m, uint64_t *set, const uint64_t *other)
+{
+    for (size_t w = 0; w < m->set_words; w++)
+        set[w] |= other[w];
+}
+
+static bool meet(const recall *m, const uint64_t *a, const uint64_t *b)
+{
+    for (size_t w = 0; w < m->set_words; w++)
+        if ((a[w] & b[w]) != 0)
+            return true;
+    return false;
+}
+
+static void free_sets(recall *m)
+{
+    free(m->sets);
+    free(m->slots);
+    m->bytes -= m->set_cap * m->set_words * sizeof *m->sets;
+    m->bytes -= m->slots != NULL ? (m->slot_mask + 1) * sizeof *m->slots : 0;
+    m->sets = NULL;
+    m->slots = NULL;
+    m->set_cap = m->set_count = 0;
+}
+
+/* False: there is no memory, and nothing can be kept. */
+static bool make_sets(recall *m)
+{
+    size_t bytes = m->set_words * sizeof *m->sets, cap = m->max_bytes / FOR_SETS / bytes + 1;
+    size_t slots = 4;
+    if (cap > MOST_SETS)
+        cap = MOST_SETS;
+    while (slots < 2 * cap)
+        slots *= 2;
+    m->sets = malloc(cap * bytes);
+    m->slots = calloc(slots, sizeof *m->slots);
+    if (m->sets == NULL || m->slots == NULL) {
+        free_sets(m);
+        return false;
+    }
+    m->set_cap = cap;
+    m->slot_mask = slots - 1;
+    m->bytes += cap * bytes + slots * sizeof *m->slots;
+    memset(m->sets, 0xff, bytes);
+    m->set_count = 1;
+    return true;
 }
 
 /* ---- table and list ---- */
@@ -90,11 +174,11 @@ static note **bucket_of(recall *m, uint64_t hash)
     return &m->buckets[hash & m->mask];
 }
 
-static note *find(recall *m, og_str key, size_t rule_words)
+static note *find(recall *m, og_str key)
 {
     uint64_t hash = og_str_hash(key);
     for (note *n = *bucket_of(m, hash); n != NULL; n = n->next)
-        if (n->hash == hash && og_str_eq(key, (og_str){parts_of(n, rule_words).key, n->key_n}))
+        if (n->hash == hash && og_str_eq(key, (og_str){parts_of(n, m->rules).key, n->key_n}))
             return n;
     return NULL;
 }
@@ -155,45 +239,62 @@ static void forget_all(recall *m)
     memset((void *)m->buckets, 0, (m->mask + 1) * sizeof(note *));
 }
 
-/* Sets of rules mean those of one content. */
-static void be_about(recall *m, const plan_content *c)
+/* Numbers of rules and retrieves mean those of one content. */
+static bool be_about(recall *m, const plan_content *c)
 {
     const char *digest = plan_content_digest(c);
     if (strcmp(m->digest, digest) == 0)
-        return;
+        return true;
     forget_all(m);
+    free_sets(m);
+    m->round++;
+    m->digest[0] = '\0';
+    m->rules = plan_content_rule_count(c);
+    m->rule_words = plan_content_rule_words(c);
+    m->set_words = plan_content_read_words(c);
+    if (!make_sets(m))
+        return false;
     snprintf(m->digest, sizeof m->digest, "%s", digest);
+    return true;
 }
 
 /* ---- what has changed ---- */
 
 typedef struct comparison {
+    recall *m;
     og_arena *a;
     const plan_content *c;
     const fhir_resource *resources;
     recall_view *now;
     const note *before; /* NULL: nothing */
     parts was;
-    size_t rule_words, words; /* of one set, and of a resource's two */
-    uint64_t *woken;          /* rules that read what is not in both: two sets */
+    uint64_t *moved; /* what can find what is not in both */
+    uint64_t *set;   /* room for one */
 } comparison;
 
 static void gone(comparison *x, size_t at, size_t count)
 {
-    join(x->woken, x->was.readers + at * x->words, x->words, count);
+    for (size_t i = at; i < at + count; i++)
+        join(x->m, x->moved, set_at(x->m, x->was.finders[i]));
 }
 
 static void come(comparison *x, size_t at, size_t count)
 {
-    for (size_t i = at; i < at + count; i++)
-        plan_content_readers(x->c, x->a, &x->resources[i], x->now->readers + i * x->words);
-    join(x->woken, x->now->readers + at * x->words, x->words, count);
+    for (size_t i = at; i < at + count; i++) {
+        plan_content_finders(x->c, x->a, &x->resources[i], x->set);
+        join(x->m, x->moved, x->set);
+        x->now->finders[i] = number_of_set(x->m, x->set);
+    }
 }
 
 static void stayed(comparison *x, size_t was, size_t is)
 {
-    memcpy(x->now->readers + is * x->words, x->was.readers + was * x->words,
-           x->words * sizeof(uint64_t));
+    x->now->finders[is] = x->was.finders[was];
+}
+
+static bool is_woken(const comparison *x, size_t rule)
+{
+    return meet(x->m, x->moved, set_at(x->m, x->was.reads[rule]));
 }
 
 /* How many places behind the first of list something stands; 0: not near. */
@@ -234,10 +335,9 @@ static void compare(comparison *x)
 /* How those came out that fired: together, or not at all. */
 static void hold(const comparison *x, plan_patient *p)
 {
-    size_t rules = plan_content_rule_count(x->c), cards = 0;
-    const uint64_t *woken = x->woken + x->rule_words;
+    size_t rules = x->m->rules, cards = 0;
     plan_held *held = og_arena_zalloc(x->a, 1, sizeof *held);
-    uint64_t *set = og_arena_zalloc(x->a, x->rule_words + 1, sizeof *set);
+    uint64_t *set = og_arena_zalloc(x->a, x->m->rule_words + 1, sizeof *set);
     plan_outcome *outcomes = og_arena_zalloc(x->a, rules + 1, sizeof *outcomes);
     plan_card *list = og_arena_zalloc(x->a, x->before->loud_count + 1, sizeof *list);
 
@@ -245,7 +345,7 @@ static void hold(const comparison *x, plan_patient *p)
         return;
     for (uint32_t i = 0; i < x->before->loud_count; i++) {
         const loud *l = &x->was.loud[i];
-        if (plan_rules_has(woken, l->rule))
+        if (is_woken(x, l->rule))
             return;
         include(set, l->rule);
         outcomes[l->rule].kind = (plan_outcome_kind)l->kind;
@@ -266,14 +366,16 @@ static void hold(const comparison *x, plan_patient *p)
 /* What did not fire, and is read by nobody who was woken. */
 static void spare(const comparison *x, plan_patient *p)
 {
-    uint64_t *spared = og_arena_alloc(x->a, (x->rule_words + 1) * sizeof *spared);
-    size_t rules = plan_content_rule_count(x->c), next = 0;
+    uint64_t *spared = og_arena_zalloc(x->a, x->m->rule_words + 1, sizeof *spared);
+    size_t rules = x->m->rules, next = 0;
     int64_t *reviews = og_arena_zalloc(x->a, rules + 1, sizeof *reviews);
 
     if (spared == NULL || reviews == NULL)
         return;
-    for (size_t w = 0; w < x->rule_words; w++)
-        spared[w] = x->was.silent[w] & ~x->woken[w];
+    for (size_t i = 0; i < rules; i++)
+        if (plan_rules_has(x->was.silent, i) && !is_woken(x, i))
+            include(spared, i);
+    memcpy(x->now->reads, x->was.reads, rules * sizeof *x->was.reads);
     for (size_t i = 0; i < rules; i++)
         if (plan_rules_has(x->was.dated, i))
             reviews[i] = (int64_t)x->was.reviews[next++];
@@ -290,20 +392,20 @@ static og_str key_of(og_arena *a, const plan_patient *p)
                : og_arena_printf(a, "%.*s\n%.*s", OG_STR_ARG(p->hook), OG_STR_ARG(p->id));
 }
 
-static const note *note_of(recall *m, const recall_view *v, og_str patient, size_t rule_words)
+static note *note_of(recall *m, const recall_view *v, og_str patient)
 {
-    const note *n = find(m, v->key, rule_words);
-    return n != NULL || og_str_eq(v->key, patient) ? n : find(m, patient, rule_words);
+    note *n = find(m, v->key);
+    return n != NULL || og_str_eq(v->key, patient) ? n : find(m, patient);
 }
 
 static void look(recall *m, comparison *x, plan_patient *p)
 {
     recall_view *v = x->now;
-    be_about(m, x->c);
-    const note *n = note_of(m, v, p->id, x->rule_words);
+    note *n = note_of(m, v, p->id);
+    v->round = m->round;
     if (n != NULL) {
         x->before = n;
-        x->was = parts_of((note *)(uintptr_t)n, x->rule_words);
+        x->was = parts_of(n, m->rules);
     }
     compare(x);
     if (n == NULL || n->offset_min != v->offset_min || v->as_of_ms < n->since_ms ||
@@ -324,21 +426,22 @@ void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
                          .offset_min = offset_min};
     if (m == NULL || ret->key.p == NULL)
         return;
-    size_t rule_words = plan_content_rule_words(c);
-    ret->readers = og_arena_alloc(a, (ret->count * 2 * rule_words + 1) * sizeof *ret->readers);
-    comparison x = {.a = a,
+    size_t words = plan_content_read_words(c), rules = plan_content_rule_count(c);
+    ret->reads = og_arena_zalloc(a, rules + 1, sizeof *ret->reads);
+    ret->finders = og_arena_zalloc(a, ret->count + 1, sizeof *ret->finders);
+    comparison x = {.m = m,
+                    .a = a,
                     .c = c,
                     .resources = p->resources,
                     .now = ret,
-                    .rule_words = rule_words,
-                    .words = 2 * rule_words,
-                    .woken = og_arena_zalloc(a, 2 * rule_words + 1, sizeof *x.woken)};
-    if (ret->readers == NULL || x.woken == NULL) {
-        ret->readers = NULL;
-        return;
-    }
+                    .moved = og_arena_zalloc(a, words, sizeof *x.moved),
+                    .set = og_arena_zalloc(a, words, sizeof *x.set)};
+    bool good = ret->reads != NULL && ret->finders != NULL && x.moved != NULL && x.set != NULL;
     uv_mutex_lock(&m->lock);
-    look(m, &x, p);
+    if (good && be_about(m, c))
+        look(m, &x, p);
+    else
+        ret->finders = NULL;
     uv_mutex_unlock(&m->lock);
 }
 
@@ -390,41 +493,52 @@ static void write_rules(const plan_result *r, const parts *p)
     }
 }
 
-static void write_note(note *n, const recall_view *v, const plan_result *r, size_t rule_words)
+/* As it was asked now, or as it was spared. */
+static void write_reads(recall *m, const recall_view *v, const plan_result *r, const parts *p)
 {
-    parts p = parts_of(n, rule_words);
-    memset(p.silent, 0, 2 * rule_words * sizeof *p.silent);
+    for (size_t i = 0; i < m->rules; i++) {
+        const uint64_t *set = r->reads + i * m->set_words;
+        p->reads[i] = meet(m, set, set) ? number_of_set(m, set) : v->reads[i];
+    }
+}
+
+static void write_note(recall *m, note *n, const recall_view *v, const plan_result *r)
+{
+    parts p = parts_of(n, m->rules);
+    memset(p.silent, 0, 2 * m->rule_words * sizeof *p.silent);
     write_rules(r, &p);
+    write_reads(m, v, r, &p);
     if (v->count > 0) {
         memcpy(p.hashes, v->hashes, v->count * sizeof *p.hashes);
-        memcpy(p.readers, v->readers, v->count * 2 * rule_words * sizeof *p.readers);
+        memcpy(p.finders, v->finders, v->count * sizeof *p.finders);
     }
     memcpy(p.key, v->key.p, v->key.n);
 }
 
-/* In place of what stands there. NULL: it is only taken away. Another content than that of the
- * notes: this one is about rules that nobody asks for any more. */
-static void replace(recall *m, const plan_content *c, og_str key, note *n)
+/* In place of what stands there; where n is NULL that is only taken away. What is about rules that
+ * nobody asks for any more is not kept. */
+static void replace(recall *m, const recall_view *v, note *n, const plan_result *result)
 {
-    bool ours = strcmp(m->digest, plan_content_digest(c)) == 0;
-    note *old = ours ? find(m, key, plan_content_rule_words(c)) : NULL;
+    bool ours = m->round == v->round && m->sets != NULL;
+    note *old = ours ? find(m, v->key) : NULL;
     if (old != NULL)
         forget(m, old);
-    if (n != NULL && ours)
-        insert(m, n);
-    else
+    if (n == NULL || !ours) {
         free(n);
+        return;
+    }
+    write_note(m, n, v, result);
+    insert(m, n);
 }
 
 void recall_keep(recall *m, const plan_content *c, const recall_view *v, const plan_result *result)
 {
-    size_t rule_words = plan_content_rule_words(c);
     note *n, head = {.since_ms = v->as_of_ms,
                      .until_ms = result->holds_until_ms,
                      .offset_min = v->offset_min,
                      .key_n = (uint32_t)v->key.n,
                      .count = (uint32_t)v->count};
-    if (m == NULL || v->readers == NULL)
+    if (m == NULL || v->finders == NULL)
         return;
     head.hash = og_str_hash(v->key);
     if (v->until_ms < head.until_ms)
@@ -433,14 +547,12 @@ void recall_keep(recall *m, const plan_content *c, const recall_view *v, const p
         head.review_count += is_dated(result, i);
         head.loud_count += is_loud(&result->outcomes[i]);
     }
-    head.bytes = size_of(&head, rule_words);
+    head.bytes = size_of(&head, plan_content_rule_count(c));
     n = head.bytes <= m->max_bytes / LARGEST ? malloc(head.bytes) : NULL;
-    if (n != NULL) {
+    if (n != NULL)
         *n = head;
-        write_note(n, v, result, rule_words);
-    }
     uv_mutex_lock(&m->lock);
-    replace(m, c, v->key, n);
+    replace(m, v, n, result);
     uv_mutex_unlock(&m->lock);
 }
 
@@ -479,6 +591,7 @@ void recall_free(recall *m)
     if (m == NULL)
         return;
     forget_all(m);
+    free_sets(m);
     uv_mutex_destroy(&m->lock);
     free((void *)m->buckets);
     free(m);

@@ -3,10 +3,11 @@
  *
  * A rule that did not fire does not fire now either, as long as the day, the offset of the time
  * zone and the content are the same, the clock has not come to a moment that it looks at, and none
- * of the resources that it reads has come, changed or gone. That is found out by comparing the
- * patient's view with the one of that time, so it does not matter on which way a view came to be
- * another one (events, merges, a shared Medication, a store that was lost), nor whether the batch
- * that asked was committed: a note says what holds of a view, not of a patient.
+ * of the resources has come, changed or gone that the retrieves find which it came to: what it
+ * would have read behind a condition that did not hold does not count. That is found out by
+ * comparing the patient's view with the one of that time, so it does not matter on which way a view
+ * came to be another one (events, merges, a shared Medication, a store that was lost), nor whether
+ * the batch that asked was committed: a note says what holds of a view, not of a patient.
  *
  * Rules that fired come out as they did when nothing has changed that their cards rest on either
  * and no other rule fires: all together, for what suppresses, merges and forbids sees all of them.
@@ -30,8 +31,10 @@ void recall_free(recall *m);          /* accepts NULL */
 typedef struct recall_view {
     og_str key;             /* of the patient, or of the hook and the patient */
     const uint64_t *hashes; /* of the resources, store_view_hashed */
-    uint64_t *readers;      /* of each resource, plan_content_readers; NULL: nothing can be kept */
+    uint16_t *finders;      /* of each resource: a number for its set; NULL: nothing can be kept */
+    uint16_t *reads;        /* of each rule, as it was spared: a number for its set */
     size_t count;
+    uint64_t round;             /* of the content, which the numbers belong to */
     int64_t as_of_ms, until_ms; /* until_ms: of what was spared */
     int offset_min;
 } recall_view;

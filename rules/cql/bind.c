@@ -743,8 +743,11 @@ static bool unify_retrieve(binder *b, cql__node *n)
     q->constant = q->id == NULL;
     for (uint32_t i = 0; i < q->filter_count; i++)
         q->constant &= q->filters[i].value->kind == CQL__CONSTANT;
-    if (!q->constant)
+    q->number = set->retrieve_count;
+    if (!q->constant) {
+        set->retrieve_count++;
         return true;
+    }
     og_buf key;
     og_buf_init(&key, (size_t)16 << 20);
     og_buf_addf(&key, "%u %.*s", q->type, OG_STR_ARG(q->profile));
@@ -761,8 +764,10 @@ static bool unify_retrieve(binder *b, cql__node *n)
     bool ok = !og_buf_failed(&key);
     const cql__retrieve *known = ok ? og_table_get(&set->retrieves, og_buf_str(&key)) : NULL;
     if (known != NULL) {
+        q->number = known->number;
         q->index = known->index;
     } else if (ok) {
+        set->retrieve_count++;
         q->index = set->retrieves.count;
         ok = og_table_put(&set->retrieves, cql__intern(set, og_buf_str(&key)), q);
     }

@@ -59,8 +59,12 @@ typedef struct cql_requirement {
     og_str valueset_url; /* what the library calls it, also when the terminology has no such set */
     const cql_code *codes; /* code filter by direct codes */
     size_t code_count;
+    uint32_t number; /* of the retrieve, cql_set_retrieve_count */
 } cql_requirement;
 size_t cql_requirements(const cql_library *lib, const cql_define *d, const cql_requirement **ret);
+/* How many different retrieves the libraries have; sets of them have a bit for each, number i at
+ * bit i % 64 of word i / 64. After linking. */
+size_t cql_set_retrieve_count(const cql_set *set);
 /* The elements of a resource type that d (or, when it is NULL, any define of lib) can read, by
  * their names in the type ("code", "effective"), in byte order and in arena a, as
  * DataRequirement.mustSupport wants them. 0: everything may be read, for whole resources are a
@@ -103,6 +107,11 @@ cql_run *cql_run_begin(og_arena *a, const cql_set *set, const cql_request *reque
  */
 OG_MUSTCHECK og_status cql_run_define(cql_run *run, const cql_define *d, cql_value *ret,
                                       og_error *err);
+/* From now on the retrieves whose answer a definition rests on are put into `to` when it is asked
+ * for, also when it has been remembered: it comes out the same for as long as no resource comes,
+ * changes or goes that one of them can find, and the clock is no reason (cql_run_changes_ms). The
+ * caller clears the set; it has to last as long as the run, or until the next call. */
+void cql_run_note_reads(cql_run *run, uint64_t *to);
 /* Parses a CQL literal (a configured parameter: 28, 35.5, 28 days, 'x', @2012-01-01, true) into
  * arena a. */
 OG_MUSTCHECK og_status cql_literal(og_arena *a, og_str text, cql_value *ret, og_error *err);

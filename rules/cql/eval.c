@@ -673,6 +673,7 @@ static void eval_define_ref(cql_run *run, const cql__node *n, cql_value *ret)
 {
     uint32_t index = n->ref.define->index;
     if (run->states[index] == CQL__DONE && !n->flag) {
+        cql__read_again(run, n->ref.define);
         *ret = run->cells[index].value;
         return;
     }
@@ -731,6 +732,8 @@ static void eval_remembered(cql_run *run, const cql__node *n, cql_value *ret)
     cql__eval_to(run, n->args[0], &arg);
     const cql_value **place = cql__failed(run) ? NULL : cql__memo(run, d, &arg);
     if (place != NULL && *place != NULL) {
+        for (size_t i = 0; i < d->requirement_count; i++) /* all that it can have read */
+            cql__has_read(run, d->requirements[i].number);
         *ret = **place;
         return;
     }

@@ -123,7 +123,7 @@ static bool constant_codes(walk *w, cql_value v, cql_requirement *ret)
  */
 static cql_requirement requirement_of(walk *w, const cql__retrieve *q)
 {
-    cql_requirement r = {.type = fhir_type_name(q->type)};
+    cql_requirement r = {.type = fhir_type_name(q->type), .number = q->number};
     for (uint32_t i = 0; i < q->filter_count; i++) {
         const cql__filter *f = &q->filters[i];
         if (f->kind != CQL__FILTER_CODE || f->value->kind != CQL__CONSTANT)
@@ -180,4 +180,9 @@ size_t cql_requirements(const cql_library *lib, const cql_define *d, const cql_r
 {
     *ret = d != NULL ? d->requirements : lib->requirements;
     return d != NULL ? d->requirement_count : lib->requirement_count;
+}
+
+size_t cql_set_retrieve_count(const cql_set *set)
+{
+    return set->retrieve_count;
 }

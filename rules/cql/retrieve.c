@@ -520,6 +520,7 @@ static cql_value retrieve(cql_run *run, const cql__retrieve *q)
 void cql__eval_retrieve(cql_run *run, const cql__node *n, cql_value *ret)
 {
     const cql__retrieve *q = n->retrieve;
+    cql__has_read(run, q->number);
     if (!q->constant) {
         *ret = retrieve(run, q);
         return;

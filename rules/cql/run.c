@@ -263,7 +263,7 @@ static cql_value eval_body(cql_run *run, const cql_define *d)
     return d->body != NULL ? cql__eval(run, d->body) : CQL_NULL_VALUE;
 }
 
-static cql_value evaluate(cql_run *run, const cql_define *d)
+static cql_value evaluate_body(cql_run *run, const cql_define *d)
 {
     cql__mark mark;
     cql_value *frame = cql__push(run, d->slots, &mark);
@@ -277,6 +277,20 @@ static cql_value evaluate(cql_run *run, const cql_define *d)
     run->frame = caller_frame;
     run->current = caller;
     cql__pop(run, mark);
+    return v;
+}
+
+/* What it reads is noted for itself, and then for whoever asked for it. */
+static cql_value evaluate(cql_run *run, const cql_define *d)
+{
+    if (d->requirement_count == 0)
+        return evaluate_body(run, d);
+    uint64_t *readers = run->reads;
+    run->reads = run->own_reads + (size_t)d->index * run->read_words;
+    memset(run->reads, 0, run->read_words * sizeof *run->reads);
+    cql_value v = evaluate_body(run, d);
+    run->reads = readers;
+    cql__read_again(run, d);
     return v;
 }
 
@@ -323,7 +337,10 @@ static const cql_value *first_value(cql_run *run, const cql_define *d)
 
 const cql_value *cql__eval_define(cql_run *run, const cql_define *d)
 {
-    return run->states[d->index] == CQL__DONE ? &run->cells[d->index].value : first_value(run, d);
+    if (run->states[d->index] != CQL__DONE)
+        return first_value(run, d);
+    cql__read_again(run, d);
+    return &run->cells[d->index].value;
 }
 
 /* ---- the run ---- */
@@ -375,6 +392,10 @@ static bool prepare_memory(cql_run *run)
     size_t n = run->request->resource_count;
     run->cells = og_arena_alloc(a, set->define_count * sizeof *run->cells);
     run->states = og_arena_zalloc(a, set->define_count, sizeof *run->states);
+    run->read_words = set->retrieve_count / 64 + 1;
+    run->reads = og_arena_zalloc(a, run->read_words, sizeof *run->reads);
+    run->own_reads =
+        og_arena_alloc(a, (size_t)set->define_count * run->read_words * sizeof *run->own_reads);
     run->retrieved = og_arena_zalloc(a, set->retrieves.count, sizeof *run->retrieved);
     run->roots = og_arena_zalloc(a, n, sizeof *run->roots);
     run->codings = og_arena_zalloc(a, set->codings.count, sizeof *run->codings);
@@ -382,9 +403,9 @@ static bool prepare_memory(cql_run *run)
     run->memos = og_arena_zalloc(a, set->memo_count, sizeof *run->memos);
     run->c.keys = cql__keys_new(a);
     run->stack = og_arena_alloc(a, sizeof *run->stack + CHUNK_VALUES * sizeof(cql_value));
-    if (run->cells == NULL || run->states == NULL || run->retrieved == NULL || run->roots == NULL ||
-        run->codings == NULL || run->places == NULL || run->memos == NULL || run->stack == NULL ||
-        run->c.keys == NULL)
+    if (run->cells == NULL || run->states == NULL || run->reads == NULL || run->own_reads == NULL ||
+        run->retrieved == NULL || run->roots == NULL || run->codings == NULL ||
+        run->places == NULL || run->memos == NULL || run->stack == NULL || run->c.keys == NULL)
         return false;
     *run->stack = (cql__chunk){.cap = CHUNK_VALUES};
     return prepare_kin(run);
@@ -434,6 +455,11 @@ og_status cql_run_define(cql_run *run, const cql_define *d, cql_value *ret, og_e
     }
     *ret = *v;
     return OG_OK;
+}
+
+void cql_run_note_reads(cql_run *run, uint64_t *to)
+{
+    run->reads = to;
 }
 
 uint64_t cql_run_steps(const cql_run *run)

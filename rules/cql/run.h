@@ -67,8 +67,11 @@ struct cql_run {
     const cql_set *set;
     const cql_request *request;
     og_arena *arena;
-    cql__cell *cells; /* by number of the definition; what nobody asks for is not even cleared */
-    uint8_t *states;  /* cql__state of each */
+    cql__cell *cells;    /* by number of the definition; what nobody asks for is not even cleared */
+    uint8_t *states;     /* cql__state of each */
+    uint64_t *reads;     /* set of retrieves that whatever is being evaluated has asked so far */
+    uint64_t *own_reads; /* by number of the definition: what it asked; set when it was evaluated */
+    uint32_t read_words; /* of a set */
     cql_value *retrieved; /* results of constant retrieves; null: not yet */
     cql_value *roots;     /* resources as values, by their place in the request; null: not yet */
     uint16_t *types;      /* model number of each resource */
@@ -130,6 +133,20 @@ void cql__trace_value(cql_run *run, const cql__node *n, cql_value v);
 /* The remembered value of an expression or parameter; evaluates it when it is asked for first. NULL
  * after an error. */
 const cql_value *cql__eval_define(cql_run *run, const cql_define *d);
+
+static inline void cql__has_read(cql_run *run, uint32_t retrieve)
+{
+    run->reads[retrieve / 64] |= (uint64_t)1 << retrieve % 64;
+}
+/* Whoever is given what d said before rests on what d has read. */
+static inline void cql__read_again(cql_run *run, const cql_define *d)
+{
+    if (d->requirement_count == 0)
+        return;
+    const uint64_t *own = run->own_reads + (size_t)d->index * run->read_words;
+    for (uint32_t w = 0; w < run->read_words; w++)
+        run->reads[w] |= own[w];
+}
 
 /* Where a run keeps what function d (d->memo) says of v: NULL there when it has not been asked.
  * NULL when v is no resource of the request (or memory is out): nothing is kept then. */

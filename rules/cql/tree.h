@@ -216,9 +216,10 @@ typedef struct cql__filter { /* codeFilter, dateFilter, otherFilter */
 } cql__filter;
 
 struct cql__retrieve {
-    uint16_t type;  /* FHIR model number */
-    uint32_t index; /* number of this kind of retrieve in the set: equal ones share their result */
-    bool constant;  /* depends on nothing but the patient: its result is kept for the run */
+    uint16_t type;   /* FHIR model number */
+    uint32_t number; /* in the set; equal ones that depend on nothing but the patient have one */
+    uint32_t index;  /* of those: where their common result is kept */
+    bool constant;   /* depends on nothing but the patient: its result is kept for the run */
     og_str
         profile; /* that resources must declare where the request says so; empty: the type itself */
     const cql__node *id;
@@ -303,6 +304,7 @@ struct cql_set {
     size_t count, cap;
     uint32_t define_count; /* memory cells of a run */
     uint32_t memo_count;   /* functions whose answers are remembered */
+    uint32_t retrieve_count;
     uint32_t path_count;
     uint16_t codeable_concept, coding, period; /* model numbers of types that eval needs */
     const fhir_terminology *terms;

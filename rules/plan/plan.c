@@ -206,8 +206,12 @@ static og_status evaluate_rule(plan__eval *e, const plan__rule *r, plan__made *m
 static og_status ask_rule(plan__eval *e, const plan__rule *r, plan__made *made,
                           plan_outcome *outcome, int64_t *next, og_error *err)
 {
+    size_t words = plan_content_read_words(e->content);
+    uint64_t *reads = e->reads + (size_t)(r - e->content->rules) * words;
     e->asked++;
+    cql_run_note_reads(e->run, reads);
     og_status s = evaluate_rule(e, r, made, outcome, next);
+    plan__reads_end(e->content, r, outcome->kind != PLAN_NOT_FIRED, reads);
     if (og_arena_failed(e->arena))
         return og_fail(err, OG_NOMEM, "no memory to evaluate rule %.*s", OG_STR_ARG(r->id));
     if (s == OG_OK)
@@ -420,7 +424,8 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
     size_t count = 0;
     og_status s;
 
-    if (cards == NULL || made == NULL || outcomes == NULL || reviews == NULL)
+    e.reads = og_arena_zalloc(a, c->rule_count * plan_content_read_words(c) + 1, sizeof *e.reads);
+    if (cards == NULL || made == NULL || outcomes == NULL || reviews == NULL || e.reads == NULL)
         return og_fail(err, OG_NOMEM, "no memory to evaluate");
     e.request = (cql_request){.resources = patient->resources,
                               .resource_count = patient->resource_count,
@@ -455,6 +460,7 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                          .reviews = reviews,
                          .asked = e.asked,
                          .spared = e.spared,
+                         .reads = e.reads,
                          .brief = e.brief,
                          .holds_until_ms = e.holds_until_ms};
     return OG_OK;

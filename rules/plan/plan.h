@@ -64,11 +64,16 @@ static inline bool plan_rules_has(const uint64_t *rules, size_t i)
 {
     return rules != NULL && (rules[i / 64] >> i % 64 & 1) != 0;
 }
-/* The rules to whose firing or next review this resource can ever matter, and behind that set the
- * one of those to whose cards it can matter besides. Judged on the safe side, as plan_content_wants
- * is; a Patient matters to all. ret has room for both; a is for the call. */
-void plan_content_readers(const plan_content *c, og_arena *a, const fhir_resource *r,
+/* Sets of retrieves, in the same way, and how many words they have. Behind the last retrieve stands
+ * a bit that every rule's set has and every Patient's: a Patient matters to all. */
+size_t plan_content_read_words(const plan_content *c);
+/* The retrieves that can find this resource, judged on the safe side, as plan_content_wants is. ret
+ * has room for a set; a is for the call. */
+void plan_content_finders(const plan_content *c, og_arena *a, const fhir_resource *r,
                           uint64_t *ret);
+/* The retrieves on which it can ever depend whether rule i fires and when it is looked at again;
+ * with its card, on which that can depend too. */
+const uint64_t *plan_content_rule_reads(const plan_content *c, size_t i, bool card);
 
 /* ---- CDS Hooks: who answers, and what is to be sent along ---- */
 
@@ -188,11 +193,16 @@ typedef struct plan_result {
     const int64_t *reviews; /* the same of each rule */
     size_t asked;           /* rules that were evaluated; neither spared nor PLAN_GATED */
     size_t spared;
-    bool brief;             /* those held were not asked: the cards are theirs, without words */
+    const uint64_t *reads; /* a set for each rule that was asked, of the retrieves on which it rests
+                            * how it came out (for one that did not fire those that it came to:
+                            * what stands behind a condition that does not hold may change);
+                            * empty: it was not asked */
+    bool brief;            /* those held were not asked: the cards are theirs, without words */
     int64_t holds_until_ms; /* every rule that was asked and did not fail comes out so again, with
                              * the same review, before this as-of time, with the same offset, as
-                             * long as no resource changes that it reads (plan_content_readers); of
-                             * rules that fired that is true together: as long as none else does */
+                             * long as no resource comes, changes or goes that its reads can find;
+                             * of rules that fired that is true together: as long as none else
+                             * does */
 } plan_result;
 
 /* Evaluates all rules for one patient at as_of. Resources are seen with the codings that

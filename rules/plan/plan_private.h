@@ -140,6 +140,8 @@ typedef struct plan__rule {
     size_t suggestion_count;
     const plan__expr *all; /* every expression of the rule, once */
     size_t all_count;
+    uint64_t *reads;      /* plan_content_rule_reads: what its firing and next review may rest on */
+    uint64_t *card_reads; /* and its card */
 } plan__rule;
 
 /* ---- hook.c ---- */
@@ -162,23 +164,23 @@ typedef struct plan__want { /* what rules read of one resource type */
     plan__filter *filters;
 } plan__want;
 
-typedef struct plan__reading { /* one code filter and the rules that have it */
+typedef struct plan__reading { /* one code filter and the retrieves that have it */
     const cql_requirement *what;
     const fhir_code_key *keys;  /* of its direct codes */
-    uint64_t *rules;            /* as plan_content_readers: two sets */
+    uint64_t *finders;          /* as plan_content_finders */
     struct plan__reading *next; /* at the same path */
 } plan__reading;
 
 typedef struct plan__place { /* where filters look */
     og_str path;
     plan__reading *readings;
-    uint64_t *rules; /* of all of them */
+    uint64_t *finders; /* all of them */
     struct plan__place *next;
 } plan__place;
 
-typedef struct plan__reads { /* who reads resources of a type */
+typedef struct plan__reads { /* what can find resources of a type */
     og_str type;
-    uint64_t *rules; /* without a filter that can be judged here */
+    uint64_t *finders; /* without a filter that can be judged here */
     plan__place *places;
 } plan__reads;
 
@@ -201,7 +203,7 @@ struct plan_content {
     bool wants_whatever;          /* some retrieve of Resource or DomainResource finds everything */
     fhir_terminology *want_terms; /* the value sets of the filters */
     og_table reads;               /* type → plan__reads */
-    const uint64_t *read_all;     /* rules that read whatever there is; two sets */
+    uint64_t *find_all;           /* retrieves that find whatever there is */
 };
 
 typedef struct plan__source { /* a JSON file of the folder, while it is being loaded */
@@ -271,6 +273,9 @@ plan__verdict plan__judge(const plan_content *c, og_arena *a, const fhir_resourc
 
 /* readers.c */
 bool plan__readers_build(plan_content *c, og_error *err);
+/* Completes what was noted while rule r was asked. all: also what its expressions might have read.
+ */
+void plan__reads_end(const plan_content *c, const plan__rule *r, bool all, uint64_t *reads);
 
 /* translate.c: the resource with the codings that ConceptMaps add; r itself when there are none. */
 OG_MUSTCHECK og_status plan__translate(const plan_content *c, og_arena *a, const fhir_resource *r,
@@ -298,6 +303,7 @@ typedef struct plan__eval {
     cql_request request;
     og_table parts; /* of definitions that were explained: see plan__parts_of */
     size_t asked, spared;
+    uint64_t *reads; /* plan_result.reads */
     bool brief;
     int64_t holds_until_ms;
 } plan__eval;

@@ -1,9 +1,10 @@
-/* Which rules a resource can matter to, from the retrieves that their conditions and next reviews
- * reach: a rule that does not fire need not be asked again because of any other; and from those of
- * all their expressions: one that fires has the same card again.
+/* Which rules a resource can matter to. Two steps: which retrieves can find it, and which of those
+ * a rule rests on. The second is known best by the evaluation itself (plan_result.reads); of a rule
+ * that fires, whose card is put together with those of others, all are taken that its expressions
+ * reach.
  *
- * Judged on the side of asking, with the same eyes as want.c: a rule is left out only when it reads
- * no resource of the type, or only by codes, and the resource has codes of which it asks for none.
+ * Judged on the side of asking, with the same eyes as want.c: a retrieve is left out only when it
+ * is for another type, or only by codes, and the resource has codes of which it asks for none.
  */
 #include "rules/plan/plan_private.h"
 
@@ -11,9 +12,6 @@
 
 typedef struct builder {
     plan_content *c;
-    uint64_t *all; /* c->read_all */
-    size_t rule;   /* whose expressions are looked at */
-    bool silent;   /* they are asked of a rule that does not fire too */
     bool failed;
 } builder;
 
@@ -22,26 +20,32 @@ size_t plan_content_rule_words(const plan_content *c)
     return (c->rule_count + 63) / 64;
 }
 
-static uint64_t *new_sets(builder *b)
+size_t plan_content_read_words(const plan_content *c)
 {
-    uint64_t *sets =
-        og_arena_zalloc(b->c->arena, 2 * plan_content_rule_words(b->c) + 1, sizeof *sets);
-    b->failed |= sets == NULL;
-    return sets;
+    return cql_set_retrieve_count(c->cql) / 64 + 1;
 }
 
-static void put(const builder *b, uint64_t *sets)
+static void put(uint64_t *set, size_t i)
 {
-    uint64_t bit = (uint64_t)1 << b->rule % 64;
-    if (b->silent)
-        sets[b->rule / 64] |= bit;
-    sets[plan_content_rule_words(b->c) + b->rule / 64] |= bit;
+    set[i / 64] |= (uint64_t)1 << i % 64;
 }
 
-static void join(const plan_content *c, uint64_t *sets, const uint64_t *others)
+static void put_everybody(const plan_content *c, uint64_t *set)
 {
-    for (size_t i = 0; i < 2 * plan_content_rule_words(c); i++)
-        sets[i] |= others[i];
+    put(set, cql_set_retrieve_count(c->cql));
+}
+
+static void join(const plan_content *c, uint64_t *set, const uint64_t *other)
+{
+    for (size_t i = 0; i < plan_content_read_words(c); i++)
+        set[i] |= other[i];
+}
+
+static uint64_t *new_set(builder *b)
+{
+    uint64_t *set = og_arena_zalloc(b->c->arena, plan_content_read_words(b->c), sizeof *set);
+    b->failed |= set == NULL;
+    return set;
 }
 
 static plan__reads *reads_of(builder *b, og_str type)
@@ -52,7 +56,7 @@ static plan__reads *reads_of(builder *b, og_str type)
     r = og_arena_zalloc(b->c->arena, 1, sizeof *r);
     if (r != NULL) {
         r->type = type;
-        r->rules = new_sets(b);
+        r->finders = new_set(b);
     }
     b->failed |= r == NULL || !og_table_put(&b->c->reads, type, r);
     return b->failed ? NULL : r;
@@ -67,7 +71,7 @@ static plan__place *place_of(builder *b, plan__reads *r, og_str path)
     b->failed |= p == NULL;
     if (b->failed)
         return NULL;
-    *p = (plan__place){.path = path, .rules = new_sets(b), .next = r->places};
+    *p = (plan__place){.path = path, .finders = new_set(b), .next = r->places};
     r->places = p;
     return b->failed ? NULL : p;
 }
@@ -95,7 +99,7 @@ static plan__reading *reading_of(builder *b, plan__place *p, const cql_requireme
         return NULL;
     for (size_t i = 0; i < q->code_count; i++)
         keys[i] = fhir_code_key_of(q->codes[i].system, q->codes[i].code);
-    *r = (plan__reading){.what = q, .keys = keys, .rules = new_sets(b), .next = p->readings};
+    *r = (plan__reading){.what = q, .keys = keys, .finders = new_set(b), .next = p->readings};
     p->readings = r;
     return b->failed ? NULL : r;
 }
@@ -103,31 +107,48 @@ static plan__reading *reading_of(builder *b, plan__place *p, const cql_requireme
 static void add_requirement(builder *b, const cql_requirement *q)
 {
     if (!fhir_type_is_concrete_resource(fhir_type_of(q->type))) {
-        put(b, b->all);
+        put(b->c->find_all, q->number);
         return;
     }
     plan__reads *r = reads_of(b, q->type);
     if (r == NULL)
         return;
     if (q->code_path.n == 0 || (q->valueset == NULL && q->code_count == 0)) {
-        put(b, r->rules);
+        put(r->finders, q->number);
         return;
     }
     plan__place *p = place_of(b, r, q->code_path);
     plan__reading *reading = p != NULL ? reading_of(b, p, q) : NULL;
     if (reading == NULL)
         return;
-    put(b, p->rules);
-    put(b, reading->rules);
+    put(p->finders, q->number);
+    put(reading->finders, q->number);
 }
 
-static void add_expression(builder *b, const plan__expr *x)
+static void add_expression(builder *b, const plan__expr *x, uint64_t *reads)
 {
     const cql_requirement *list;
     size_t count = x->define != NULL ? cql_requirements(x->library, x->define, &list) : 0;
 
-    for (size_t i = 0; i < count && !b->failed; i++)
+    for (size_t i = 0; i < count && !b->failed; i++) {
+        put(reads, list[i].number);
         add_requirement(b, &list[i]);
+    }
+}
+
+static void add_rule(builder *b, plan__rule *r)
+{
+    r->reads = new_set(b);
+    r->card_reads = new_set(b);
+    if (b->failed)
+        return;
+    put_everybody(b->c, r->reads);
+    for (size_t i = 0; i < r->condition_count; i++)
+        add_expression(b, &r->conditions[i], r->reads);
+    add_expression(b, &r->next_review, r->reads);
+    join(b->c, r->card_reads, r->reads);
+    for (size_t i = 0; i < r->all_count; i++)
+        add_expression(b, &r->all[i], r->card_reads);
 }
 
 bool plan__readers_build(plan_content *c, og_error *err)
@@ -135,20 +156,24 @@ bool plan__readers_build(plan_content *c, og_error *err)
     builder b = {.c = c};
 
     og_table_init(&c->reads, c->arena);
-    c->read_all = b.all = new_sets(&b);
-    for (b.rule = 0; b.rule < c->rule_count && !b.failed; b.rule++) {
-        const plan__rule *r = &c->rules[b.rule];
-        b.silent = true;
-        for (size_t i = 0; i < r->condition_count; i++)
-            add_expression(&b, &r->conditions[i]);
-        add_expression(&b, &r->next_review);
-        b.silent = false;
-        for (size_t i = 0; i < r->all_count; i++)
-            add_expression(&b, &r->all[i]);
-    }
+    c->find_all = new_set(&b);
+    for (size_t i = 0; i < c->rule_count && !b.failed; i++)
+        add_rule(&b, &c->rules[i]);
     if (b.failed)
         og_fail(err, OG_NOMEM, "no memory for the data requirements");
     return err->status == OG_OK;
+}
+
+const uint64_t *plan_content_rule_reads(const plan_content *c, size_t i, bool card)
+{
+    return card ? c->rules[i].card_reads : c->rules[i].reads;
+}
+
+void plan__reads_end(const plan_content *c, const plan__rule *r, bool all, uint64_t *reads)
+{
+    put_everybody(c, reads);
+    if (all)
+        join(c, reads, r->card_reads);
 }
 
 /* ---- a resource ---- */
@@ -156,7 +181,7 @@ bool plan__readers_build(plan_content *c, og_error *err)
 typedef struct asking {
     const plan_content *c;
     const plan__place *place;
-    uint64_t *rules;
+    uint64_t *finders;
 } asking;
 
 static bool asks_for(const plan__reading *r, const fhir_code_key *key)
@@ -176,25 +201,25 @@ static bool who_asks(void *ctx, const fhir_code_key *key)
 
     for (const plan__reading *r = s->place->readings; r != NULL; r = r->next)
         if (asks_for(r, key)) {
-            join(s->c, s->rules, r->rules);
+            join(s->c, s->finders, r->finders);
             any = true;
         }
     return any;
 }
 
-void plan_content_readers(const plan_content *c, og_arena *a, const fhir_resource *r, uint64_t *ret)
+void plan_content_finders(const plan_content *c, og_arena *a, const fhir_resource *r, uint64_t *ret)
 {
     const plan__reads *reads = og_table_get(&c->reads, r->type);
     bool is_patient = og_str_is(r->type, "Patient");
 
-    for (size_t i = 0; i < 2 * plan_content_rule_words(c); i++)
-        ret[i] = is_patient ? UINT64_MAX : c->read_all[i];
+    for (size_t i = 0; i < plan_content_read_words(c); i++)
+        ret[i] = is_patient ? UINT64_MAX : c->find_all[i];
     if (reads == NULL || is_patient)
         return;
-    join(c, ret, reads->rules);
+    join(c, ret, reads->finders);
     for (const plan__place *p = reads->places; p != NULL; p = p->next) {
         asking s = {c, p, ret};
         if (plan__judge(c, a, r, p->path, who_asks, &s) == PLAN__NOTHING)
-            join(c, ret, p->rules);
+            join(c, ret, p->finders);
     }
 }

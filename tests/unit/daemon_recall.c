@@ -16,6 +16,7 @@
     RETRIEVE type "\",\"codeProperty\":\"code\",\"codeComparator\":\"in\",\"codes\":{\"type\":"    \
                   "\"ValueSetRef\",\"name\":\"" set "\",\"preserve\":true}}"
 #define MOMENT(text) "{\"type\":\"ToDateTime\",\"operand\":" STR(text) "}"
+#define REF(name)    "{\"type\":\"ExpressionRef\",\"name\":\"" name "\"}"
 #define TITLED       ",\"title\":\"A summary\""
 #define NEXT(name)                                                                                 \
     TITLED ",\"extension\":[" OG_EXT("next-review", "\"valueExpression\":" EXPR(name)) "]"
@@ -31,6 +32,8 @@
     "," DEF("Fails", FAILS)                                                                        \
     "," DEF("Bone", EXISTS(IN("Condition", "Bone")))                                               \
     "," DEF("Medicine", EXISTS(RETRIEVE "Medication\"}"))                                          \
+    "," DEF("Seen", EXISTS(RETRIEVE "Encounter\"}"))                                              \
+    "," DEF("Both", "{\"type\":\"And\",\"operand\":[" REF("Seen") "," REF("Medicine") "]}")  \
     "," DEF("Late", "{\"type\":\"Greater\",\"operand\":[{\"type\":\"Now\"},"                     \
                     MOMENT("2026-03-01T20:00:00.000+01:00") "]}")                                  \
     "," DEF("Noon", MOMENT("2026-03-01T12:00:00+01:00"))                                           \
@@ -57,6 +60,7 @@ static void load(fixture *f, const char *fifth, const char *sixth)
 #define BONE    R("Condition", "bone", "94222008")
 #define COLD(n) R("Condition", "cold-" n, "82272006")
 #define DRUG(n) R("Medication", "drug-" n, "1")
+#define VISIT   "{\"resourceType\":\"Encounter\",\"id\":\"visit\"}"
 
 #define MAX_VIEW 300
 
@@ -210,6 +214,31 @@ static void whoever_reads_what_has_changed_is_asked(void **state)
             fail_msg("row %zu: %s, not %s", i, have, table[i].spared);
         scene_free(s);
     }
+}
+
+/* R5 asks for medicines only when there is a visit. Who gets an answer that somebody else has asked
+ * for already rests on the same. */
+static void what_a_rule_did_not_come_to_is_no_reason(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    fixture_free(&s->f);
+    load(&s->f, RULE("R5", "Both", "", TITLED), RULE("R6", "No", "", TITLED));
+    see(s, PATIENT, NULL);
+    ask(s);
+    see(s, DRUG("1"), PATIENT, NULL);
+    assert_string_equal(ask(s), "1356");
+    see(s, DRUG("1"), PATIENT, VISIT, NULL);
+    assert_string_equal(ask(s), "136");
+    assert_int_equal(fixture_outcome(&s->result, "R5")->kind, PLAN_FIRED);
+    see(s, PATIENT, VISIT, NULL);
+    assert_string_equal(ask(s), "136");
+    assert_int_equal(fixture_outcome(&s->result, "R5")->kind, PLAN_NOT_FIRED);
+    assert_string_equal(ask(s), "12356|4");
+    see(s, DRUG("1"), PATIENT, VISIT, NULL);
+    assert_string_equal(ask(s), "136");
+    assert_int_equal(fixture_outcome(&s->result, "R5")->kind, PLAN_FIRED);
+    scene_free(s);
 }
 
 /* More than what is looked for in one place: asked for nothing, never the other way round. */
@@ -483,6 +512,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_changes_and_nobody_is_asked),
         cmocka_unit_test(whoever_reads_what_has_changed_is_asked),
+        cmocka_unit_test(what_a_rule_did_not_come_to_is_no_reason),
         cmocka_unit_test(much_may_change_at_once),
         cmocka_unit_test(the_clock_is_a_reason),
         cmocka_unit_test(what_was_spared_keeps_its_time),
