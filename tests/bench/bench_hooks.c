@@ -5,8 +5,9 @@
  * The daemon runs in this process on an embedded broker with the patients of the clinical cases V2
  * and V5; a second thread is the EHR. Measured: patient-view answered from state at a steady rate,
  * order-sign with a draft at a quarter of that, and patient-view with prefetch data as fast as 16
- * connections go: the same data again and again, as a chart that is opened again brings them, and
- * with a creatinine that is another one in every call. Prints p50, p99 and the worst; the processor
+ * connections go: the same data again and again, as a chart that is opened again brings them, with
+ * a creatinine that is another one in every call, and for another patient in every call, of whom
+ * nothing is known. Prints p50, p99 and the worst; the processor
  * time that the service took for each call, which is that of the process without that of the EHR's
  * thread, and how many calls a second that makes of one core; and the resident memory before and
  * after. With MINUTES the calls come mixed, at the steady rate, for so long, and the resident
@@ -46,8 +47,8 @@ typedef struct bench {
 
 typedef struct load { /* one kind of call, from the EHR's thread */
     const char *name, *path, *body;
-    size_t size,
-        varies; /* varies: place of three digits that are other ones in every call; 0: none */
+    size_t size;
+    const char *varies; /* the digits behind this text are other ones in every call; NULL: none */
     uv_loop_t *loop;
     http_client *client;
     int port, rate; /* rate 0: as fast as it goes */
@@ -72,6 +73,18 @@ static void die(const char *what, const char *why)
 
 static void send_call(load *l);
 
+/* Everywhere where l->varies stands, with as many digits as there are. */
+static void number_places(const load *l)
+{
+    char digits[16], *at = (char *)(uintptr_t)l->body;
+    while ((at = strstr(at, l->varies)) != NULL) {
+        at += strlen(l->varies);
+        int n = (int)strspn(at, "0123456789");
+        snprintf(digits, sizeof digits, "%0*u", n, l->sent);
+        memcpy(at, digits + strlen(digits) - (size_t)n, (size_t)n);
+    }
+}
+
 static void on_answer(void *ctx, const http_response *r)
 {
     call c = *(call *)ctx;
@@ -95,11 +108,8 @@ static void send_call(load *l)
     snprintf(url, sizeof url, "http://127.0.0.1:%d%s", l->port, l->path);
     http_request q = {.url = url, .headers = &type, .header_count = 1, .body = {l->body, l->size}};
     og_error_init(&err);
-    if (l->varies > 0) { /* the client copies the body */
-        char digits[4];
-        snprintf(digits, sizeof digits, "%03u", l->sent % 1000);
-        memcpy((char *)(uintptr_t)l->body + l->varies, digits, 3);
-    }
+    if (l->varies != NULL)
+        number_places(l); /* the client copies the body */
     l->sent_ns[l->sent++] = uv_hrtime();
     if (http_client_send(l->client, &q, on_answer, c, NULL, &err) != OG_OK)
         die("call", err.text);
@@ -316,15 +326,30 @@ static void run_minutes(bench *b, const load *view, const load *sign, const load
     }
 }
 
-/* The last digits of the newest creatinine of add_chart. */
-static size_t changing_value(og_buf *body)
+/* Two texts that begin the digits that vary: the newest creatinine of add_chart, and the number of
+ * a patient. */
+#define CREATININE "\"value\":0.92"
+#define STRANGER   "stranger-"
+
+/* The call with another patient in all places, and a zero at its end. */
+static og_buf about_strangers(const og_buf *body, const char *patient)
 {
-    og_buf_addc(body, '\0');
-    const char *at = body->p != NULL ? strstr(body->p, "\"value\":0.92000") : NULL;
-    body->n--;
-    if (at == NULL)
-        die("prefetch", "there is no value to change");
-    return (size_t)(at - body->p) + strlen("\"value\":0.92");
+    og_buf out;
+    size_t n = strlen(patient);
+    og_buf_init(&out, 1 << 22);
+    for (size_t i = 0; i < body->n; i++) {
+        bool named = i > 0 && i + n < body->n && memcmp(body->p + i, patient, n) == 0 &&
+                     body->p[i + n] == '"' && (body->p[i - 1] == '"' || body->p[i - 1] == '/');
+        if (named) {
+            og_buf_addz(&out, STRANGER "00000000");
+            i += n - 1;
+        } else {
+            og_buf_addc(&out, body->p[i]);
+        }
+    }
+    og_buf_addc(&out, '\0');
+    out.n--;
+    return out;
 }
 
 static void ehr(void *ctx)
@@ -333,6 +358,9 @@ static void ehr(void *ctx)
     const char *const view = "/cds-services/osteoguard-patient-view";
     og_buf small = prefetch_body(b, "V2", "v2", false);
     og_buf large = prefetch_body(b, "V5", "v5", true);
+    og_buf_addc(&large, '\0');
+    large.n--;
+    og_buf strangers = about_strangers(&large, "v5");
     load loads[] = {
         {.name = "patient-view from state", .path = view, .body = VIEW, .rate = b->rate},
         {.name = "order-sign with a draft",
@@ -346,8 +374,15 @@ static void ehr(void *ctx)
          .path = view,
          .body = large.p,
          .size = large.n,
-         .varies = changing_value(&large)},
+         .varies = CREATININE},
+        {.name = "the same, of a patient not known",
+         .path = view,
+         .body = strangers.p,
+         .size = strangers.n,
+         .varies = STRANGER},
     };
+    if (large.p == NULL || strstr(large.p, CREATININE) == NULL)
+        die("prefetch", "there is no value to change");
     printf("resident memory before: %.1f MB\n", resident_mb());
     for (size_t i = 0; i < sizeof loads / sizeof loads[0]; i++) {
         loads[i].seconds = (uint32_t)b->seconds;
@@ -360,6 +395,7 @@ static void ehr(void *ctx)
     printf("resident memory after: %.1f MB\n", resident_mb());
     og_buf_done(&small);
     og_buf_done(&large);
+    og_buf_done(&strangers);
     b->done = true;
 }
 
