@@ -95,6 +95,8 @@ typedef struct cql_request {
     const cql_parameter *parameters;
     size_t parameter_count;
     cql_limits limits;
+    bool sourceless; /* nobody will ask for sources (cql_run_sources finds none): they are not noted
+                      */
     bool by_profile; /* a retrieve that names a profile (ELM templateId) takes only resources that
                         declare it in meta.profile; else the type decides, for most data declare
                         none */

@@ -285,8 +285,11 @@ static bool id_accepts(cql_value id, const fhir_resource *r)
 
 static cql_value root_of(cql_run *run, size_t i)
 {
-    if (cql_is_null(run->roots[i]))
-        run->roots[i] = cql_element_root(run->arena, &run->request->resources[i]);
+    if (!cql_is_null(run->roots[i]))
+        return run->roots[i];
+    run->roots[i] = cql_element_root(run->arena, &run->request->resources[i]);
+    if (run->sourceless)
+        run->roots[i].from = NULL;
     return run->roots[i];
 }
 

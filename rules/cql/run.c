@@ -420,6 +420,7 @@ cql_run *cql_run_begin(og_arena *a, const cql_set *set, const cql_request *reque
     run->set = set;
     run->request = request;
     run->arena = a;
+    run->sourceless = request->sourceless;
     run->max_depth = lim->max_depth != 0 ? lim->max_depth : DEFAULT_DEPTH;
     run->max_list = lim->max_list != 0 ? lim->max_list : DEFAULT_LIST;
     run->max_steps = lim->max_steps != 0 ? lim->max_steps : DEFAULT_STEPS;

@@ -67,6 +67,7 @@ struct cql_run {
     const cql_set *set;
     const cql_request *request;
     og_arena *arena;
+    bool sourceless;     /* as the request says */
     cql__cell *cells;    /* by number of the definition; what nobody asks for is not even cleared */
     uint8_t *states;     /* cql__state of each */
     uint64_t *reads;     /* set of retrieves that whatever is being evaluated has asked so far */
@@ -199,7 +200,7 @@ const cql_source *cql__sources_of(cql_run *run, const cql_value *v);
 /* Lets v rest also on what `on` rests on, unless it knows better already. */
 static inline void cql__rest_on(cql_run *run, cql_value *v, const cql_value *on, size_t count)
 {
-    if (v->from != NULL || v->kind == CQL_ELEMENT)
+    if (run->sourceless || v->from != NULL || v->kind == CQL_ELEMENT)
         return;
     for (size_t i = 0; i < count; i++) {
         if (on[i].from != NULL && (v->from == NULL || v->from == on[i].from))

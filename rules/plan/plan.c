@@ -433,7 +433,8 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                               .offset_min = offset_min,
                               .parameters = c->parameters,
                               .parameter_count = c->parameter_count,
-                              .limits = c->limits};
+                              .limits = c->limits,
+                              .sourceless = depth < PLAN_REASONS};
     og_table_init(&e.parts, a);
     if ((s = translate_all(&e, err)) != OG_OK || (s = begin(&e, err)) != OG_OK ||
         (s = evaluate_rules(&e, made, outcomes, reviews, err)) != OG_OK ||

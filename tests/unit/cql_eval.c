@@ -676,6 +676,14 @@ static void results_remember_their_resources(void **state)
     assert_string_equal(sources_of(f, "Row"), "a");
     assert_string_equal(value_of(f, "None"), "1");
     assert_string_equal(sources_of(f, "None"), "");
+    f->request.sourceless = true; /* the same values, and nobody wants to know */
+    f->run = cql_run_begin(f->arena, f->set, &f->request);
+    assert_string_equal(value_of(f, "Any"), "true");
+    assert_string_equal(value_of(f, "Max"), "9.25");
+    assert_string_equal(value_of(f, "Row"), "Tuple { v: 3.5 }");
+    assert_string_equal(sources_of(f, "Any"), "");
+    assert_string_equal(sources_of(f, "Max"), "");
+    assert_string_equal(sources_of(f, "Row"), "");
     fixture_free(f);
 }
 
