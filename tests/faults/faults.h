@@ -97,6 +97,10 @@ void store_is_read_only(void);
 void disk_has_errors(void);
 void descriptors_run_out(void);
 void power_goes(void);
+void power_is_cut_synced(void);
+void power_is_cut_unsynced(void);
+void power_is_cut_writeback(void);
+void power_is_cut_xfs(void);
 void threads_run_out(void);
 
 void store_was_away(void);

@@ -58,6 +58,11 @@ static const scenario scenarios[] = {
     {"stopped", "TERM under load", stopped_under_load, false},
     {"frozen", "stands still, is replaced, wakes up", frozen_and_replaced, false},
     {"members", "members join, leave and die", members_come_and_go, true},
+    {"cut-synced", "a machine's power is cut; commits wait for its disk", power_is_cut_synced,
+     true},
+    {"cut-unsynced", "a machine's power is cut; commits do not wait", power_is_cut_unsynced, true},
+    {"cut-writeback", "both, on ext4 with data=writeback", power_is_cut_writeback, true},
+    {"cut-xfs", "both, on XFS", power_is_cut_xfs, true},
     {"crash-random", "200 kills at random moments", crash_at_random, true},
 };
 
