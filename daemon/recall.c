@@ -384,12 +384,18 @@ static void spare(const comparison *x, plan_patient *p)
     hold(x, p);
 }
 
+/* Those of whom there is nothing are all the same to rules that do not fire. */
+static og_str name_of(const plan_patient *p)
+{
+    return p->resource_count > 0 ? p->id : OG_STR("");
+}
+
 /* No id has a line break in it, nor has the name of a hook. */
 static og_str key_of(og_arena *a, const plan_patient *p)
 {
-    return p->hook.n == 0
-               ? p->id
-               : og_arena_printf(a, "%.*s\n%.*s", OG_STR_ARG(p->hook), OG_STR_ARG(p->id));
+    og_str name = name_of(p);
+    return p->hook.n == 0 ? name
+                          : og_arena_printf(a, "%.*s\n%.*s", OG_STR_ARG(p->hook), OG_STR_ARG(name));
 }
 
 static note *note_of(recall *m, const recall_view *v, og_str patient)
@@ -401,7 +407,7 @@ static note *note_of(recall *m, const recall_view *v, og_str patient)
 static void look(recall *m, comparison *x, plan_patient *p)
 {
     recall_view *v = x->now;
-    note *n = note_of(m, v, p->id);
+    note *n = note_of(m, v, name_of(p));
     v->round = m->round;
     if (n != NULL) {
         x->before = n;
@@ -548,7 +554,8 @@ void recall_keep(recall *m, const plan_content *c, const recall_view *v, const p
         head.loud_count += is_loud(&result->outcomes[i]);
     }
     head.bytes = size_of(&head, plan_content_rule_count(c));
-    n = head.bytes <= m->max_bytes / LARGEST ? malloc(head.bytes) : NULL;
+    bool keeps = v->count > 0 || head.loud_count == 0; /* who fires has the patient's name */
+    n = keeps && head.bytes <= m->max_bytes / LARGEST ? malloc(head.bytes) : NULL;
     if (n != NULL)
         *n = head;
     uv_mutex_lock(&m->lock);

@@ -14,6 +14,9 @@
  * No card is kept for that, only which they were (plan_result.brief): who needs its words evaluates
  * once more without plan_patient.held.
  *
+ * Patients of whom nothing is there share a note when no rule fires: one for whom a call has shown
+ * a card, for instance, and who is not otherwise known.
+ *
  * What was evaluated for a hook (plan_patient.hook) is noted beside what was evaluated for nobody:
  * the view of a call has what was sent along. The first call for a hook is compared with the
  * patient's own view, which it mostly resembles. For any thread, several at once. */

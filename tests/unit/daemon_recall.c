@@ -241,6 +241,37 @@ static void what_a_rule_did_not_come_to_is_no_reason(void **state)
     scene_free(s);
 }
 
+/* The first of whom there is nothing has been asked about for all, but for what fires: R4 has the
+ * name of its patient. */
+static void nothing_is_the_same_of_everybody(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    see(s, NULL);
+    s->patient = "p";
+    assert_string_equal(ask(s), "");
+    s->patient = "q";
+    assert_string_equal(ask(s), "");
+    scene_free(s);
+    s = scene_new();
+    fixture_free(&s->f);
+    fixture_good(&s->f, fixture_load(&s->f, NULL, "elm/T.json", LIBRARY("T", "", SET("Bone"), DEFS),
+                                     "PlanDefinition-1.json", RULE("R1", "Bone", "", TITLED),
+                                     "PlanDefinition-2.json", RULE("R2", "Medicine", "", TITLED),
+                                     "ValueSet-Bone.json", VALUESET("Bone", "94222008"), NULL));
+    see(s, NULL);
+    s->patient = "p";
+    assert_string_equal(ask(s), "");
+    size_t before = recall_bytes(s->m);
+    s->patient = "q";
+    assert_string_equal(ask(s), "12");
+    assert_int_equal(recall_bytes(s->m), before);
+    see(s, BONE, PATIENT, NULL);
+    assert_string_equal(ask(s), "");
+    assert_int_equal(fixture_outcome(&s->result, "R1")->kind, PLAN_FIRED);
+    scene_free(s);
+}
+
 /* More than what is looked for in one place: asked for nothing, never the other way round. */
 static void much_may_change_at_once(void **state)
 {
@@ -513,6 +544,7 @@ int main(void)
         cmocka_unit_test(nothing_changes_and_nobody_is_asked),
         cmocka_unit_test(whoever_reads_what_has_changed_is_asked),
         cmocka_unit_test(what_a_rule_did_not_come_to_is_no_reason),
+        cmocka_unit_test(nothing_is_the_same_of_everybody),
         cmocka_unit_test(much_may_change_at_once),
         cmocka_unit_test(the_clock_is_a_reason),
         cmocka_unit_test(what_was_spared_keeps_its_time),
