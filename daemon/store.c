@@ -439,7 +439,7 @@ static og_str until_via(og_str type_id)
     return via < 0 ? type_id : (og_str){type_id.p, (size_t)via};
 }
 
-static og_status read_record(store_txn *t, og_arena *a, og_str row, record *ret, og_error *err)
+og_status store_record(store_txn *t, og_arena *a, og_str row, record *ret, og_error *err)
 {
     og_str value, topic, way, image, patient = until_zero(row);
     head h;
@@ -481,7 +481,7 @@ og_status store_to_send(store_txn *t, og_arena *a, og_str tenant, size_t max, st
         kv_scan(t, STORE_OUTGOING, (og_str){NULL, 0}, (og_str){NULL, 0}, collect_row, &c, err);
     size_t bytes = 0;
     for (size_t i = 0; status == OG_OK && i < c.count; i++) {
-        status = read_record(t, a, c.at[i].row, &c.at[i].record, err);
+        status = store_record(t, a, c.at[i].row, &c.at[i].record, err);
         c.at[i].record.tenant = tenant;
         bytes += c.at[i].record.body.n;
         if (bytes > STORE_SEND_BYTES)
@@ -541,7 +541,7 @@ og_status store_each_record(store_txn *t, og_arena *a, og_arena *scratch, og_str
     for (size_t i = 0; status == OG_OK && i < l.count; i++) {
         record r;
         og_arena_reset(scratch);
-        status = read_record(t, scratch, l.at[i], &r, err);
+        status = store_record(t, scratch, l.at[i], &r, err);
         if (status != OG_OK)
             break;
         r.tenant = tenant;
@@ -984,15 +984,15 @@ static og_status change_feedback_row(store_txn *t, og_str patient, const plan_al
 
 static bool begin_alike(const char *a, const char *b)
 {
-    return strncmp(a, b, PLAN_ALERT_MARK) == 0;
+    return og_str_eq((og_str){a, PLAN_ALERT_MARK}, (og_str){b, PLAN_ALERT_MARK});
 }
 
-/* old NULL: it is new. A card that an older version named begins as it likes. */
-static og_status keep_feedback_rows(store_txn *t, og_str patient, const plan_alert *old,
+/* A card that an older version named begins as it likes. */
+static og_status keep_feedback_rows(store_txn *t, og_str patient, bool known, const plan_alert *old,
                                     const plan_alert *alert, og_error *err)
 {
     og_status status = OG_OK;
-    if (old == NULL)
+    if (!known)
         status = change_feedback_row(t, patient, alert, alert->id, false, err);
     else if (begin_alike(old->card_uuid, alert->card_uuid))
         return OG_OK;
@@ -1008,15 +1008,16 @@ og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_
 {
     key k;
     plan_alert old = {0};
+    bool shown = alert->state == PLAN_ALERT_SHOWN;
     og_status status = store_alert(t, a, patient, alert->id, &old, err);
     if (status == OG_OK || status == OG_NOTFOUND)
-        status = keep_feedback_rows(t, patient, status == OG_OK ? &old : NULL, alert, err);
+        status = keep_feedback_rows(t, patient, status == OG_OK, &old, alert, err);
     if (status != OG_OK)
         return status;
     og_str text = plan_alert_write(a, alert);
     if (text.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for an alert");
-    if (alert->state == PLAN_ALERT_SHOWN)
+    if (shown)
         key_shown(&k, patient, alert->id);
     else
         key_alert(&k, patient, alert->id);

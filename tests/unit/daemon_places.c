@@ -19,7 +19,7 @@ static void give(pair *p, bool second, const event *e)
     int n = e->patient != NULL ? write_order(text, sizeof text, e->id, (int)e->minute, e->patient)
                                : write_delete(text, sizeof text, e->id, (int)e->minute);
     assert_true(n > 0 && (size_t)n < sizeof text);
-    conn_message m = {.origin = {"fhir.test", e->source, e->offset, MS(e->minute)},
+    conn_message m = {.origin = {"fhir.test", e->source, e->offset, MS(e->minute) + 1},
                       .key = og_str_of(key),
                       .value = null ? (og_str){NULL, 0} : og_str_of(text)};
     gather_message(second ? p->second : p->w->gather, &m);
@@ -145,6 +145,25 @@ static void a_delete_without_a_time_outdoes_a_fast_clock(void **state)
             assert_dump(&p, "A MedicationRequest/r 6");
             give(&p, true, &delete);
         }
+        assert_dump(&p, NULL);
+        pair_free(&p);
+    }
+}
+
+/* The place knows the first version of three; what comes late from elsewhere stands between them.
+ */
+static void a_place_left_behind_is_corrected(void **state)
+{
+    (void)state;
+    for (int moved = 0; moved < 2; moved++) {
+        pair p = pair_new();
+        give(&p, false, &(event){0, 0, 1, false, "r", "A"});
+        assert_dump(&p, "A MedicationRequest/r 1");
+        give(&p, false, &(event){0, 1, 3, false, "r", "A"});
+        assert_dump(&p, "A MedicationRequest/r 3");
+        give(&p, true, &(event){1, 0, 2, true, "r", moved ? "B" : NULL});
+        assert_dump(&p, "A MedicationRequest/r 3");
+        give(&p, true, &(event){1, 1, 4, false, "r", NULL});
         assert_dump(&p, NULL);
         pair_free(&p);
     }
@@ -423,6 +442,7 @@ int main(void)
         cmocka_unit_test(a_delete_before_its_create_keeps_it_away),
         cmocka_unit_test(a_corrected_subject_leaves_the_old_patient),
         cmocka_unit_test(a_delete_without_a_time_outdoes_a_fast_clock),
+        cmocka_unit_test(a_place_left_behind_is_corrected),
         cmocka_unit_test(places_come_back_from_a_compacted_topic),
         cmocka_unit_test(deletes_are_forgotten_one_day),
         cmocka_unit_test(a_delete_that_outdid_is_forgotten_too),

@@ -306,7 +306,7 @@ static void apply_place(shelf *s, int64_t time_us)
                 .type = OG_STR("Observation"),
                 .id = OG_STR("o"),
                 .order = {.time_us = time_us},
-                .timestamp_ms = time_us};
+                .timestamp_ms = time_us / 1000};
     assert_int_equal(place_apply(s->t, s->a, OG_STR("t"), &r, &applied, NULL), OG_OK);
 }
 
