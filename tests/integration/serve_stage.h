@@ -73,6 +73,8 @@ struct stage {
 
 /* ---- the EHR ---- */
 
+enum { SENDING = 8 }; /* at the same time, by one daemon: max_in_flight */
+
 static inline void take_post(stage *s, const char *key, og_str body)
 {
     bool again = false;
