@@ -451,7 +451,10 @@ static void on_records_error(void *ctx, const kafka_error *e)
     bool out_of_range = e->topic != NULL && e->name != NULL &&
                         (strstr(e->name, "AUTO_OFFSET_RESET") != NULL ||
                          strstr(e->name, "OFFSET_OUT_OF_RANGE") != NULL);
-    if (out_of_range && e->partition >= 0 && e->partition < s->count) {
+    bool known = out_of_range && e->partition >= 0 && e->partition < s->count;
+    if (known && !s->partitions[e->partition].assigned)
+        return; /* of the store before: it is rebuilt already, and this consumer is closing */
+    if (known) {
         log_kafka(LOG_LEVEL_WARN, "a store does not fit its topic and is thrown away", e);
         throw_away(s, e->partition);
     } else if (e->fatal) {
