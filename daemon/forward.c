@@ -279,6 +279,8 @@ void forward_sign(const forward *f, const forward_call *c, int64_t now_ms, og_bu
 static bool read_visit(const words *w, forward_visit *ret)
 {
     forward_visit v = {.budget_ms = 0};
+    if (og_str_find(w->nonce, '\0') >= 0 || og_str_find(w->client, '\0') >= 0)
+        return false; /* they are kept as C strings */
     if (w->nonce.n == 0 || w->nonce.n >= sizeof v.nonce || w->client.n >= sizeof v.client ||
         !og_str_int(w->budget, 0, 3600000, &v.budget_ms))
         return false;

@@ -204,6 +204,22 @@ static const char *verify(pair *p, og_str header, int64_t now_ms)
     return forward_verify(p->b, header, PATH, BODY, now_ms, &v);
 }
 
+/* What is kept as a C string would be another one. */
+static void a_header_has_no_zero_byte(void **state)
+{
+    pair *p = *state;
+    forward_visit v;
+    static const char *const places[] = {"nonce=n", "client=the"};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        og_str header = sign(p, "n1", "the ehr");
+        char *at = strstr((char *)(uintptr_t)header.p, places[i]);
+        assert_non_null(at);
+        at[strlen(places[i]) - 1] = '\0';
+        assert_false(forward_read(header, &v));
+        assert_string_equal(verify(p, header, NOW), "form");
+    }
+}
+
 static void a_call_is_believed_once(void **state)
 {
     pair *p = *state;
@@ -301,6 +317,7 @@ int main(void)
         TEST(what_means_nothing_is_passed_over),
         TEST(the_newest_word_counts),
         TEST(more_instances_than_places_wait_for_a_free_one),
+        TEST(a_header_has_no_zero_byte),
         TEST(a_call_is_believed_once),
         TEST(a_call_is_good_for_half_a_minute),
         TEST(a_changed_call_is_refused),
