@@ -84,7 +84,7 @@ og_status feedback_find(store_txn *shared, og_arena *a, const feedback_policy *p
                         og_error *err)
 {
     char names[3][UUID_TEXT];
-    plan_feedback f = {0}, one;
+    plan_feedback f = {0}, one = {0};
     bool found = false;
     store_finding_uuid(about->alert_id, about->material, names[0]);
     store_former_finding_uuid(about->alert_id, about->material, names[1]);
