@@ -143,11 +143,8 @@ static og_status stands(kv_txn *t, const locator_entry *e, og_error *err)
     og_status status = get_row(t, e->type_id, &had, err);
     if (status != OG_OK)
         return status;
-    bool same = og_str_eq(had.patient, e->patient);
-    if (same && e->patient.n > 0 && !e->deleted)
-        return OG_OK;
     int cmp = record_order_cmp_version(&had.order, &e->order);
-    if (cmp == 0 && !e->deleted && !same)
+    if (cmp == 0 && !e->deleted && !og_str_eq(had.patient, e->patient))
         return OG_NOTFOUND;
     return cmp < 0 ? OG_NOTFOUND : OG_OK;
 }

@@ -2,7 +2,6 @@
  * these, and then it is counted and passed over. */
 #include "daemon/pipeline_private.h"
 
-#include "daemon/errand.h"
 #include "daemon/grave.h"
 #include "daemon/place.h"
 
@@ -123,20 +122,6 @@ static og_status note_change(run *r, const record *rec, int64_t offset, og_error
     return store_note_change(r->txn, type_id, offset + 1, err);
 }
 
-/* A tombstone that came too late: whoever sent it knows an older version of the place than we. */
-static og_status correct_place(run *r, const record *gone, og_error *err)
-{
-    store_key row;
-    record had = {0};
-    og_str type_id =
-        og_arena_printf(r->b->scratch, "%.*s/%.*s", OG_STR_ARG(gone->type), OG_STR_ARG(gone->id));
-    if (type_id.p == NULL)
-        return pipeline__no_memory(err);
-    store_row_key(&row, gone->patient, type_id);
-    TRY(store_record(r->txn, r->b->scratch, (og_str){row.p, row.n}, &had, err));
-    return had.deleted ? OG_OK : errand_place(r->txn, &had, err);
-}
-
 static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
 {
     record rec = {0};
@@ -159,8 +144,6 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
     if (applied == STORE_STALE || applied == STORE_OUTDATED) {
         r->b->counts.stale++;
         r->b->counts.outdated += applied == STORE_OUTDATED;
-        if (applied == STORE_OUTDATED && rec.deleted && rec.patient.n > 0 && rec.via.n == 0)
-            return correct_place(r, &rec, err);
         return OG_OK;
     }
     r->b->counts.applied++;

@@ -1,6 +1,5 @@
 /* One row for each Type/id: the value that its place has on the topic. The row is the greatest of
- * what was said, whatever the order in which it came; but of a resource that stays with its patient
- * any version will do, and most events write no row. */
+ * what was said, whatever the order in which it came. */
 #include "daemon/place.h"
 
 #include "daemon/errand.h"
@@ -78,17 +77,6 @@ static og_status outlive(store_txn *t, og_str tenant, const record *had, const r
     return status == OG_OK ? write_row(t, had, true, err) : status;
 }
 
-/* Whose it is has not changed. Nor would the row decide anything else if it had this version: a
- * delete that says no time of its own and came later is newer by the broker's clock, which this
- * version does not outrun. Of what stands between the two versions the patient's owner knows that
- * it is outdated, and says the place of what it has (pipeline_apply.c). */
-static bool is_only_newer(const record *had, const record *r)
-{
-    return !had->deleted && !r->deleted && r->patient.n > 0 &&
-           og_str_eq(had->patient, r->patient) && had->order.epoch == r->order.epoch &&
-           r->order.time_us / 1000 < r->timestamp_ms;
-}
-
 static bool is_same(const record *a, const record *b)
 {
     return record_order_cmp(&a->order, &b->order) == 0 && a->deleted == b->deleted &&
@@ -123,7 +111,7 @@ og_status place_apply(store_txn *t, og_arena *scratch, og_str tenant, const reco
             status = outlive(t, tenant, &had, &now, &applied, err);
         } else {
             status = errand_place_said(t, key, err);
-            if (status == OG_OK && !is_only_newer(&had, &now))
+            if (status == OG_OK)
                 status = replace(t, tenant, &had, &now, &applied, err);
         }
     }

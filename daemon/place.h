@@ -8,9 +8,7 @@
  *   a delete, and nothing known           it is kept: an older record that comes later is deleted
  *
  * What is kept is the newest of all that was said; where an older message stands behind it in the
- * topic, it is said again, because compaction keeps the last. Newer versions of a patient's
- * resource are not noted one by one: when a patient gets a tombstone that is older than what it
- * has, its owner says the place once more, and whoever had got the resource in between loses it. */
+ * topic, it is said again, because compaction keeps the last. */
 #ifndef OG_DAEMON_PLACE_H
 #define OG_DAEMON_PLACE_H
 

@@ -439,7 +439,7 @@ static og_str until_via(og_str type_id)
     return via < 0 ? type_id : (og_str){type_id.p, (size_t)via};
 }
 
-og_status store_record(store_txn *t, og_arena *a, og_str row, record *ret, og_error *err)
+static og_status read_record(store_txn *t, og_arena *a, og_str row, record *ret, og_error *err)
 {
     og_str value, topic, way, image, patient = until_zero(row);
     head h;
@@ -481,7 +481,7 @@ og_status store_to_send(store_txn *t, og_arena *a, og_str tenant, size_t max, st
         kv_scan(t, STORE_OUTGOING, (og_str){NULL, 0}, (og_str){NULL, 0}, collect_row, &c, err);
     size_t bytes = 0;
     for (size_t i = 0; status == OG_OK && i < c.count; i++) {
-        status = store_record(t, a, c.at[i].row, &c.at[i].record, err);
+        status = read_record(t, a, c.at[i].row, &c.at[i].record, err);
         c.at[i].record.tenant = tenant;
         bytes += c.at[i].record.body.n;
         if (bytes > STORE_SEND_BYTES)
@@ -541,7 +541,7 @@ og_status store_each_record(store_txn *t, og_arena *a, og_arena *scratch, og_str
     for (size_t i = 0; status == OG_OK && i < l.count; i++) {
         record r;
         og_arena_reset(scratch);
-        status = store_record(t, scratch, l.at[i], &r, err);
+        status = read_record(t, scratch, l.at[i], &r, err);
         if (status != OG_OK)
             break;
         r.tenant = tenant;

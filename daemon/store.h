@@ -96,10 +96,6 @@ void store_row_key(store_key *out, og_str patient, og_str name);
 /* Of a row of the resource table: its version, and whether it is deleted. OG_NOTFOUND. */
 OG_MUSTCHECK og_status store_version(store_txn *t, og_str row, record_order *ret, bool *ret_deleted,
                                      og_error *err);
-/* A row of the resource table as a record without its tenant, which lives in a, but for what the
- * key tells: that is borrowed from row. OG_NOTFOUND. */
-OG_MUSTCHECK og_status store_record(store_txn *t, og_arena *a, og_str row, record *ret,
-                                    og_error *err);
 /* What the store has is to be written to the topic again. */
 OG_MUSTCHECK og_status store_reassert(store_txn *t, og_str row, int64_t mark, og_error *err);
 

@@ -150,9 +150,9 @@ static void a_delete_without_a_time_outdoes_a_fast_clock(void **state)
     }
 }
 
-/* The place knows the first version of three; what comes late from elsewhere stands between them.
- */
-static void a_place_left_behind_is_corrected(void **state)
+/* What comes late from elsewhere stands between two versions, and gather may know of the first one
+ * alone. */
+static void a_late_word_between_two_versions_changes_nothing(void **state)
 {
     (void)state;
     for (int moved = 0; moved < 2; moved++) {
@@ -442,7 +442,7 @@ int main(void)
         cmocka_unit_test(a_delete_before_its_create_keeps_it_away),
         cmocka_unit_test(a_corrected_subject_leaves_the_old_patient),
         cmocka_unit_test(a_delete_without_a_time_outdoes_a_fast_clock),
-        cmocka_unit_test(a_place_left_behind_is_corrected),
+        cmocka_unit_test(a_late_word_between_two_versions_changes_nothing),
         cmocka_unit_test(places_come_back_from_a_compacted_topic),
         cmocka_unit_test(deletes_are_forgotten_one_day),
         cmocka_unit_test(a_delete_that_outdid_is_forgotten_too),
