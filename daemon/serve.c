@@ -77,20 +77,34 @@ static bool is_to_be_rebuilt(const serve *s, int i)
     return p->rebuild && landed && !serve__bulk_uses(s, p->store) && !serve__stopping(s);
 }
 
+static bool is_to_be_renewed(const serve *s)
+{
+    return locator_is_broken(s->locator) && clock_monotonic_ms() >= s->locator_retry_ms;
+}
+
+/* Stopping has taken so long that what is left stays for the next start. */
+static bool is_late(const serve *s)
+{
+    return serve__stopping(s) && clock_monotonic_ms() > s->sources_not_before_ms;
+}
+
+/* Something waits for a moment without any batch, which under load might never come. */
+static bool needs_rest(const serve *s)
+{
+    bool needed = is_to_be_renewed(s) || is_late(s);
+    for (int i = 0; i <= s->count && !needed; i++)
+        needed = is_to_be_rebuilt(s, i);
+    return needed;
+}
+
 /* Nobody may be using what is replaced, and one store is read by all. */
 static void rebuild_damaged(serve *s)
 {
-    bool any = locator_is_broken(s->locator) && clock_monotonic_ms() >= s->locator_retry_ms;
-    bool locator = any;
-    for (int i = 0; i <= s->count; i++)
-        any |= is_to_be_rebuilt(s, i);
-    owner_rest(s->owner, any);
-    if (!any || owner_busy(s->owner) || s->sync_busy)
+    bool any = false;
+    if (owner_busy(s->owner) || s->sync_busy)
         return;
-    owner_rest(s->owner, false);
-    if (locator)
+    if (is_to_be_renewed(s))
         renew_locator(s);
-    any = false;
     for (int i = 0; i <= s->count; i++) {
         og_error err;
         og_error_init(&err);
@@ -158,6 +172,7 @@ static void turn(uv_prepare_t *h)
     serve__tend_sources(s);
     if (s->step == SERVE_WORKING)
         outbox_deliver(s->outbox, clock_wall_ms());
+    owner_rest(s->owner, needs_rest(s));
     owner_run(s->owner);
     if (serve__stopping(s))
         close_when_quiet(s);
@@ -687,16 +702,13 @@ static void on_watchdog(uv_timer_t *t)
  * is closed. */
 static void close_when_quiet(serve *s)
 {
-    bool late = clock_monotonic_ms() > s->sources_not_before_ms;
     bool quiet =
         gather_in_flight(s->gather) == 0 && outbox_sending(s->outbox) == 0 && owner_idle(s->owner);
     bool safe = !owner_busy(s->owner) && !s->sync_busy && !s->topics_busy && !s->reload_busy &&
                 !s->audit_busy && !serve__bulk_busy(s) && !s->records_closing &&
                 !s->sources_closing;
-    if (safe && (quiet || late))
+    if (safe && (quiet || is_late(s)))
         close_everything(s);
-    else if (late)
-        owner_rest(s->owner, true); /* until none is running */
 }
 
 void serve_stop(serve *s, int status)
