@@ -71,10 +71,10 @@ static void log_problem(void *ctx, const og_error *err)
     log_failure(LOG_LEVEL_ERROR, "content", err);
 }
 
-/* With one broker, two dozen are librdkafka's, five ours, and one for each batch beside the first.
- */
+/* With one broker and one batch at a time it needs two dozen; more brokers need some more. */
 #define THREADS      32
-#define POOL         4 /* libuv's own default: for one batch, and all else that must not wait */
+#define POOL         4  /* libuv's own default: for one batch, and all else that must not wait */
+#define MOST_BATCHES 64 /* limits.batches */
 #define THREAD_STACK ((size_t)256 << 10)
 
 typedef struct gathered {
@@ -94,15 +94,15 @@ static void *stay(void *arg)
 }
 
 /* libuv and librdkafka end a process that gets no thread, in the middle and without a word. */
-static og_status try_threads(og_error *err)
+static og_status try_threads(int needed, og_error *err)
 {
     gathered g = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
-    pthread_t threads[THREADS];
+    pthread_t threads[THREADS + MOST_BATCHES];
     pthread_attr_t attr;
     int begun = 0, reason = pthread_attr_init(&attr);
     if (reason == 0)
         reason = pthread_attr_setstacksize(&attr, THREAD_STACK);
-    while (reason == 0 && begun < THREADS) {
+    while (reason == 0 && begun < needed) {
         reason = pthread_create(&threads[begun], &attr, stay, &g);
         begun += reason == 0;
     }
@@ -115,14 +115,14 @@ static og_status try_threads(og_error *err)
     (void)pthread_attr_destroy(&attr);
     return reason == 0 ? OG_OK
                        : og_fail(err, OG_LIMIT, "of %d threads that are needed there are %d: %s",
-                                 THREADS, begun, strerror(reason));
+                                 needed, begun, strerror(reason));
 }
 
 /* More batches at once take nobody else's place in libuv's pool. */
-static void size_pool(const config *c)
+static void size_pool(int more)
 {
     char text[16];
-    snprintf(text, sizeof text, "%d", POOL - 1 + serve_batches(c));
+    snprintf(text, sizeof text, "%d", POOL + more);
     (void)setenv("UV_THREADPOOL_SIZE", text, 0);
 }
 
@@ -132,11 +132,12 @@ static int run(config *c)
     serve_options options = {.on_stopped = on_stopped, .ctx = &r};
     og_report report = {.fn = log_problem};
     og_error err;
-    size_pool(c);
+    int more = serve_batches(c) - 1;
+    size_pool(more);
     uv_loop_t *loop = uv_default_loop();
     og_error_init(&err);
     log_setup((log_level)c->log_level, (log_format)c->log_format, c->log_identifiers);
-    if (try_threads(&err) != OG_OK ||
+    if (try_threads(THREADS + more, &err) != OG_OK ||
         serve_new(loop, c, &options, &r.serve, &report, &err) != OG_OK) {
         log_failure(LOG_LEVEL_ERROR, "cannot start", &err);
         return 1;
