@@ -17,6 +17,7 @@
 #include "daemon/file.h"
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
+#include "metric_says.h"
 #include "mock_kafka.h"
 
 #define NOW_MS       1772352000000 /* 2026-03-01T09:00:00+01:00 */
@@ -87,17 +88,6 @@ static inline void says(const stage *s, const char *part)
 {
     if (strstr(s->body, part) == NULL)
         fail_msg("\"%s\" is not in\n%s", part, s->body);
-}
-
-static inline bool metric_says(const char *line)
-{
-    og_buf page;
-    og_buf_init(&page, 1 << 20);
-    metrics_write(&page);
-    og_buf_addc(&page, '\0');
-    bool found = strstr(page.p, line) != NULL;
-    og_buf_done(&page);
-    return found;
 }
 
 /* ---- the daemon ---- */

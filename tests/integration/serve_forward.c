@@ -3,6 +3,7 @@
 #include "../unit/fhir_standin.h"
 
 #include "asking_stage.h"
+#include "metric_says.h"
 
 #include "daemon/forward.h"
 
@@ -58,17 +59,6 @@ static bool other_passes_on(stage *s)
     return ask(s, 1 - owner_of(s, "v5"), "") == 200;
 }
 
-static bool metric_has(const char *line)
-{
-    og_buf page;
-    og_buf_init(&page, 1 << 20);
-    metrics_write(&page);
-    og_buf_addc(&page, '\0');
-    bool found = strstr(page.p, line) != NULL;
-    og_buf_done(&page);
-    return found;
-}
-
 /* A patient of this one whom nobody knows. */
 static void stranger_of(const stage *s, int number, char out[16])
 {
@@ -107,7 +97,7 @@ static void a_call_reaches_the_owner_wherever_it_comes(void **state)
     assert_int_equal(audited(s, owner, "\"seq\":"), lines[owner]);
     assert_int_equal(audited(s, other, "\"seq\":"), lines[other] + 1);
     assert_true(audited(s, other, "\"type\":\"card\"") > cards);
-    assert_true(metric_has("osteoguard_cds_forwards_total{result=\"relayed\"}"));
+    assert_true(metric_says("osteoguard_cds_forwards_total{result=\"relayed\"}"));
 
     /* That nothing is known is an answer, too. */
     stranger_of(s, owner, nobody);
@@ -115,7 +105,7 @@ static void a_call_reaches_the_owner_wherever_it_comes(void **state)
                      412);
     assert_non_null(strstr(call.body, "nothing is known of this patient"));
     assert_true(
-        metric_has("osteoguard_cds_forwarded_total{hook=\"patient-view\",status=\"412\"} 1"));
+        metric_says("osteoguard_cds_forwarded_total{hook=\"patient-view\",status=\"412\"} 1"));
 
     json_decref(records);
     close_client(s);
@@ -272,7 +262,7 @@ static void whoever_does_not_answer_is_passed_over(void **state)
         assert_non_null(strstr(call.body, "another instance has the records of this patient"));
         snprintf(line, sizeof line, "osteoguard_cds_forwards_total{result=\"%s\"} 1",
                  ways[i].result);
-        assert_true(metric_has(line));
+        assert_true(metric_says(line));
     }
 
     /* What it has not answered in time is answered from the EHR's server. */
@@ -281,14 +271,14 @@ static void whoever_does_not_answer_is_passed_over(void **state)
     assert_int_equal(ask(s, other, with), 200);
     assert_non_null(strstr(call.body, "\"fetched\":true"));
     assert_int_equal(f->held_count, 1);
-    assert_true(metric_has("osteoguard_cds_forwards_total{result=\"timeout\"} 1"));
+    assert_true(metric_says("osteoguard_cds_forwards_total{result=\"timeout\"} 1"));
     http_exchange_answer(f->held[--f->held_count], 200, NULL, OG_STR(""));
 
     /* It does not have the partition: the next call goes to who has. */
     s->at[other].config->hooks_forward_budget_ms = 20000;
     pretend(s, HAS_MOVED);
     assert_int_equal(ask(s, other, ""), 503);
-    assert_true(metric_has("osteoguard_cds_forwards_total{result=\"moved\"} 1"));
+    assert_true(metric_says("osteoguard_cds_forwards_total{result=\"moved\"} 1"));
     assert_int_equal(ask(s, other, ""), 200);
     assert_null(strstr(call.body, "another one"));
     assert_non_null(strstr(call.body, "\"uuid\""));
@@ -354,7 +344,7 @@ static void no_more_than_some_are_on_their_way(void **state)
                          OG_OK);
     wait_until(s, "the one that is too much", one_is_answered);
     assert_int_equal(answers[503], 1);
-    assert_true(metric_has("osteoguard_cds_forwards_total{result=\"full\"} 1"));
+    assert_true(metric_says("osteoguard_cds_forwards_total{result=\"full\"} 1"));
     answer_what_is_held(f);
     wait_until(s, "the others", all_are_answered);
     assert_int_equal(answers[200], AT_ONCE);
@@ -509,7 +499,7 @@ static void a_forged_call_is_refused_and_none_goes_on(void **state)
     conn_header nonsense = {FORWARD_HEADER, OG_STR("yes")};
     assert_int_equal(ask_with(s, owner, call_body("v5", ""), nonsense), 401);
     assert_int_equal(audited(s, owner, "\"seq\":"), 4); /* the attempts */
-    assert_true(metric_has("osteoguard_cds_refused_total{why=\"forward\"} 4"));
+    assert_true(metric_says("osteoguard_cds_refused_total{why=\"forward\"} 4"));
     assert_int_equal(ask(s, owner, ""), 401); /* without a word in whose name, as ever */
 
     /* Who does not have the patient says so, and asks nobody. */

@@ -436,14 +436,20 @@ static int running(const scene *s)
     return n;
 }
 
-static void partitions_run_beside_each_other(void **state)
+static scene *scene_with_two_running(void)
 {
     scene *s = scene_of(2);
-    (void)state;
     restore_shared(s);
     assign_all(s);
     owner_run(s->owner);
     assert_int_equal(running(s), 2);
+    return s;
+}
+
+static void partitions_run_beside_each_other(void **state)
+{
+    scene *s = scene_with_two_running();
+    (void)state;
     assert_true(owner_next_ms(s->owner) == INT64_MAX); /* no room: the end of one wakes the loop */
     owner_run(s->owner);
     assert_int_equal(running(s), 2);
@@ -587,12 +593,8 @@ static void content_is_released_by_the_last_who_uses_it(void **state)
 {
     static const char nothing = 0; /* in place of another content: no batch begins with it */
     const plan_content *other = (const plan_content *)&nothing, *released = NULL;
-    scene *s = scene_of(2);
+    scene *s = scene_with_two_running();
     (void)state;
-    restore_shared(s);
-    assign_all(s);
-    owner_run(s->owner);
-    assert_int_equal(running(s), 2);
     owner_set_content(s->owner, other, on_released, &released);
     while (running(s) > 0) {
         assert_null(released);
