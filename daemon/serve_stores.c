@@ -363,7 +363,9 @@ static void give_back_memory(serve *s)
     if (now < s->gave_back_ms + GIVE_BACK_MS)
         return;
     s->gave_back_ms = now;
+#ifndef __SANITIZE_ADDRESS__ /* then glibc's allocator is not ours, and has never been set up */
     (void)malloc_trim(0);
+#endif
 }
 
 static void sync_work(uv_work_t *w)

@@ -521,5 +521,6 @@ int main(void)
         cmocka_unit_test(the_client_is_let_in_once_and_named_once),
         cmocka_unit_test(a_forged_call_is_refused_and_none_goes_on),
     };
+    cmocka_set_test_filter(getenv("OG_TEST_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
