@@ -527,10 +527,15 @@ static og_status tell_alerts(answer *w, const plan_alert *alerts, size_t count, 
 static og_status note_shown(const answer *w, const plan_card *card, const char *uuid, og_error *err)
 {
     hooks_call *c = w->call;
+    og_str patient = c->request->patient;
     plan_alert had;
-    og_status s = w->txn != NULL
-                      ? store_alert(w->txn, c->arena, c->request->patient, uuid, &had, err)
-                      : OG_NOTFOUND;
+    char former[UUID_TEXT];
+    og_status s =
+        w->txn != NULL ? store_alert(w->txn, c->arena, patient, uuid, &had, err) : OG_NOTFOUND;
+    if (s == OG_NOTFOUND && w->txn != NULL) {
+        store_former_finding_uuid(card->alert_id, card->material, former);
+        s = store_alert(w->txn, c->arena, patient, former, &had, err);
+    }
     if (s == OG_NOTFOUND) {
         c->shown[c->shown_count++] = shown_of(c->arena, c->content, card, uuid,
                                               og_str_of(c->request->kind->name), c->now_ms);

@@ -34,6 +34,9 @@ static bool is_finding(const plan_alert *alert, const char *uuid)
     if (alert->state != PLAN_ALERT_ACTIVE)
         return false;
     store_finding_uuid(alert->id, alert->material, finding);
+    if (strcmp(finding, uuid) == 0)
+        return true;
+    store_former_finding_uuid(alert->id, alert->material, finding);
     return strcmp(finding, uuid) == 0;
 }
 

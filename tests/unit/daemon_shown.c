@@ -212,6 +212,17 @@ static void its_time_ends(void **state)
     world_free(w);
 }
 
+static void sign_draft(world *w)
+{
+    world_event(w, "{\"resourceType\":\"MedicationRequest\",\"id\":\"d1\",\"status\":"
+                   "\"active\",\"intent\":\"order\",\"medicationCodeableConcept\":{\"coding\":[{"
+                   "\"system\":\"http://www.whocc.no/atc\",\"code\":\"M05BA08\"}]},\"subject\":{"
+                   "\"reference\":\"Patient/v2\"},\"dosageInstruction\":[{\"doseAndRate\":[{"
+                   "\"doseQuantity\":{\"value\":4,\"unit\":\"mg\",\"system\":"
+                   "\"http://unitsofmeasure.org\",\"code\":\"mg\"}}]}]}");
+    world_settle_down(w);
+}
+
 /* The draft is signed and comes as an event: from now on the alert counts. */
 static void an_alert_takes_its_place(void **state)
 {
@@ -224,13 +235,7 @@ static void an_alert_takes_its_place(void **state)
     snprintf(value, sizeof value, "%s", noted[0][1]);
     take_noted(w);
     say(w, uuid, OVERRIDDEN, "2026-03-01T07:59:00Z");
-    world_event(w, "{\"resourceType\":\"MedicationRequest\",\"id\":\"d1\",\"status\":"
-                   "\"active\",\"intent\":\"order\",\"medicationCodeableConcept\":{\"coding\":[{"
-                   "\"system\":\"http://www.whocc.no/atc\",\"code\":\"M05BA08\"}]},\"subject\":{"
-                   "\"reference\":\"Patient/v2\"},\"dosageInstruction\":[{\"doseAndRate\":[{"
-                   "\"doseQuantity\":{\"value\":4,\"unit\":\"mg\",\"system\":"
-                   "\"http://unitsofmeasure.org\",\"code\":\"mg\"}}]}]}");
-    world_settle_down(w);
+    sign_draft(w);
     json_t *r = alert_of(w, "C1");
     assert_string_equal(text(r, "state"), "active");
     store_finding_uuid(text(r, "id"), strtoull(text(r, "material"), NULL, 16), finding);
@@ -246,6 +251,42 @@ static void an_alert_takes_its_place(void **state)
     assert_string_equal(w->sayings[sayings].key, key);
     assert_string_equal(w->sayings[sayings].body, "");
     assert_int_equal(shown_in(w, "v2", NULL, NULL), 0);
+    world_free(w);
+}
+
+static void rename_in(char *text, const char *from, const char *to)
+{
+    for (char *at = text; (at = strstr(at, from)) != NULL; at += strlen(to))
+        memcpy(at, to, strlen(to));
+}
+
+/* What an older version has noted under its own name is the same finding. */
+static void a_former_name_is_known(void **state)
+{
+    char uuid[UUID_TEXT], former[UUID_TEXT], key[256], value[4096];
+    (void)state;
+    world *w = world_without_order("V2", "MedicationRequest/v2-order");
+    assert_true(is_told(w, "v2", "order-sign", DOSE("4"), "C1", uuid, NULL));
+    snprintf(key, sizeof key, "%s", noted[0][0]);
+    snprintf(value, sizeof value, "%s", noted[0][1]);
+    sign_draft(w);
+    json_t *r = alert_of(w, "C1");
+    store_former_finding_uuid(text(r, "id"), strtoull(text(r, "material"), NULL, 16), former);
+    json_decref(r);
+    world_free(w);
+    assert_string_not_equal(former, uuid);
+    rename_in(key, uuid, former);
+    rename_in(value, uuid, former);
+
+    w = world_without_order("V2", "MedicationRequest/v2-order");
+    world_said(w, key, value);
+    world_settle_down(w);
+    assert_int_equal(shown_in(w, "v2", NULL, NULL), 1);
+    assert_true(is_told(w, "v2", "order-sign", DOSE("4"), "C1", NULL, NULL));
+    assert_int_equal(noted_count, 0);
+    sign_draft(w);
+    assert_int_equal(shown_in(w, "v2", NULL, NULL), 0);
+    assert_string_equal(last_saying(w, key), "");
     world_free(w);
 }
 
@@ -353,6 +394,7 @@ int main(void)
         cmocka_unit_test(nobody_says_a_word),
         cmocka_unit_test(its_time_ends),
         cmocka_unit_test(an_alert_takes_its_place),
+        cmocka_unit_test(a_former_name_is_known),
         cmocka_unit_test(a_second_note_changes_nothing),
         cmocka_unit_test(it_outlives_the_process_and_the_store),
         cmocka_unit_test(what_was_taken_back_is_gone),
