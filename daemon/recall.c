@@ -15,7 +15,7 @@
 
 #define MEAN_BYTES 512 /* of a note: so many buckets */
 #define LARGEST    16  /* one of so many parts of the memory is the largest note */
-#define FOR_SETS   32  /* one of so many parts is for the list of sets */
+#define FOR_SETS   32  /* one of so many parts is for the sets; about as much again finds them */
 #define MOST_SETS  UINT16_MAX
 #define ANYTHING   0  /* number of the set that has everything: stands for what has no room */
 #define LOOK_AHEAD 64 /* resources that may have come or gone in one place to be recognised */
@@ -50,7 +50,7 @@ struct recall {
     uint64_t round;  /* how many contents there were */
     size_t rules, rule_words, set_words;
     uint64_t *sets; /* one behind the other; by number */
-    size_t set_count, set_cap;
+    size_t set_count, set_cap, set_bytes;
     uint16_t *slots; /* number of a set by its hash; ANYTHING: none */
     size_t slot_mask;
 };
@@ -137,11 +137,10 @@ static void free_sets(recall *m)
 {
     free(m->sets);
     free(m->slots);
-    m->bytes -= m->set_cap * m->set_words * sizeof *m->sets;
-    m->bytes -= m->slots != NULL ? (m->slot_mask + 1) * sizeof *m->slots : 0;
+    m->bytes -= m->set_bytes;
     m->sets = NULL;
     m->slots = NULL;
-    m->set_cap = m->set_count = 0;
+    m->set_cap = m->set_count = m->set_bytes = 0;
 }
 
 /* False: there is no memory, and nothing can be kept. */
@@ -161,7 +160,8 @@ static bool make_sets(recall *m)
     }
     m->set_cap = cap;
     m->slot_mask = slots - 1;
-    m->bytes += cap * bytes + slots * sizeof *m->slots;
+    m->set_bytes = cap * bytes + slots * sizeof *m->slots;
+    m->bytes += m->set_bytes;
     memset(m->sets, 0xff, bytes);
     m->set_count = 1;
     return true;
@@ -363,7 +363,7 @@ static void hold(const comparison *x, plan_patient *p)
     p->held = cards > 0 ? held : NULL;
 }
 
-/* What did not fire, and is read by nobody who was woken. */
+/* What did not fire, and rests on nothing that has moved. */
 static void spare(const comparison *x, plan_patient *p)
 {
     uint64_t *spared = og_arena_zalloc(x->a, x->m->rule_words + 1, sizeof *spared);
@@ -499,12 +499,18 @@ static void write_rules(const plan_result *r, const parts *p)
     }
 }
 
+/* Whoever was asked rests on something, and be it the Patient (plan_content_read_words). */
+static bool was_asked(const recall *m, const uint64_t *set)
+{
+    return meet(m, set, set);
+}
+
 /* As it was asked now, or as it was spared. */
 static void write_reads(recall *m, const recall_view *v, const plan_result *r, const parts *p)
 {
     for (size_t i = 0; i < m->rules; i++) {
         const uint64_t *set = r->reads + i * m->set_words;
-        p->reads[i] = meet(m, set, set) ? number_of_set(m, set) : v->reads[i];
+        p->reads[i] = was_asked(m, set) ? number_of_set(m, set) : v->reads[i];
     }
 }
 

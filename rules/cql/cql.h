@@ -65,6 +65,11 @@ size_t cql_requirements(const cql_library *lib, const cql_define *d, const cql_r
 /* How many different retrieves the libraries have; sets of them have a bit for each, number i at
  * bit i % 64 of word i / 64. After linking. */
 size_t cql_set_retrieve_count(const cql_set *set);
+/* Words of such a set: there is at least one bit behind the last retrieve, for the caller's use. */
+static inline size_t cql_set_read_words(const cql_set *set)
+{
+    return cql_set_retrieve_count(set) / 64 + 1;
+}
 /* The elements of a resource type that d (or, when it is NULL, any define of lib) can read, by
  * their names in the type ("code", "effective"), in byte order and in arena a, as
  * DataRequirement.mustSupport wants them. 0: everything may be read, for whole resources are a
@@ -112,7 +117,8 @@ OG_MUSTCHECK og_status cql_run_define(cql_run *run, const cql_define *d, cql_val
 /* From now on the retrieves whose answer a definition rests on are put into `to` when it is asked
  * for, also when it has been remembered: it comes out the same for as long as no resource comes,
  * changes or goes that one of them can find, and the clock is no reason (cql_run_changes_ms). The
- * caller clears the set; it has to last as long as the run, or until the next call. */
+ * caller clears the set, which has cql_set_read_words; it has to last as long as the run, or until
+ * the next call. */
 void cql_run_note_reads(cql_run *run, uint64_t *to);
 /* Parses a CQL literal (a configured parameter: 28, 35.5, 28 days, 'x', @2012-01-01, true) into
  * arena a. */

@@ -392,7 +392,7 @@ static bool prepare_memory(cql_run *run)
     size_t n = run->request->resource_count;
     run->cells = og_arena_alloc(a, set->define_count * sizeof *run->cells);
     run->states = og_arena_zalloc(a, set->define_count, sizeof *run->states);
-    run->read_words = set->retrieve_count / 64 + 1;
+    run->read_words = (uint32_t)cql_set_read_words(set);
     run->reads = og_arena_zalloc(a, run->read_words, sizeof *run->reads);
     run->own_reads =
         og_arena_alloc(a, (size_t)set->define_count * run->read_words * sizeof *run->own_reads);

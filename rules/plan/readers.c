@@ -22,7 +22,7 @@ size_t plan_content_rule_words(const plan_content *c)
 
 size_t plan_content_read_words(const plan_content *c)
 {
-    return cql_set_retrieve_count(c->cql) / 64 + 1;
+    return cql_set_read_words(c->cql);
 }
 
 static void put(uint64_t *set, size_t i)

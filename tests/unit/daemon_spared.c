@@ -165,6 +165,18 @@ static void same_result(const life *l, const plan_result *with, const plan_resul
     }
 }
 
+/* What an evaluation has come to is what the trees let it reach, or less. */
+static void rests_on_what_it_can_reach(const plan_content *c, const plan_result *r)
+{
+    size_t words = plan_content_read_words(c);
+    for (size_t i = 0; i < r->outcome_count; i++) {
+        bool silent = r->outcomes[i].kind == PLAN_NOT_FIRED;
+        const uint64_t *can = plan_content_rule_reads(c, i, !silent), *has = r->reads + i * words;
+        for (size_t w = 0; w < words; w++)
+            assert_int_equal(has[w] & ~can[w], 0);
+    }
+}
+
 static void evaluate_both(life *l)
 {
     fhir_resource list[MAX_VIEW];
@@ -187,6 +199,7 @@ static void evaluate_both(life *l)
     assert_int_equal(plan_content_evaluate(l->content, l->with, &p, l->as_of_ms, offset, PLAN_CARDS,
                                            &with, NULL),
                      OG_OK);
+    rests_on_what_it_can_reach(l->content, &with);
     recall_keep(l->recall, l->content, &v, &with);
     assert_int_equal(plan_content_evaluate(l->content, l->without, &q, l->as_of_ms, offset,
                                            PLAN_CARDS, &without, NULL),
