@@ -131,7 +131,7 @@ og_status delivery_read_value(og_arena *a, og_str value, delivery *ret, og_error
     return OG_OK;
 }
 
-og_status delivery_read(og_arena *a, og_str key, og_str value, delivery *ret, og_error *err)
+static og_status read_row(og_arena *a, og_str key, og_str value, delivery *ret, og_error *err)
 {
     delivery d = {0};
     key = og_arena_str(a, key);
@@ -190,7 +190,7 @@ og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patien
         store_told_key(&told, patient, alert_id, endpoint);
         status = kv_get(t, STORE_ALERT, (og_str){told.p, told.n}, &value, err);
     }
-    return status == OG_OK ? delivery_read(a, (og_str){key, n}, value, ret, err) : status;
+    return status == OG_OK ? read_row(a, (og_str){key, n}, value, ret, err) : status;
 }
 
 typedef struct each {
@@ -204,7 +204,7 @@ static og_status visit_row(void *ctx, og_str key, og_str value, og_error *err)
     const each *e = ctx;
     delivery d = {0};
     og_arena_reset(e->a);
-    og_status status = delivery_read(e->a, key, value, &d, err);
+    og_status status = read_row(e->a, key, value, &d, err);
     return status == OG_OK ? e->fn(e->ctx, &d, err) : status;
 }
 

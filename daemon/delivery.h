@@ -53,11 +53,9 @@ typedef struct delivery {
     og_str reason; /* PARKED: why */
 } delivery;
 
-/* One row as text, and back; lives in a. OG_CORRUPT when it cannot be read. */
+/* The value of a row as text, and back; lives in a. endpoint, patient and alert_id of *ret are the
+ * caller's. OG_CORRUPT when it cannot be read. */
 og_str delivery_write(og_arena *a, const delivery *d);
-OG_MUSTCHECK og_status delivery_read(og_arena *a, og_str key, og_str value, delivery *ret,
-                                     og_error *err);
-/* The value alone; endpoint, patient and alert_id of *ret are the caller's. */
 OG_MUSTCHECK og_status delivery_read_value(og_arena *a, og_str value, delivery *ret, og_error *err);
 
 /* Is it told about this patient at all? */

@@ -2,7 +2,7 @@
  * log, never the only copy (STREAM 3.4): it may be thrown away at any time and is rebuilt from the
  * topic.
  *
- * One kv per partition. Rows (\0 is a zero byte, which no id of a patient holds):
+ * One kv per partition. Rows (\0 to \3 are bytes that no id of a patient holds):
  *
  *   resource   patient \0 Type/id                 head (order, deleted, hash, source), image;
  *                                                a copy (merge.h): Type/id and its way (record.h)
