@@ -7,11 +7,11 @@
  * order-sign with a draft at a quarter of that, and patient-view with prefetch data as fast as 16
  * connections go: the same data again and again, as a chart that is opened again brings them, with
  * a creatinine that is another one in every call, and for another patient in every call, of whom
- * nothing is known. Prints p50, p99 and the worst; the processor
- * time that the service took for each call, which is that of the process without that of the EHR's
- * thread, and how many calls a second that makes of one core; and the resident memory before and
- * after. With MINUTES the calls come mixed, at the steady rate, for so long, and the resident
- * memory is printed as it goes. Nothing here is asserted. */
+ * nothing is known. Prints p50, p99 and the worst; the processor time that the service took for
+ * each call, which is that of the process without that of the EHR's thread, and how many calls a
+ * second that makes of one core; and the resident memory before and after. With MINUTES the calls
+ * come mixed, at the steady rate, for so long, and the resident memory is printed as it goes.
+ * Nothing here is asserted. */
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 #include <stdatomic.h>

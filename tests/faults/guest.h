@@ -1,4 +1,4 @@
-/* A daemon on a machine of its own, whose power can be cut: a guest under KVM, with its stores on a
+/* A daemon on a machine of its own, whose power can be cut: a guest of QEMU, with its stores on a
  * disk of its own, while broker and EHR stay on the host.
  *
  * What a cut takes: the guest's memory with its page cache (QEMU is killed with SIGKILL), and what

@@ -30,7 +30,7 @@ done
 
 osteoguard=$build/daemon/osteoguard
 release=${build%/*}/release/daemon/osteoguard
-if [ -x "$release" ] && [ -z "$(find CMakeLists.txt daemon connectors fhir rules -name '*.[ch]' -newer "$release" -print -quit)" ]; then
+if [ -x "$release" ] && [ -z "$(find CMakeLists.txt daemon connectors fhir rules \( -name '*.[ch]' -o -name '*.def' -o -name CMakeLists.txt \) -newer "$release" -print -quit)" ]; then
     osteoguard=$release
 fi
 echo "the guest runs $osteoguard on $version" >&2
