@@ -623,7 +623,8 @@ static og_status tell_evaluated(answer *w, store_txn *shared, const plan_alert *
                             .plain_id = c->request->patient_id,
                             .resources = w->view->list,
                             .resource_count = w->view->count,
-                            .hook = og_str_of(c->request->kind->name)};
+                            .hook = og_str_of(c->request->kind->name),
+                            .keeps = true};
     og_status s = evaluate(w, &patient, alerts, count, &result, err);
     if (s != OG_OK)
         return s;

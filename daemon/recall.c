@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <uv.h>
 
+#include "rules/cql/kept.h"
+
 #define MEAN_BYTES 512 /* of a note: so many buckets */
 #define LARGEST    16  /* one of so many parts of the memory is the largest note */
 #define FOR_SETS   32  /* one of so many parts is for the sets; about as much again finds them */
@@ -27,9 +29,9 @@ typedef struct note {
     size_t bytes;
     int64_t since_ms, until_ms;
     int offset_min;
-    uint32_t key_n, count, review_count, loud_count;
-    uint64_t
-        words[]; /* silent, dated: sets; reviews of the dated; hashes; loud; reads; finders; key */
+    uint32_t key_n, count, review_count, loud_count, kept_n;
+    uint64_t words[]; /* silent, dated: sets; reviews of the dated; hashes; loud; reads; finders;
+                       * key; kept */
 } note;
 
 typedef struct loud { /* a rule that fired, was suppressed or merged */
@@ -61,7 +63,7 @@ typedef struct parts {
     uint64_t *silent, *dated, *reviews, *hashes;
     loud *loud;
     uint16_t *reads, *finders;
-    char *key;
+    char *key, *kept;
 } parts;
 
 static size_t words_for(size_t rules)
@@ -78,12 +80,13 @@ static parts parts_of(note *n, size_t rules)
     p.reads = (uint16_t *)(p.loud + n->loud_count);
     p.finders = p.reads + rules;
     p.key = (char *)(p.finders + n->count);
+    p.kept = p.key + n->key_n;
     return p;
 }
 
 static size_t size_of(const note *n, size_t rules)
 {
-    return sizeof *n + n->key_n + n->loud_count * sizeof(loud) +
+    return sizeof *n + n->key_n + n->kept_n + n->loud_count * sizeof(loud) +
            sizeof(uint16_t) * (rules + n->count) +
            sizeof(uint64_t) * (2 * words_for(rules) + n->review_count + n->count);
 }
@@ -381,6 +384,9 @@ static void spare(const comparison *x, plan_patient *p)
             reviews[i] = (int64_t)x->was.reviews[next++];
     p->spared = spared;
     p->spared_reviews = reviews;
+    if (p->keeps)
+        x->now->kept = p->kept =
+            cql_kept_without(x->a, (og_str){x->was.kept, x->before->kept_n}, x->moved);
     hold(x, p);
 }
 
@@ -404,11 +410,12 @@ static note *note_of(recall *m, const recall_view *v, og_str patient)
     return n != NULL || og_str_eq(v->key, patient) ? n : find(m, patient);
 }
 
-static void look(recall *m, comparison *x, plan_patient *p)
+static void look(recall *m, comparison *x, plan_patient *p, bool keeps)
 {
     recall_view *v = x->now;
     note *n = note_of(m, v, name_of(p));
     v->round = m->round;
+    p->keeps = keeps && n != NULL;
     if (n != NULL) {
         x->before = n;
         x->was = parts_of(n, m->rules);
@@ -430,6 +437,8 @@ void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
                          .as_of_ms = as_of_ms,
                          .until_ms = INT64_MAX,
                          .offset_min = offset_min};
+    bool keeps = p->keeps;
+    p->keeps = false; /* unless the patient is found */
     if (m == NULL || ret->key.p == NULL)
         return;
     size_t words = plan_content_read_words(c), rules = plan_content_rule_count(c);
@@ -445,7 +454,7 @@ void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
     bool good = ret->reads != NULL && ret->finders != NULL && x.moved != NULL && x.set != NULL;
     uv_mutex_lock(&m->lock);
     if (good && be_about(m, c))
-        look(m, &x, p);
+        look(m, &x, p, keeps);
     else
         ret->finders = NULL;
     uv_mutex_unlock(&m->lock);
@@ -514,6 +523,11 @@ static void write_reads(recall *m, const recall_view *v, const plan_result *r, c
     }
 }
 
+static og_str kept_of(const recall_view *v, const plan_result *r)
+{
+    return r->kept.n > 0 ? r->kept : v->kept;
+}
+
 static void write_note(recall *m, note *n, const recall_view *v, const plan_result *r)
 {
     parts p = parts_of(n, m->rules);
@@ -525,6 +539,8 @@ static void write_note(recall *m, note *n, const recall_view *v, const plan_resu
         memcpy(p.finders, v->finders, v->count * sizeof *p.finders);
     }
     memcpy(p.key, v->key.p, v->key.n);
+    if (n->kept_n > 0)
+        memcpy(p.kept, kept_of(v, r).p, n->kept_n);
 }
 
 /* In place of what stands there; where n is NULL that is only taken away. What is about rules that
@@ -549,6 +565,7 @@ void recall_keep(recall *m, const plan_content *c, const recall_view *v, const p
                      .until_ms = result->holds_until_ms,
                      .offset_min = v->offset_min,
                      .key_n = (uint32_t)v->key.n,
+                     .kept_n = (uint32_t)kept_of(v, result).n,
                      .count = (uint32_t)v->count};
     if (m == NULL || v->finders == NULL)
         return;

@@ -17,6 +17,9 @@
  * Patients of whom nothing is there share a note when no rule fires: one for whom a call has shown
  * a card, for instance, and who is not otherwise known.
  *
+ * Who asks often about nearly the same view (plan_patient.keeps: the hooks) also gets the values of
+ * definitions that none of what has changed matters to, from the second evaluation on.
+ *
  * What was evaluated for a hook (plan_patient.hook) is noted beside what was evaluated for nobody:
  * the view of a call has what was sent along. The first call for a hook is compared with the
  * patient's own view, which it mostly resembles. For any thread, several at once. */
@@ -36,14 +39,16 @@ typedef struct recall_view {
     const uint64_t *hashes; /* of the resources, store_view_hashed */
     uint16_t *finders;      /* of each resource: a number for its set; NULL: nothing can be kept */
     uint16_t *reads;        /* of each rule, as it was spared: a number for its set */
+    og_str kept;            /* values that still hold */
     size_t count;
     uint64_t round;             /* of the content, which the numbers belong to */
     int64_t as_of_ms, until_ms; /* until_ms: of what was spared */
     int offset_min;
 } recall_view;
 
-/* Sets what p, whose resources have these hashes, may spare at as_of, and what is held; *ret is for
- * recall_keep. m may be NULL: then nothing is spared or kept. Lives in a. */
+/* Sets what p, whose resources have these hashes, may spare at as_of, what is held, and where p
+ * keeps values, those that hold, or that they are not to be kept yet; *ret is for recall_keep. m
+ * may be NULL: then nothing is spared or kept. Lives in a. */
 void recall_look(recall *m, og_arena *a, const plan_content *c, plan_patient *p,
                  const uint64_t *hashes, int64_t as_of_ms, int offset_min, recall_view *ret);
 /* Notes what came of it, in place of what was noted of this patient; where there is no room, what

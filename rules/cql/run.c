@@ -325,12 +325,15 @@ static const cql_value *first_value(cql_run *run, const cql_define *d)
     run->states[d->index] = CQL__RUNNING;
     cql__trace *trace = run->trace;
     run->trace = NULL;
+    uint64_t before = run->steps;
     cell->value = evaluate(run, d);
     run->trace = trace;
     if (cql__failed(run)) {
         keep_error(run, d);
         return NULL;
     }
+    uint64_t cost = d->requirement_count > 0 ? run->steps - before : 0;
+    run->costs[d->index] = cost < UINT32_MAX ? (uint32_t)cost : UINT32_MAX;
     run->states[d->index] = CQL__DONE;
     return &cell->value;
 }
@@ -392,6 +395,7 @@ static bool prepare_memory(cql_run *run)
     size_t n = run->request->resource_count;
     run->cells = og_arena_alloc(a, set->define_count * sizeof *run->cells);
     run->states = og_arena_zalloc(a, set->define_count, sizeof *run->states);
+    run->costs = og_arena_alloc(a, set->define_count * sizeof *run->costs);
     run->read_words = (uint32_t)cql_set_read_words(set);
     run->reads = og_arena_zalloc(a, run->read_words, sizeof *run->reads);
     run->own_reads =
@@ -403,9 +407,10 @@ static bool prepare_memory(cql_run *run)
     run->memos = og_arena_zalloc(a, set->memo_count, sizeof *run->memos);
     run->c.keys = cql__keys_new(a);
     run->stack = og_arena_alloc(a, sizeof *run->stack + CHUNK_VALUES * sizeof(cql_value));
-    if (run->cells == NULL || run->states == NULL || run->reads == NULL || run->own_reads == NULL ||
-        run->retrieved == NULL || run->roots == NULL || run->codings == NULL ||
-        run->places == NULL || run->memos == NULL || run->stack == NULL || run->c.keys == NULL)
+    if (run->cells == NULL || run->states == NULL || run->costs == NULL || run->reads == NULL ||
+        run->own_reads == NULL || run->retrieved == NULL || run->roots == NULL ||
+        run->codings == NULL || run->places == NULL || run->memos == NULL || run->stack == NULL ||
+        run->c.keys == NULL)
         return false;
     *run->stack = (cql__chunk){.cap = CHUNK_VALUES};
     return prepare_kin(run);

@@ -70,6 +70,8 @@ struct cql_run {
     bool sourceless;     /* as the request says */
     cql__cell *cells;    /* by number of the definition; what nobody asks for is not even cleared */
     uint8_t *states;     /* cql__state of each */
+    uint32_t *costs;     /* of each that is done: steps, those of what it asked first included; 0:
+                          * nothing is read for it */
     uint64_t *reads;     /* set of retrieves that whatever is being evaluated has asked so far */
     uint64_t *own_reads; /* by number of the definition: what it asked; set when it was evaluated */
     uint32_t read_words; /* of a set */

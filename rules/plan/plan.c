@@ -9,7 +9,13 @@
 #include <stdlib.h>
 #include <uuid/uuid.h>
 
+#include "rules/cql/kept.h"
+
 #define DAY_MS 86400000LL
+
+#define KEEP_STEPS       1000 /* of an evaluation of which values are kept */
+#define KEEP_VALUE_STEPS 64   /* of a definition whose value is */
+#define KEEP_BYTES       ((size_t)128 << 10)
 
 /* ---- expressions ---- */
 
@@ -183,7 +189,20 @@ static og_status begin(plan__eval *e, og_error *err)
     if (e->run != NULL)
         hold_until(e, cql_run_changes_ms(e->run));
     e->run = cql_run_begin(e->arena, e->content->cql, &e->request);
-    return e->run != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory to evaluate");
+    if (e->run == NULL)
+        return og_fail(err, OG_NOMEM, "no memory to evaluate");
+    cql_run_remember(e->run, e->patient->kept);
+    return OG_OK;
+}
+
+/* Not for the little that was left to be worked out: to gather the values costs as much as some
+ * hundred steps. */
+static og_str keep(const plan__eval *e)
+{
+    uint64_t least = cql_kept_steps(e->patient->kept) / 2;
+    if (!e->patient->keeps || cql_run_steps(e->run) < (least > KEEP_STEPS ? least : KEEP_STEPS))
+        return (og_str){NULL, 0};
+    return cql_run_keep(e->run, e->arena, KEEP_VALUE_STEPS, KEEP_BYTES);
 }
 
 static og_status evaluate_rule(plan__eval *e, const plan__rule *r, plan__made *made,
@@ -462,6 +481,8 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
                          .asked = e.asked,
                          .spared = e.spared,
                          .reads = e.reads,
+                         .kept = keep(&e),
+                         .steps = cql_run_steps(e.run),
                          .brief = e.brief,
                          .holds_until_ms = e.holds_until_ms};
     return OG_OK;

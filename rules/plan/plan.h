@@ -97,8 +97,11 @@ typedef struct plan_patient {
     const uint64_t *spared; /* rules that are known not to fire: they are not asked. NULL: none */
     const int64_t *spared_reviews; /* plan_result.reviews of last time, of those held too */
     const struct plan_held
-        *held; /* rules that are known to come out so as long as no other one fires:
-                * they are not asked either, unless one does. NULL: none */
+        *held;   /* rules that are known to come out so as long as no other one fires:
+                  * they are not asked either, unless one does. NULL: none */
+    og_str kept; /* plan_result.kept of before, without what does not hold any more: values of
+                  * definitions that need not be worked out. PLAN_CARDS and PLAN_CONDITIONS only */
+    bool keeps;  /* plan_result.kept is wanted */
 } plan_patient;
 
 typedef enum plan_indicator { PLAN_INFO, PLAN_WARNING, PLAN_CRITICAL } plan_indicator;
@@ -197,7 +200,11 @@ typedef struct plan_result {
                             * how it came out (for one that did not fire those that it came to:
                             * what stands behind a condition that does not hold may change);
                             * empty: it was not asked */
-    bool brief;            /* those held were not asked: the cards are theirs, without words */
+    og_str kept; /* values of definitions for a later evaluation of nearly the same resources with
+                  * this content (rules/cql/kept.h), in place of those that the patient came
+                  * with; empty: it was not worth it. They hold as the rest does */
+    uint64_t steps;         /* nodes evaluated */
+    bool brief;             /* those held were not asked: the cards are theirs, without words */
     int64_t holds_until_ms; /* every rule that was asked and did not fail comes out so again, with
                              * the same review, before this as-of time, with the same offset, as
                              * long as no resource comes, changes or goes that its reads can find;
