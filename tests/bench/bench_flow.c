@@ -4,7 +4,10 @@
  *
  * Makes an embedded broker and an EHR stand-in in this process, starts the daemon, sends one
  * MedicationAdministration per new patient (denosumab without vitamin D and calcium: rule B1
- * answers with one card) at a steady rate, and prints the time from the call that sends the event
+ * answers with one card) at a steady rate, or, with OSTEOGUARD_BENCH_CARD_EVERY=N, such a one as
+ * every Nth event and between them what most of a hospital's stream is: values that no rule asks
+ * for, and one in three a haemoglobin of a patient with a card, which is kept and evaluated and
+ * changes nothing. Prints the time from the call that sends the event
  * to the request that brings the card: p50, p90, p99, max, how long the turns of the daemon's loop
  * were, and the daemon's processor time for each event, which tells what a core can do whatever
  * else runs beside it. Then sends a corpus and prints the daemon's resident memory. Nothing here is
@@ -44,7 +47,8 @@ typedef struct bench {
     uv_timer_t poll, pace;
     bool ready, daemon_gone, asking;
     int rate;
-    uint32_t total, sent, arrived, late;
+    uint32_t total, every, cards, sent, arrived,
+        late; /* total, sent: events; one in every a card */
     uint64_t began_ns;
     double began_cpu;
     uint64_t *sent_ns, *took_ns;
@@ -96,7 +100,7 @@ static void on_cards(void *ctx, http_exchange *x)
     og_str body = http_exchange_body(x);
     const char *at = memmem(body.p, body.n, mark, sizeof mark - 1);
     uint64_t n = at != NULL ? strtoul(at + sizeof mark - 1, NULL, 10) : UINT64_MAX;
-    if (n < b->total && b->took_ns[n] == 0) {
+    if (n < b->cards && b->took_ns[n] == 0) {
         b->took_ns[n] = now - b->sent_ns[n];
         b->arrived++;
     }
@@ -121,7 +125,26 @@ static void send_value(bench *b, const char *topic, og_str key, og_str value)
     }
 }
 
-static void send_event(bench *b, uint32_t n)
+/* Of a patient who has a card already. */
+static void send_value_of(bench *b, uint32_t event)
+{
+    char key[64], value[1024];
+    uint32_t cards = event / b->every + 1, patient = event * 2654435761u % cards;
+    bool wanted = event % 3 == 0;
+    snprintf(key, sizeof key, "Observation/value-%u", event);
+    int size = snprintf(
+        value, sizeof value,
+        "{\"resourceType\":\"Observation\",\"id\":\"value-%u\",\"meta\":{\"versionId\":\"1\","
+        "\"lastUpdated\":\"2026-02-28T10:00:00Z\"},\"status\":\"final\",\"code\":{\"coding\":[{"
+        "\"system\":\"http://loinc.org\",\"code\":\"%s\"}]},\"subject\":{\"reference\":\"Patient/"
+        "bench-%u\"},\"effectiveDateTime\":\"2026-02-%02uT09:00:00+01:00\",\"valueQuantity\":{"
+        "\"value\":%u,\"unit\":\"%s\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"%s\"}}",
+        event, wanted ? "718-7" : "8867-4", patient, 1 + event % 15, wanted ? 12 : 72,
+        wanted ? "g/dL" : "/min", wanted ? "g/dL" : "/min");
+    send_value(b, "fhir.observation", og_str_of(key), (og_str){value, (size_t)size});
+}
+
+static void send_dose(bench *b, uint32_t n)
 {
     char key[64], value[1024];
     snprintf(key, sizeof key, "MedicationAdministration/dose-%u", n);
@@ -142,6 +165,14 @@ static void send_event(bench *b, uint32_t n)
     send_value(b, "fhir.medicationadministration", og_str_of(key), (og_str){value, (size_t)size});
 }
 
+static void send_event(bench *b, uint32_t event)
+{
+    if (event % b->every == 0)
+        send_dose(b, event / b->every);
+    else
+        send_value_of(b, event);
+}
+
 static int compare_u64(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -160,15 +191,16 @@ static double daemon_cpu(const bench *b)
 
 static void print_cost(const bench *b, double cpu)
 {
-    printf("the daemon computed %.0f us for each card: %.0f a second are all that one core can "
-           "do\n",
-           cpu * 1e6 / b->arrived, b->arrived / cpu);
+    printf(
+        "the daemon computed %.0f us for each card, %.0f us for each event: %.0f events a second "
+        "are all that one core can do\n",
+        cpu * 1e6 / b->arrived, cpu * 1e6 / b->sent, b->sent / cpu);
 }
 
 static void print_latencies(bench *b)
 {
     uint32_t n = 0;
-    for (uint32_t i = WARM_UP; i < b->total; i++)
+    for (uint32_t i = WARM_UP; i < b->cards; i++)
         if (b->took_ns[i] != 0)
             b->took_ns[n++] = b->took_ns[i];
     if (n == 0)
@@ -176,7 +208,7 @@ static void print_latencies(bench *b)
     qsort(b->took_ns, n, sizeof *b->took_ns, compare_u64);
     printf("event to card at %d events/s: %u events, %u cards; p50 %.2f ms, p90 %.2f ms, p99 %.2f "
            "ms, max %.2f ms\n",
-           b->rate, b->total, b->arrived, (double)b->took_ns[n / 2] / 1e6,
+           b->rate, b->sent, b->arrived, (double)b->took_ns[n / 2] / 1e6,
            (double)b->took_ns[n * 9 / 10] / 1e6, (double)b->took_ns[(uint64_t)n * 99 / 100] / 1e6,
            (double)b->took_ns[n - 1] / 1e6);
     fflush(stdout);
@@ -250,12 +282,12 @@ static void on_pace(uv_timer_t *timer)
     uint64_t due = (uv_hrtime() - b->began_ns) * (uint64_t)b->rate / 1000000000u + 1;
     while (b->sent < b->total && b->sent < due)
         send_event(b, b->sent++);
-    bool over = b->sent == b->total && uv_hrtime() - b->sent_ns[b->total - 1] > 5000000000u;
-    if (b->arrived == b->total || over) {
+    bool over = b->sent == b->total && uv_hrtime() - b->sent_ns[b->cards - 1] > 5000000000u;
+    if ((b->arrived == b->cards && b->sent == b->total) || over) {
         double cpu = daemon_cpu(b) - b->began_cpu;
         print_latencies(b);
         print_cost(b, cpu);
-        printf("resident memory with %u patients: %.1f MB\n", b->total,
+        printf("resident memory with %u patients: %.1f MB\n", b->cards,
                (double)resident_kb(b->daemon.pid, "VmRSS:") / 1024);
         b->messages_before = b->total;
         b->phase = CORPUS;
@@ -416,11 +448,14 @@ int main(int argc, char **argv)
     b.content = argv[3];
     b.rate = argc > 4 ? atoi(argv[4]) : 500;
     b.total = (uint32_t)((argc > 5 ? atoi(argv[5]) : 20) * b.rate);
+    const char *every = getenv("OSTEOGUARD_BENCH_CARD_EVERY");
+    b.every = every != NULL && atoi(every) > 0 ? (uint32_t)atoi(every) : 1;
+    b.cards = (b.total + b.every - 1) / b.every;
     b.file = argc > 6 ? gzopen(argv[6], "rb") : NULL;
-    if (b.rate <= 0 || b.total <= WARM_UP)
-        die("arguments", "rate and seconds must give more than 200 events");
-    b.sent_ns = calloc(b.total, sizeof *b.sent_ns);
-    b.took_ns = calloc(b.total, sizeof *b.took_ns);
+    if (b.rate <= 0 || b.cards <= WARM_UP)
+        die("arguments", "rate and seconds must give more than 200 cards");
+    b.sent_ns = calloc(b.cards, sizeof *b.sent_ns);
+    b.took_ns = calloc(b.cards, sizeof *b.took_ns);
     snprintf(b.store, sizeof b.store, "/tmp/bench_flow.XXXXXX");
     if (b.sent_ns == NULL || b.took_ns == NULL || mkdtemp(b.store) == NULL)
         die("start", strerror(errno));
@@ -438,6 +473,7 @@ int main(int argc, char **argv)
     if (http_server_new(&b.loop, &server, &b.ehr, &err) != OG_OK ||
         kafka_sink_new(&b.loop, &sink, &b.sink, &err) != OG_OK ||
         kafka_sink_know(b.sink, "fhir.medicationadministration", &err) != OG_OK ||
+        kafka_sink_know(b.sink, "fhir.observation", &err) != OG_OK ||
         http_client_new(&b.loop, &client, &b.client, &err) != OG_OK)
         die("start", err.text);
     snprintf(b.url, sizeof b.url, "http://127.0.0.1:%d/cards", http_server_port(b.ehr));
