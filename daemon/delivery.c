@@ -12,10 +12,10 @@ static const char *const state_names[] = {"pending", "intent", "delivered", "par
 
 /* ---- rows ---- */
 
-static bool make_key(char *out, size_t size, og_str endpoint, og_str patient, const char *alert_id,
-                     size_t *ret_n)
+/* What all rows of a patient's endpoint begin with. */
+static bool make_prefix(char *out, size_t size, og_str endpoint, og_str patient, size_t *ret_n)
 {
-    size_t n = endpoint.n + 1 + patient.n + 1 + strlen(alert_id);
+    size_t n = endpoint.n + 1 + patient.n + 1;
     if (n > size)
         return false;
     if (endpoint.n > 0)
@@ -24,8 +24,18 @@ static bool make_key(char *out, size_t size, og_str endpoint, og_str patient, co
     if (patient.n > 0)
         memcpy(out + endpoint.n + 1, patient.p, patient.n);
     out[endpoint.n + 1 + patient.n] = '\0';
-    memcpy(out + endpoint.n + patient.n + 2, alert_id, strlen(alert_id));
     *ret_n = n;
+    return true;
+}
+
+static bool make_key(char *out, size_t size, og_str endpoint, og_str patient, const char *alert_id,
+                     size_t *ret_n)
+{
+    size_t n, id_n = strlen(alert_id);
+    if (!make_prefix(out, size, endpoint, patient, &n) || n + id_n > size)
+        return false;
+    memcpy(out + n, alert_id, id_n);
+    *ret_n = n + id_n;
     return true;
 }
 
@@ -147,13 +157,14 @@ static og_status read_row(og_arena *a, og_str key, og_str value, delivery *ret, 
 
 /* A row that waits hides the one that says what was told before: that lies among many, is written
  * once, when the endpoint has heard all, and may be out of date until then. */
-og_status delivery_put(store_txn *t, og_arena *a, const delivery *d, og_error *err)
+static og_status put_text(store_txn *t, og_arena *a, const delivery *d, og_str *ret, og_error *err)
 {
     char key[KV_MAX_KEY];
     size_t n;
     og_str text = delivery_write(a, d);
     if (text.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    *ret = text;
     if (!make_key(key, sizeof key, d->endpoint, d->patient, d->alert_id, &n))
         return og_fail(err, OG_LIMIT, "the key of a delivery is too long");
     if (d->state != DELIVERY_DELIVERED)
@@ -162,6 +173,12 @@ og_status delivery_put(store_txn *t, og_arena *a, const delivery *d, og_error *e
     store_told_key(&told, d->patient, d->alert_id, d->endpoint);
     og_status status = kv_put(t, STORE_ALERT, (og_str){told.p, told.n}, text, err);
     return status == OG_OK ? kv_delete(t, STORE_DELIVERY, (og_str){key, n}, err) : status;
+}
+
+og_status delivery_put(store_txn *t, og_arena *a, const delivery *d, og_error *err)
+{
+    og_str text;
+    return put_text(t, a, d, &text, err);
 }
 
 og_status delivery_remove(store_txn *t, const delivery *d, og_error *err)
@@ -214,6 +231,26 @@ og_status delivery_each(store_txn *t, og_arena *a, delivery_visit *fn, void *ctx
     return kv_scan(t, STORE_DELIVERY, (og_str){NULL, 0}, (og_str){NULL, 0}, visit_row, &e, err);
 }
 
+static og_status note_row(void *ctx, og_str key, og_str value, og_error *err)
+{
+    (void)key;
+    (void)value;
+    (void)err;
+    *(bool *)ctx = true;
+    return OG_AGAIN;
+}
+
+og_status delivery_waits(store_txn *t, og_str endpoint, og_str patient, bool *ret, og_error *err)
+{
+    char prefix[KV_MAX_KEY];
+    size_t n;
+    *ret = false;
+    if (!make_prefix(prefix, sizeof prefix, endpoint, patient, &n))
+        return OG_OK; /* no row can have such a key */
+    og_str all = {prefix, n};
+    return kv_scan(t, STORE_DELIVERY, all, all, note_row, ret, err);
+}
+
 /* ---- transitions ---- */
 
 static bool holds(const delivery *d, const char *uuid)
@@ -252,9 +289,10 @@ static void hold_only(delivery *d, const char (*card)[UUID_TEXT])
     d->held_count = card != NULL ? 1 : 0;
 }
 
-og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
-                        const plan_alert *alert, int64_t cause_ms, delivery_wanted *ret,
-                        delivery *ret_row, delivery_state *ret_was, og_error *err)
+/* The row as it is wanted, not stored yet; a dropped one is taken away. */
+static og_status wanted_row(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
+                            const plan_alert *alert, int64_t cause_ms, delivery_wanted *ret,
+                            delivery *ret_row, delivery_state *ret_was, og_error *err)
 {
     delivery d = {0};
     og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert->id, &d, err);
@@ -289,7 +327,15 @@ og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, 
     d.reason = (og_str){NULL, 0};
     *ret = DELIVERY_SEND;
     *ret_row = d;
-    return delivery_put(t, a, &d, err);
+    return OG_OK;
+}
+
+og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
+                        const plan_alert *alert, int64_t cause_ms, delivery_wanted *ret,
+                        delivery *ret_row, delivery_state *ret_was, og_error *err)
+{
+    og_status status = wanted_row(t, a, ep, patient, alert, cause_ms, ret, ret_row, ret_was, err);
+    return status == OG_OK && *ret == DELIVERY_SEND ? delivery_put(t, a, ret_row, err) : status;
 }
 
 /* Same alert, revision, state and endpoint: same key, so that a repeat is recognisable. */
@@ -365,30 +411,31 @@ static og_status webhook_body(og_arena *a, const delivery_endpoint *ep, const de
 }
 
 static og_status make_message(og_arena *a, const delivery_endpoint *ep, og_str tenant, delivery *d,
-                              const plan_alert *alert, og_str *ret_body, og_str *ret_key)
+                              const plan_alert *alert, delivery_message *ret)
 {
     char uuid[UUID_TEXT];
     if (ep->is_topic) {
-        *ret_key = og_arena_printf(a, "%.*s|%.*s|%s", OG_STR_ARG(tenant), OG_STR_ARG(d->patient),
+        ret->key = og_arena_printf(a, "%.*s|%.*s|%s", OG_STR_ARG(tenant), OG_STR_ARG(d->patient),
                                    d->alert_id);
-        *ret_body = plan_alert_write(a, alert);
-        return ret_key->p != NULL && ret_body->p != NULL ? OG_OK : OG_NOMEM;
+        ret->body = plan_alert_write(a, alert);
+        return ret->key.p != NULL && ret->body.p != NULL ? OG_OK : OG_NOMEM;
     }
     idempotency_key(d, uuid);
-    *ret_key = og_arena_str(a, og_str_of(uuid));
-    og_status status = ep->fhir ? delivery_fhir_body(a, ep, d, alert, MAX_BODY, ret_body)
-                                : webhook_body(a, ep, d, alert, uuid, ret_body);
+    ret->key = og_arena_str(a, og_str_of(uuid));
+    og_status status = ep->fhir ? delivery_fhir_body(a, ep, d, alert, MAX_BODY, &ret->body)
+                                : webhook_body(a, ep, d, alert, uuid, &ret->body);
     if (status == OG_OK && !d->resolved)
         memcpy(d->doubtful, alert->card_uuid, sizeof d->doubtful);
-    return status == OG_OK && ret_key->p == NULL ? OG_NOMEM : status;
+    return status == OG_OK && ret->key.p == NULL ? OG_NOMEM : status;
 }
 
 /* Nobody would ever take it: kept for people, and out of the others' way. */
-static og_status park(store_txn *t, og_arena *a, delivery *d, const char *reason, og_error *err)
+static og_status park(store_txn *t, og_arena *a, delivery *d, const char *reason,
+                      delivery_message *m, og_error *err)
 {
     d->state = DELIVERY_PARKED;
     d->reason = og_str_of(reason);
-    return delivery_put(t, a, d, err);
+    return put_text(t, a, d, &m->row, err);
 }
 
 bool delivery_says(const delivery *d, const delivery_endpoint *ep, const plan_alert *alert)
@@ -413,40 +460,79 @@ static og_status due_row(store_txn *t, og_arena *a, const delivery_endpoint *ep,
     return status == OG_OK && wanted == DELIVERY_DROPPED ? OG_NOTFOUND : status;
 }
 
+/* The message is made: from now on it may be on its way. */
+static og_status intend(store_txn *t, og_arena *a, delivery *d, delivery_message *m, og_error *err)
+{
+    if (d->state == DELIVERY_INTENT)
+        d->doubted = true; /* the attempt before was cut off: we never heard of its end */
+    d->state = DELIVERY_INTENT;
+    d->attempts++;
+    return put_text(t, a, d, &m->row, err);
+}
+
 og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str tenant,
                            og_str patient, const char *alert_id, delivery *ret_row,
-                           og_str *ret_body, og_str *ret_key, og_error *err)
+                           delivery_message *ret, og_error *err)
 {
     delivery d = {0};
+    delivery_message m = {.body = {NULL, 0}};
     plan_alert alert;
     og_status status = due_row(t, a, ep, patient, alert_id, &d, &alert, err);
     if (status != OG_OK)
         return status;
-    status = make_message(a, ep, tenant, &d, &alert, ret_body, ret_key);
+    status = make_message(a, ep, tenant, &d, &alert, &m);
     if (status == OG_NOMEM)
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
-    if (status == OG_LIMIT) {
-        status = park(t, a, &d, "the message would be larger than 4 MB", err);
-    } else {
-        if (d.state == DELIVERY_INTENT)
-            d.doubted = true; /* the attempt before was cut off: we never heard of its end */
-        d.state = DELIVERY_INTENT;
-        d.attempts++;
-        status = delivery_put(t, a, &d, err);
-    }
-    if (status == OG_OK)
+    if (status == OG_LIMIT)
+        status = park(t, a, &d, "the message would be larger than 4 MB", &m, err);
+    else
+        status = intend(t, a, &d, &m, err);
+    if (status == OG_OK) {
         *ret_row = d;
+        *ret = m;
+    }
     return status;
 }
 
+og_status delivery_want_now(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str tenant,
+                            og_str patient, const plan_alert *alert, int64_t cause_ms,
+                            delivery_wanted *ret, delivery *ret_row, delivery_state *ret_was,
+                            delivery_message *ret_message, og_error *err)
+{
+    delivery_message m = {.body = {NULL, 0}};
+    *ret_message = m;
+    og_status status = wanted_row(t, a, ep, patient, alert, cause_ms, ret, ret_row, ret_was, err);
+    if (status != OG_OK || *ret == DELIVERY_DROPPED)
+        return status;
+    if (*ret_was == DELIVERY_INTENT)
+        return delivery_put(t, a, ret_row, err);
+    status = make_message(a, ep, tenant, ret_row, alert, &m);
+    if (status == OG_NOMEM)
+        return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    if (status == OG_LIMIT) /* whoever prepares it gives it up, and says so */
+        return delivery_put(t, a, ret_row, err);
+    status = intend(t, a, ret_row, &m, err);
+    if (status == OG_OK)
+        *ret_message = m;
+    return status;
+}
+
+/* The row as text, where it is not stored. */
+static og_status write_row(og_arena *a, const delivery *d, og_str *ret, og_error *err)
+{
+    *ret = delivery_write(a, d);
+    return ret->p != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory for a delivery");
+}
+
 static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint *ep, delivery *d,
-                             bool current, const delivery_outcome *o, og_error *err)
+                             bool current, const delivery_outcome *o, og_str *ret_row,
+                             og_error *err)
 {
     if (!current) {
         /* Wanted anew while it was under way: want() has put its card among those held. */
         if (o->resolved)
             hold_only(d, NULL);
-        return delivery_put(t, a, d, err);
+        return put_text(t, a, d, ret_row, err);
     }
     char(*card)[UUID_TEXT] = og_arena_zalloc(a, 1, sizeof *card);
     if (card == NULL)
@@ -455,22 +541,26 @@ static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint 
     hold_only(d, d->resolved || ep->is_topic ? NULL : (const char(*)[UUID_TEXT])card);
     d->doubtful[0] = '\0';
     d->state = DELIVERY_DELIVERED;
-    return d->held_count == 0 ? delivery_remove(t, d, err) : delivery_put(t, a, d, err);
+    if (d->held_count > 0)
+        return put_text(t, a, d, ret_row, err);
+    og_status status = delivery_remove(t, d, err);
+    return status == OG_OK ? write_row(a, d, ret_row, err) : status;
 }
 
 og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
-                          const char *alert_id, const delivery_outcome *o, og_error *err)
+                          const char *alert_id, const delivery_outcome *o, og_str *ret_row,
+                          og_error *err)
 {
     delivery d = {0};
     og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert_id, &d, err);
     if (status != OG_OK)
-        return status == OG_NOTFOUND ? OG_OK : status;
+        return status;
     bool current =
         d.revision == o->revision && d.resolved == o->resolved && d.state == DELIVERY_INTENT;
     if (o->verdict == CONN_DONE)
-        return settle_done(t, a, ep, &d, current, o, err);
+        return settle_done(t, a, ep, &d, current, o, ret_row, err);
     if (!current)
-        return OG_OK;
+        return write_row(a, &d, ret_row, err);
     if (o->verdict == CONN_AGAIN && o->in_doubt)
         d.doubted = true;
     if (!d.doubted)
@@ -482,5 +572,5 @@ og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep
         d.state = DELIVERY_PENDING;
         d.next_ms = o->next_ms;
     }
-    return delivery_put(t, a, &d, err);
+    return put_text(t, a, &d, ret_row, err);
 }

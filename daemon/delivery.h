@@ -92,15 +92,31 @@ OG_MUSTCHECK og_status delivery_want(store_txn *t, og_arena *a, const delivery_e
                                      delivery_wanted *ret, delivery *ret_row,
                                      delivery_state *ret_was, og_error *err);
 
-/* About to be sent: the intent is stored, *ret_body and the idempotency key are what is to be sent
- * (for the alerts topic: the key and the value of the message). Same row, same bytes. A row
- * that does not say what its alert says (its endpoint was not configured for a while) is wanted
- * anew first. OG_NOTFOUND: there is nothing to send any more. *ret_row PARKED: it can never be
- * sent, its reason says why. */
+/* What is to be sent: the body and the idempotency key (for the alerts topic: the value and the key
+ * of the message), and the row as it is stored now. */
+typedef struct delivery_message {
+    og_str body, key, row;
+} delivery_message;
+
+/* About to be sent: the intent is stored. Same row, same bytes. A row that does not say what its
+ * alert says (its endpoint was not configured for a while) is wanted anew first. OG_NOTFOUND: there
+ * is nothing to send any more. *ret_row PARKED: it can never be sent, its reason says why. */
 OG_MUSTCHECK og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *ep,
                                         og_str tenant, og_str patient, const char *alert_id,
-                                        delivery *ret_row, og_str *ret_body, og_str *ret_key,
-                                        og_error *err);
+                                        delivery *ret_row, delivery_message *ret, og_error *err);
+
+/* delivery_want and delivery_prepare in one, where nothing of this patient waits for the endpoint:
+ * whoever has the alert at hand need not read it again. ret->body.p is NULL when it is only wanted
+ * (or dropped) all the same: an attempt of this alert is under way, or its message is too large. */
+OG_MUSTCHECK og_status delivery_want_now(store_txn *t, og_arena *a, const delivery_endpoint *ep,
+                                         og_str tenant, og_str patient, const plan_alert *alert,
+                                         int64_t cause_ms, delivery_wanted *ret, delivery *ret_row,
+                                         delivery_state *ret_was, delivery_message *ret_message,
+                                         og_error *err);
+
+/* Whether anything of this patient waits for the endpoint, is under way to it, or was given up. */
+OG_MUSTCHECK og_status delivery_waits(store_txn *t, og_str endpoint, og_str patient, bool *ret,
+                                      og_error *err);
 
 typedef struct delivery_outcome {
     conn_verdict verdict;
@@ -111,9 +127,12 @@ typedef struct delivery_outcome {
     const char *reason; /* CONN_NEVER; borrowed */
 } delivery_outcome;
 
-/* What became of an attempt is written back. A row that was wanted anew meanwhile stays pending. */
+/* What became of an attempt is written back. A row that was wanted anew meanwhile stays pending.
+ * *ret_row: what the row says now (delivery_write), or would say if it were still there: told, and
+ * nothing is left of it. OG_NOTFOUND: there was none. */
 OG_MUSTCHECK og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep,
                                        og_str patient, const char *alert_id,
-                                       const delivery_outcome *outcome, og_error *err);
+                                       const delivery_outcome *outcome, og_str *ret_row,
+                                       og_error *err);
 
 #endif

@@ -1,12 +1,21 @@
 /* The queue of deliveries. Per endpoint: a table of lines, one for each patient that has anything
- * to be sent; a line is a list of items in order of sequence, of which the first may be under way.
+ * to be sent; a line is a list of items in order of sequence, of which the first may be under way,
+ * and those after it prepared.
  * Lines that could begin stand in a heap by the time at which their first item may be sent; a line
  * under way does not stand in it. */
 #include "daemon/outbox.h"
 
 #include <stdlib.h>
 
-typedef enum item_state { ITEM_WAITING, ITEM_PREPARING, ITEM_READY, ITEM_SENDING } item_state;
+typedef enum item_state {
+    ITEM_WAITING,
+    ITEM_PREPARING,
+    ITEM_BEHIND, /* prepared, with something of its line before it */
+    ITEM_READY,
+    ITEM_SENDING
+} item_state;
+
+#define FLYING_BUCKETS 256
 
 typedef struct kept { /* a message */
     outbox_message m; /* points into bytes */
@@ -14,10 +23,10 @@ typedef struct kept { /* a message */
 } kept;
 
 typedef struct item {
-    struct item *next, *next_ready;
+    struct item *next, *next_ready, *next_flying;
     outbox_item pub; /* patient borrows from the line */
     item_state state;
-    kept *message;        /* while it is ready */
+    kept *message;        /* while it is ready, or behind another */
     bool dropped;         /* while under way: nobody wants it any more */
     struct item *renewed; /* while under way: it was wanted anew */
 } item;
@@ -40,7 +49,8 @@ typedef struct endpoint {
     size_t heap_count, heap_cap;
     size_t pending;
     item *ready, **ready_end;
-    int preparing, sending;          /* those that are ready count as the former */
+    int preparing, sending; /* those whose message is kept count as the former */
+    int kept;
     int64_t failures, not_before_ms; /* the endpoint itself is failing */
 } endpoint;
 
@@ -48,8 +58,7 @@ struct outbox {
     outbox_options options;
     endpoint *endpoints;
     uint64_t next_ticket, random;
-    item **flying; /* items under way, found by ticket */
-    size_t flying_count, flying_cap;
+    item *flying[FLYING_BUCKETS]; /* items under way, found by ticket */
     bool stopped;
 };
 
@@ -238,68 +247,38 @@ static item *find_item(line *l, const char *alert_id)
 
 /* ---- items under way ---- */
 
-static bool flying_add(outbox *ob, item *it)
+static item **flying_bucket(outbox *ob, uint64_t ticket)
 {
-    if (ob->flying_count == ob->flying_cap) {
-        size_t cap = ob->flying_cap == 0 ? 32 : ob->flying_cap * 2;
-        item **grown = realloc(ob->flying, cap * sizeof(item *));
-        if (grown == NULL)
-            return false;
-        ob->flying = grown;
-        ob->flying_cap = cap;
-    }
-    ob->flying[ob->flying_count++] = it;
-    return true;
+    return &ob->flying[ticket % FLYING_BUCKETS];
 }
 
-static item *flying_find(const outbox *ob, uint64_t ticket)
+static void flying_add(outbox *ob, item *it)
 {
-    for (size_t i = 0; i < ob->flying_count; i++)
-        if (ob->flying[i]->pub.ticket == ticket)
-            return ob->flying[i];
-    return NULL;
+    item **bucket = flying_bucket(ob, it->pub.ticket);
+    it->next_flying = *bucket;
+    *bucket = it;
+}
+
+static item *flying_find(outbox *ob, uint64_t ticket)
+{
+    item *it = *flying_bucket(ob, ticket);
+    while (it != NULL && it->pub.ticket != ticket)
+        it = it->next_flying;
+    return it;
 }
 
 static void flying_remove(outbox *ob, const item *it)
 {
-    for (size_t i = 0; i < ob->flying_count; i++) {
-        if (ob->flying[i] == it) {
-            ob->flying[i] = ob->flying[--ob->flying_count];
-            return;
-        }
-    }
+    item **link = flying_bucket(ob, it->pub.ticket);
+    while (*link != it)
+        link = &(*link)->next_flying;
+    *link = it->next_flying;
 }
 
 static line *line_of(outbox *ob, const item *it)
 {
     const endpoint *ep = &ob->endpoints[it->pub.endpoint];
     return find_line(ep, it->pub.patient, og_str_hash(it->pub.patient));
-}
-
-/* The item leaves its state of being under way: gone, or waiting once more. One that is ready has
- * left the list before. */
-static void land(outbox *ob, item *it, bool keep)
-{
-    endpoint *ep = &ob->endpoints[it->pub.endpoint];
-    line *l = line_of(ob, it);
-    item *renewed = it->renewed;
-    flying_remove(ob, it);
-    if (it->state == ITEM_SENDING)
-        ep->sending--;
-    else
-        ep->preparing--;
-    if (renewed != NULL || it->dropped)
-        keep = false;
-    if (keep) {
-        it->state = ITEM_WAITING;
-    } else {
-        unlink_item(ep, l, it);
-        free(it);
-    }
-    if (renewed != NULL)
-        insert_item(ep, l, renewed);
-    heap_place(ep, l);
-    drop_line_if_empty(ep, l);
 }
 
 /* ---- messages that are ready ---- */
@@ -312,7 +291,7 @@ static char *keep_part(char *to, og_str from, og_str *ret)
     return to + from.n;
 }
 
-static bool keep_message(item *it, const outbox_message *m)
+static bool keep_message(endpoint *ep, item *it, const outbox_message *m)
 {
     kept *k = malloc(sizeof *k + m->body.n + m->key.n + m->said_key.n + m->said_value.n);
     if (k == NULL)
@@ -322,7 +301,17 @@ static bool keep_message(item *it, const outbox_message *m)
     to = keep_part(to, m->said_key, &k->m.said_key);
     (void)keep_part(to, m->said_value, &k->m.said_value);
     it->message = k;
+    ep->kept++;
     return true;
+}
+
+static void forget_message(endpoint *ep, item *it)
+{
+    if (it->message == NULL)
+        return;
+    free(it->message);
+    it->message = NULL;
+    ep->kept--;
 }
 
 static void put_ready(endpoint *ep, item *it)
@@ -342,6 +331,73 @@ static item *take_ready(endpoint *ep, item **link)
     return it;
 }
 
+/* ---- the end of being under way ---- */
+
+/* It was prepared, but is not on its way any more: a row that says it might be would have its alert
+ * withdrawn where it never was. */
+static void say_not_sent(outbox *ob, const item *it)
+{
+    delivery_outcome outcome = {.verdict = CONN_AGAIN,
+                                .revision = it->pub.revision,
+                                .resolved = it->pub.resolved,
+                                .reason = ""};
+    ob->options.settle(ob->options.ctx, &it->pub, &outcome);
+}
+
+/* One that is behind another waits as if it had not been prepared. */
+static void step_back(outbox *ob, endpoint *ep, item *it)
+{
+    flying_remove(ob, it);
+    forget_message(ep, it);
+    ep->preparing--;
+    it->state = ITEM_WAITING;
+}
+
+/* What comes first now: if it is prepared, it is its turn; if it waits, so do those behind it. */
+static void move_up(outbox *ob, endpoint *ep, const line *l)
+{
+    if (l->first == NULL)
+        return;
+    if (l->first->state == ITEM_BEHIND) {
+        put_ready(ep, l->first);
+        return;
+    }
+    for (item *it = l->first->next; it != NULL; it = it->next) {
+        if (it->state != ITEM_BEHIND)
+            continue;
+        say_not_sent(ob, it);
+        step_back(ob, ep, it);
+    }
+}
+
+/* The item leaves its state of being under way: gone, or waiting once more. One that is ready has
+ * left the list before. */
+static void land(outbox *ob, item *it, bool keep)
+{
+    endpoint *ep = &ob->endpoints[it->pub.endpoint];
+    line *l = line_of(ob, it);
+    item *renewed = it->renewed;
+    flying_remove(ob, it);
+    forget_message(ep, it);
+    if (it->state == ITEM_SENDING)
+        ep->sending--;
+    else
+        ep->preparing--;
+    if (renewed != NULL || it->dropped)
+        keep = false;
+    if (keep) {
+        it->state = ITEM_WAITING;
+    } else {
+        unlink_item(ep, l, it);
+        free(it);
+    }
+    if (renewed != NULL)
+        insert_item(ep, l, renewed);
+    move_up(ob, ep, l);
+    heap_place(ep, l);
+    drop_line_if_empty(ep, l);
+}
+
 /* Those that nobody wants any more, or that are wanted anew. */
 static void drop_unwanted(outbox *ob, endpoint *ep)
 {
@@ -350,9 +406,7 @@ static void drop_unwanted(outbox *ob, endpoint *ep)
             link = &(*link)->next_ready;
             continue;
         }
-        item *it = take_ready(ep, link);
-        free(it->message);
-        land(ob, it, false);
+        land(ob, take_ready(ep, link), false);
     }
 }
 
@@ -405,6 +459,7 @@ static void begin_first(outbox *ob, endpoint *ep)
     line *l = ep->heap[0];
     item *it = l->first;
     heap_remove(ep, l);
+    flying_add(ob, it);
     it->state = ITEM_PREPARING;
     ep->preparing++;
     ob->options.prepare(ob->options.ctx, &it->pub);
@@ -418,37 +473,41 @@ static void send_now(outbox *ob, endpoint *ep, item *it, const outbox_message *m
     ob->options.send(ob->options.ctx, &it->pub, m);
 }
 
+/* Whoever loses the store between an alert's card and its record on the alerts topic, which is the
+ * last endpoint, would make the card anew, perhaps with other words, under the same key. */
+static bool is_held(const outbox *ob, const endpoint *ep, const item *it)
+{
+    const endpoint *topic = &ob->endpoints[ob->options.endpoint_count - 1];
+    return ep != topic && topic->ready != NULL && topic->ready->pub.ticket < it->pub.ticket;
+}
+
 static void send_ready(outbox *ob, endpoint *ep, int64_t now_ms)
 {
-    while (ep->ready != NULL && may_send(ep, now_ms)) {
+    while (ep->ready != NULL && may_send(ep, now_ms) && !is_held(ob, ep, ep->ready)) {
         item *it = take_ready(ep, &ep->ready);
         kept *message = it->message;
         it->message = NULL;
+        ep->kept--;
         send_now(ob, ep, it, &message->m);
         free(message);
     }
 }
 
-/* The last first, which is the alerts topic: whoever loses the store between an alert's card and
- * its record would make the card anew, perhaps with other words, under the same key. */
 void outbox_deliver(outbox *ob, int64_t now_ms)
 {
     for (size_t i = ob->options.endpoint_count; i-- > 0 && !ob->stopped;) {
         endpoint *ep = &ob->endpoints[i];
         drop_unwanted(ob, ep);
         send_ready(ob, ep, now_ms);
-        while (may_begin(ep, now_ms)) {
-            if (!flying_add(ob, ep->heap[0]->first))
-                return; /* no memory now: the next call tries again */
+        while (may_begin(ep, now_ms))
             begin_first(ob, ep);
-        }
     }
 }
 
-static int64_t next_ms(const endpoint *ep)
+static int64_t next_ms(const outbox *ob, const endpoint *ep)
 {
     int64_t at = INT64_MAX;
-    if (ep->ready != NULL && ep->sending < most_sending(ep))
+    if (ep->ready != NULL && ep->sending < most_sending(ep) && !is_held(ob, ep, ep->ready))
         return ep->not_before_ms;
     if (ep->heap_count > 0 && has_room(ep))
         at = line_time(ep->heap[0]);
@@ -459,7 +518,7 @@ int64_t outbox_next_ms(const outbox *ob)
 {
     int64_t next = INT64_MAX;
     for (size_t i = 0; i < ob->options.endpoint_count && !ob->stopped; i++) {
-        int64_t at = next_ms(&ob->endpoints[i]);
+        int64_t at = next_ms(ob, &ob->endpoints[i]);
         next = at < next ? at : next;
     }
     return next;
@@ -481,26 +540,18 @@ void outbox_prepared(outbox *ob, uint64_t ticket, const delivery *row, const out
     it->pub.revision = row->revision;
     it->pub.resolved = row->resolved;
     it->pub.attempts = row->attempts;
-    bool waits = ob->stopped || ep->ready != NULL || !may_send(ep, now_ms);
-    if (waits && keep_message(it, m))
+    bool waits = ob->stopped || ep->ready != NULL || !may_send(ep, now_ms) || is_held(ob, ep, it);
+    if (waits && keep_message(ep, it, m))
         put_ready(ep, it);
     else
         send_now(ob, ep, it, m); /* rather one too many than none, when there is no memory */
 }
 
-/* What was prepared for an endpoint that is failing is not on its way any more: a row that says it
- * might be would have its alert withdrawn where it never was. */
 static void give_back(outbox *ob, endpoint *ep)
 {
     while (ep->ready != NULL) {
         item *it = take_ready(ep, &ep->ready);
-        delivery_outcome outcome = {.verdict = CONN_AGAIN,
-                                    .revision = it->pub.revision,
-                                    .resolved = it->pub.resolved,
-                                    .reason = ""};
-        free(it->message);
-        it->message = NULL;
-        ob->options.settle(ob->options.ctx, &it->pub, &outcome);
+        say_not_sent(ob, it);
         land(ob, it, true);
     }
 }
@@ -567,6 +618,8 @@ bool outbox_add(outbox *ob, size_t endpoint_number, int partition, const deliver
     }
     it->pub.patient = (og_str){l->patient, l->patient_n};
     item *old = find_item(l, row->alert_id);
+    if (old != NULL && old->state == ITEM_BEHIND)
+        step_back(ob, ep, old);
     if (old != NULL && old->state != ITEM_WAITING) {
         free(old->renewed);
         old->renewed = it;
@@ -582,8 +635,51 @@ bool outbox_add(outbox *ob, size_t endpoint_number, int partition, const deliver
     return true;
 }
 
-static void drop_item(endpoint *ep, line *l, item *it)
+/* Nothing of its line is before it but what is under way, or prepared as well. */
+static bool may_be_behind(const line *l, const item *it)
 {
+    const item *before = l->first;
+    while (before != it && before->state != ITEM_WAITING && before->renewed == NULL)
+        before = before->next;
+    return before == it;
+}
+
+bool outbox_add_prepared(outbox *ob, size_t endpoint_number, int partition, const delivery *row,
+                         const outbox_message *m)
+{
+    endpoint *ep = &ob->endpoints[endpoint_number];
+    if (!outbox_add(ob, endpoint_number, partition, row))
+        return false;
+    line *l = find_line(ep, row->patient, og_str_hash(row->patient));
+    item *it = find_item(l, row->alert_id);
+    bool now = it->state == ITEM_WAITING && may_be_behind(l, it) && ep->failures == 0 &&
+               !ob->stopped && keep_message(ep, it, m);
+    if (!now) {
+        say_not_sent(ob, it->renewed != NULL ? it->renewed : it);
+        return true;
+    }
+    heap_remove(ep, l);
+    flying_add(ob, it);
+    ep->preparing++;
+    it->state = ITEM_BEHIND;
+    if (l->first == it)
+        put_ready(ep, it);
+    return true;
+}
+
+size_t outbox_room(const outbox *ob, size_t endpoint_number)
+{
+    const endpoint *ep = &ob->endpoints[endpoint_number];
+    int most = ep->info.max_in_flight + OUTBOX_AHEAD - ep->preparing - ep->sending;
+    if (ob->stopped || ep->failures > 0 || most <= 0 || (size_t)most <= ep->heap_count)
+        return 0;
+    return (size_t)most - ep->heap_count;
+}
+
+static void drop_item(outbox *ob, endpoint *ep, line *l, item *it)
+{
+    if (it->state == ITEM_BEHIND)
+        step_back(ob, ep, it);
     if (it->state != ITEM_WAITING) {
         free(it->renewed);
         it->renewed = NULL;
@@ -602,17 +698,17 @@ void outbox_drop(outbox *ob, size_t endpoint_number, og_str patient, const char 
     item *it = l != NULL ? find_item(l, alert_id) : NULL;
     if (it == NULL)
         return;
-    drop_item(ep, l, it);
+    drop_item(ob, ep, l, it);
     drop_line_if_empty(ep, l);
     drop_unwanted(ob, ep);
 }
 
-static void forget_in_line(endpoint *ep, line *l, int partition)
+static void forget_in_line(outbox *ob, endpoint *ep, line *l, int partition)
 {
     for (item *it = l->first, *next; it != NULL; it = next) {
         next = it->next;
         if (it->pub.partition == partition)
-            drop_item(ep, l, it);
+            drop_item(ob, ep, l, it);
     }
     drop_line_if_empty(ep, l);
 }
@@ -624,7 +720,7 @@ void outbox_forget_partition(outbox *ob, int partition)
         for (size_t b = 0; b < ep->bucket_count; b++)
             for (line *l = ep->buckets[b], *next; l != NULL; l = next) {
                 next = l->hash_next;
-                forget_in_line(ep, l, partition);
+                forget_in_line(ob, ep, l, partition);
             }
         drop_unwanted(ob, ep);
     }
@@ -646,11 +742,12 @@ bool outbox_is_down(const outbox *ob, size_t endpoint_number)
 
 size_t outbox_sending(const outbox *ob)
 {
-    size_t ready = 0;
-    for (size_t i = 0; i < ob->options.endpoint_count; i++)
-        for (const item *it = ob->endpoints[i].ready; it != NULL; it = it->next_ready)
-            ready++;
-    return ob->flying_count - ready;
+    int sum = 0;
+    for (size_t i = 0; i < ob->options.endpoint_count; i++) {
+        const endpoint *ep = &ob->endpoints[i];
+        sum += ep->preparing - ep->kept + ep->sending;
+    }
+    return (size_t)sum;
 }
 
 void outbox_stop(outbox *ob)
@@ -701,6 +798,5 @@ void outbox_free(outbox *ob)
         free(ep->heap);
     }
     free(ob->endpoints);
-    free(ob->flying);
     free(ob);
 }

@@ -3,7 +3,8 @@
  * call again.
  *
  *   outbox_add ──► WAITING ──► PREPARING ──► READY ──► SENDING ──► settled: gone, parked, or
- * WAITING with a later time
+ *                                              ▲                   WAITING with a later time
+ *   outbox_add_prepared ──► BEHIND another ────┘
  *
  * Per endpoint and patient one delivery at a time, in order of sequence. Per endpoint at most
  * max_in_flight are being sent, and one only while the endpoint is failing (then the others wait
@@ -74,13 +75,22 @@ void outbox_free(outbox *ob); /* accepts NULL */
  * what is under way finishes first. false: no memory (the row is in the store and comes with the
  * next start). */
 bool outbox_add(outbox *ob, size_t endpoint, int partition, const delivery *row);
+/* The same for a row whose intent is stored already: its message is kept until it is its turn,
+ * behind what of the patient is before it. Where that is not under way, or the endpoint is failing,
+ * or the alert's last attempt has not ended, it is settled as not sent, and waits as a pending row
+ * does. */
+bool outbox_add_prepared(outbox *ob, size_t endpoint, int partition, const delivery *row,
+                         const outbox_message *m);
+/* So many more may be prepared for the endpoint, beside those that wait for it already. Nothing is
+ * reserved. */
+size_t outbox_room(const outbox *ob, size_t endpoint);
 /* The row is gone (resolved before anything was sent): what waits for it is dropped. */
 void outbox_drop(outbox *ob, size_t endpoint, og_str patient, const char *alert_id);
 /* Everything of a partition is forgotten: it is no longer ours. */
 void outbox_forget_partition(outbox *ob, int partition);
 
 /* Sends what is ready and begins whatever may begin at now_ms, the endpoint with the highest number
- * first. */
+ * first: what was noted behind something that is ready for that one is not sent before it. */
 void outbox_deliver(outbox *ob, int64_t now_ms);
 /* When outbox_deliver is to be called next; INT64_MAX: not before something else happens. */
 int64_t outbox_next_ms(const outbox *ob);

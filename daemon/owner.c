@@ -87,6 +87,8 @@ typedef struct lane { /* room for a batch */
     pipeline_task *tasks;
     said_message *said;
     pipeline_sent *sent;
+    size_t *room;
+    size_t room_count;
     int64_t took_us;
 } lane;
 
@@ -527,6 +529,27 @@ static void fill_sent(const owner *o, lane *l, part *p)
         forget_sents(p); /* none got there: all over again */
 }
 
+/* Before the partition is settled what it wants told stays pending: it is read from the store with
+ * the rest. */
+static void fill_room(const owner *o, lane *l, const part *p)
+{
+    size_t count = o->options.setup->endpoint_count;
+    bool told = o->options.on_settled == NULL || p->settled;
+    l->batch.room = NULL;
+    if (o->options.room == NULL || p->number == OWNER_SHARED || !told)
+        return;
+    if (l->room_count < count) {
+        size_t *grown = realloc(l->room, count * sizeof *grown);
+        if (grown == NULL)
+            return;
+        l->room = grown;
+        l->room_count = count;
+    }
+    for (size_t i = 0; i < count; i++)
+        l->room[i] = o->options.room(o->options.ctx, p->number, i);
+    l->batch.room = l->room;
+}
+
 static void work(uv_work_t *w)
 {
     lane *l = w->data;
@@ -576,6 +599,7 @@ static void begin(owner *o, part *p)
     fill_tasks(l, p);
     fill_said(o, l, p);
     fill_sent(o, l, p);
+    fill_room(o, l, p);
     p->woken = false;
     p->retry_ms = 0;
     l->part = p;
@@ -939,6 +963,7 @@ static void lane_done(lane *l)
     free(l->tasks);
     free(l->said);
     free(l->sent);
+    free(l->room);
     og_arena_free(l->batch.results);
     og_arena_free(l->batch.scratch);
 }

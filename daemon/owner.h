@@ -35,6 +35,9 @@ typedef struct owner_options {
     size_t recall_bytes; /* for what rules said of patients last time (recall.h); 0: nothing */
     int partitions;
     void *ctx;
+    /* So many deliveries of a partition to an endpoint may be prepared in the batch that finds them
+     * (pipeline_batch.room). NULL: none. */
+    size_t (*room)(void *ctx, int partition, size_t endpoint);
     void (*on_delivery)(void *ctx, int partition, const pipeline_delivery *d);
     void (*on_prepared)(void *ctx, int partition, const pipeline_prepared *p);
     void (*on_saying)(void *ctx, int partition, const pipeline_saying *s);

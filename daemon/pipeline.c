@@ -203,26 +203,83 @@ static og_status add_delivery(run *r, const pipeline_delivery *d, og_error *err)
     return OG_OK;
 }
 
-static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
-                         int64_t cause_ms, og_error *err)
+/* Whether a delivery may be prepared here and now: there is room, and nothing of the patient is
+ * before it but what this batch has prepared. */
+static og_status may_prepare(run *r, size_t endpoint, og_str patient, bool *ret, og_error *err)
 {
-    pipeline_delivery d = {.endpoint = endpoint};
+    const pipeline_batch *b = r->b;
+    size_t count = b->setup->endpoint_count;
+    bool waits;
+    *ret = false;
+    if (b->room == NULL || b->room[endpoint] == 0)
+        return OG_OK;
+    if (r->lines == NULL || !og_str_eq(r->line_patient, patient)) {
+        if (r->lines == NULL)
+            r->lines = og_arena_zalloc(b->results, count, sizeof *r->lines);
+        r->line_patient = og_arena_str(b->results, patient);
+        if (r->lines == NULL || r->line_patient.p == NULL)
+            return pipeline__no_memory(err);
+        memset(r->lines, 0, count * sizeof *r->lines);
+    }
+    if (r->lines[endpoint] == LINE_UNKNOWN) {
+        TRY(delivery_waits(r->txn, og_str_of(b->setup->endpoints[endpoint].name), patient, &waits,
+                           err));
+        r->lines[endpoint] = waits ? LINE_TAKEN : LINE_FREE;
+    }
+    *ret = r->lines[endpoint] == LINE_FREE;
+    return OG_OK;
+}
+
+static og_status want(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
+                      int64_t cause_ms, bool now, pipeline_delivery *d, og_error *err)
+{
+    const pipeline_batch *b = r->b;
+    const delivery_endpoint *ep = &b->setup->endpoints[endpoint];
     delivery_wanted wanted = DELIVERY_SEND;
     delivery_state was;
+    delivery_message m = {.body = {NULL, 0}};
+    if (now)
+        TRY(delivery_want_now(r->txn, b->results, ep, og_str_of(b->setup->tenant), patient, alert,
+                              cause_ms, &wanted, &d->row, &was, &m, err));
+    else
+        TRY(delivery_want(r->txn, b->results, ep, patient, alert, cause_ms, &wanted, &d->row, &was,
+                          err));
+    d->dropped = wanted == DELIVERY_DROPPED;
+    d->was_parked = was == DELIVERY_PARKED;
+    d->prepared = m.body.p != NULL;
+    d->row.patient = og_arena_str(b->results, patient);
+    if (d->row.patient.p == NULL)
+        return pipeline__no_memory(err);
+    return d->prepared ? pipeline__message(r, ep, &d->row, &m, &d->message, err) : OG_OK;
+}
+
+/* *now: whether it may be prepared at once, and then whether it was. */
+static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
+                         int64_t cause_ms, bool *now, og_error *err)
+{
+    pipeline_delivery d = {.endpoint = endpoint};
     if (!delivery_concerns(&r->b->setup->endpoints[endpoint], patient))
         return OG_OK;
-    TRY(delivery_want(r->txn, r->b->results, &r->b->setup->endpoints[endpoint], patient, alert,
-                      cause_ms, &wanted, &d.row, &was, err));
-    d.dropped = wanted == DELIVERY_DROPPED;
-    d.was_parked = was == DELIVERY_PARKED;
-    d.row.patient = og_arena_str(r->b->results, patient);
-    if (d.row.patient.p == NULL)
-        return pipeline__no_memory(err);
+    if (*now)
+        TRY(may_prepare(r, endpoint, patient, now, err));
+    TRY(want(r, endpoint, patient, alert, cause_ms, *now, &d, err));
+    *now = d.prepared;
+    if (d.prepared)
+        r->b->room[endpoint]--;
+    else if (!d.dropped && r->lines != NULL && og_str_eq(r->line_patient, patient))
+        r->lines[endpoint] = LINE_TAKEN;
     if (d.dropped && d.row.attempts > 0) /* its intent stands on the topic */
         TRY(pipeline__say(r,
                           said_delivery_key(r->b->results, og_str_of(r->b->setup->tenant), &d.row),
                           (og_str){NULL, 0}, err));
     return add_delivery(r, &d, err);
+}
+
+static og_status want_later(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
+                            og_error *err)
+{
+    bool now = false;
+    return want_at(r, endpoint, patient, alert, 0, &now, err);
 }
 
 /* An endpoint that is new, or was not configured for a while, has to hear what it missed. The
@@ -239,7 +296,7 @@ static og_status tell_endpoint(run *r, size_t endpoint, og_str patient, const pl
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
     bool told = status == OG_OK ? delivery_says(&d, ep, alert) : delivery_is_over(ep, alert);
-    return told ? OG_OK : want_at(r, endpoint, patient, alert, 0, err);
+    return told ? OG_OK : want_later(r, endpoint, patient, alert, err);
 }
 
 og_status pipeline__keep_alert(run *r, og_str patient, const plan_alert *alert, og_error *err)
@@ -247,7 +304,7 @@ og_status pipeline__keep_alert(run *r, og_str patient, const plan_alert *alert, 
     TRY(store_put_alert(r->txn, r->b->scratch, patient, alert, err));
     for (size_t i = 0; i < r->b->setup->endpoint_count; i++)
         if (r->b->setup->endpoints[i].is_topic)
-            TRY(want_at(r, i, patient, alert, 0, err));
+            TRY(want_later(r, i, patient, alert, err));
     return OG_OK;
 }
 
@@ -265,11 +322,16 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
         TRY(store_alert(r->txn, r->b->scratch, patient, change->alert.id, &before, err));
     TRY(pipeline__note_event(r, change, before.feedback.answer, err));
     TRY(store_put_alert(r->txn, r->b->scratch, patient, &change->alert, err));
-    for (size_t i = 0; i < r->b->setup->endpoint_count; i++) {
+    /* The last first, which is the alerts topic: only behind its record is a card sent at once. */
+    bool now = true;
+    for (size_t i = r->b->setup->endpoint_count; i-- > 0;) {
+        bool at_once = now;
         if (change->kind == PLAN_ANSWERED && !r->b->setup->endpoints[i].is_topic)
             TRY(tell_endpoint(r, i, patient, &change->alert, err)); /* the card may be as it was */
         else
-            TRY(want_at(r, i, patient, &change->alert, cause_ms, err));
+            TRY(want_at(r, i, patient, &change->alert, cause_ms, &at_once, err));
+        if (r->b->setup->endpoints[i].is_topic)
+            now = at_once;
     }
     return OG_OK;
 }

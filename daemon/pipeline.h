@@ -51,12 +51,22 @@ typedef struct pipeline_task {
     delivery_outcome outcome;
 } pipeline_task;
 
-/* For the outbox: a row that is pending, or one that has gone. Lives in the batch. */
+/* A message for the connector. Lives in the batch. */
+typedef struct pipeline_sendable {
+    og_str body, key;
+    og_str said_key,
+        said_value; /* of the intent on the alerts topic; empty for that topic itself */
+} pipeline_sendable;
+
+/* For the outbox: a row that is pending, or prepared already, or one that has gone. Lives in the
+ * batch. */
 typedef struct pipeline_delivery {
     size_t endpoint;
     bool dropped;    /* resolved before anything was sent */
     bool was_parked; /* the row had been given up before */
+    bool prepared;   /* its intent is stored, and this is the message */
     delivery row;
+    pipeline_sendable message;
 } pipeline_delivery;
 
 typedef struct pipeline_prepared {
@@ -64,9 +74,7 @@ typedef struct pipeline_prepared {
     bool gone;   /* nothing to send (any more), or wanted anew: then it has another place */
     bool parked; /* gone, and never to be sent; row says why */
     delivery row;
-    og_str body, key;
-    og_str said_key,
-        said_value; /* of the intent on the alerts topic; empty for that topic itself */
+    pipeline_sendable message;
 } pipeline_prepared;
 
 /* For the alerts topic. value.p NULL: nothing is said any more. */
@@ -153,6 +161,8 @@ typedef struct pipeline_batch {
     const pipeline_sent *sent; /* of the outgoing before */
     size_t sent_count;
     bool send;         /* outgoing ones are wanted */
+    size_t *room;      /* so many deliveries to each endpoint may be prepared as soon as they are
+                          wanted; counted down. NULL: none, each waits for its task */
     int64_t now_ms;    /* the daemon's clock: as-of time of all evaluations */
     int64_t real_ms;   /* the real one: the log's timestamps are compared with it */
     int offset_min;    /* of the site at that time */

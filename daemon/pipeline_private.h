@@ -16,6 +16,8 @@ typedef struct run {
     og_table touched;        /* patient → struct touch */
     pipeline_delivery *deliveries;
     size_t delivery_cap;
+    og_str line_patient;                                  /* whose deliveries `lines` is about */
+    enum { LINE_UNKNOWN, LINE_FREE, LINE_TAKEN } * lines; /* of each endpoint; see may_prepare */
     pipeline_saying *sayings;
     size_t saying_cap;
     pipeline_prepared *prepared;
@@ -109,6 +111,10 @@ OG_MUSTCHECK og_status pipeline__wake_for_content(run *r, og_error *err);
 
 /* ---- pipeline_tasks.c ---- */
 
+/* What the outbox gets of a row whose intent is stored. */
+OG_MUSTCHECK og_status pipeline__message(run *r, const delivery_endpoint *ep, const delivery *row,
+                                         const delivery_message *m, pipeline_sendable *ret,
+                                         og_error *err);
 /* Intents and outcomes of deliveries. */
 OG_MUSTCHECK og_status pipeline__do_tasks(run *r, og_error *err);
 /* Takes away what has been sent, and lists what is to be sent next. */

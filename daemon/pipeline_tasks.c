@@ -4,44 +4,22 @@
 
 #include "daemon/errand.h"
 
-/* The receipt: whoever comes after us must not say it again. */
-static og_status say_receipt(run *r, const delivery *before, const pipeline_task *task,
-                             og_error *err)
-{
-    pipeline_batch *b = r->b;
-    delivery after = {0};
-    og_status status = delivery_get(r->txn, b->results, before->endpoint, task->patient,
-                                    task->alert_id, &after, err);
-    if (status == OG_NOTFOUND) { /* told, and nothing is left of it there */
-        after = *before;
-        after.state = DELIVERY_DELIVERED;
-        after.held_count = 0;
-        after.doubtful[0] = '\0';
-    } else if (status != OG_OK) {
-        return status;
-    }
-    after.patient = task->patient;
-    og_str value = delivery_write(b->results, &after);
-    if (value.p == NULL)
-        return pipeline__no_memory(err);
-    return pipeline__say(r, said_delivery_key(b->results, og_str_of(b->setup->tenant), &after),
-                         value, err);
-}
-
 static og_status settle(run *r, const delivery_endpoint *ep, const pipeline_task *task,
                         og_error *err)
 {
     pipeline_batch *b = r->b;
-    delivery before = {0};
-    og_status status = delivery_get(r->txn, b->results, og_str_of(ep->name), task->patient,
-                                    task->alert_id, &before, err);
+    delivery told = {.endpoint = og_str_of(ep->name), .patient = task->patient};
+    og_str row;
+    og_status status = delivery_settle(r->txn, b->results, ep, task->patient, task->alert_id,
+                                       &task->outcome, &row, err);
     if (status != OG_OK)
         return status == OG_NOTFOUND ? OG_OK : status;
-    TRY(delivery_settle(r->txn, b->results, ep, task->patient, task->alert_id, &task->outcome,
-                        err));
     if (ep->is_topic || task->outcome.verdict == CONN_AGAIN)
         return OG_OK;
-    return say_receipt(r, &before, task, err);
+    /* The receipt: whoever comes after us must not say it again. */
+    memcpy(told.alert_id, task->alert_id, sizeof told.alert_id);
+    return pipeline__say(r, said_delivery_key(b->results, og_str_of(b->setup->tenant), &told), row,
+                         err);
 }
 
 /* Wanted anew since the outbox began with it. Its new place is behind what the patient's endpoint
@@ -56,6 +34,18 @@ static og_status has_new_place(run *r, const delivery_endpoint *ep, const pipeli
     return status == OG_NOTFOUND ? OG_OK : status;
 }
 
+og_status pipeline__message(run *r, const delivery_endpoint *ep, const delivery *row,
+                            const delivery_message *m, pipeline_sendable *ret, og_error *err)
+{
+    const pipeline_batch *b = r->b;
+    *ret = (pipeline_sendable){.body = m->body, .key = m->key};
+    if (ep->is_topic)
+        return OG_OK;
+    ret->said_key = said_delivery_key(b->results, og_str_of(b->setup->tenant), row);
+    ret->said_value = m->row;
+    return ret->said_key.p != NULL ? OG_OK : pipeline__no_memory(err);
+}
+
 static og_status do_task(run *r, const pipeline_task *task, og_error *err)
 {
     pipeline_batch *b = r->b;
@@ -68,19 +58,15 @@ static og_status do_task(run *r, const pipeline_task *task, og_error *err)
         r->prepared[b->prepared_count++] = p;
         return OG_OK;
     }
-    og_status status =
-        delivery_prepare(r->txn, b->results, ep, og_str_of(b->setup->tenant), task->patient,
-                         task->alert_id, &p.row, &p.body, &p.key, err);
+    delivery_message m;
+    og_status status = delivery_prepare(r->txn, b->results, ep, og_str_of(b->setup->tenant),
+                                        task->patient, task->alert_id, &p.row, &m, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
     p.parked = status == OG_OK && p.row.state == DELIVERY_PARKED;
     p.gone = status == OG_NOTFOUND || p.parked;
-    if (status == OG_OK && !ep->is_topic) {
-        p.said_key = said_delivery_key(b->results, og_str_of(b->setup->tenant), &p.row);
-        p.said_value = delivery_write(b->results, &p.row);
-        if (p.said_key.p == NULL || p.said_value.p == NULL)
-            return pipeline__no_memory(err);
-    }
+    if (status == OG_OK)
+        TRY(pipeline__message(r, ep, &p.row, &m, &p.message, err));
     r->prepared[b->prepared_count++] = p;
     return OG_OK;
 }

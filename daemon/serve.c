@@ -370,6 +370,7 @@ static og_status open_workers(serve *s, og_error *err)
                         .recall_bytes = (size_t)c->recall_mb << 20,
                         .partitions = s->count,
                         .ctx = s,
+                        .room = serve__room,
                         .on_delivery = serve__on_delivery,
                         .on_prepared = serve__on_prepared,
                         .on_saying = serve__on_saying,

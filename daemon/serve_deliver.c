@@ -101,6 +101,11 @@ static void settle(void *ctx, const outbox_item *item, const delivery_outcome *o
     owner_task(s->owner, item->partition, &t);
 }
 
+static outbox_message message_of(const pipeline_sendable *m)
+{
+    return (outbox_message){m->body, m->key, m->said_key, m->said_value};
+}
+
 void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d)
 {
     serve *s = ctx;
@@ -110,9 +115,21 @@ void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d)
     if (d->dropped) {
         outbox_drop(s->outbox, d->endpoint, d->row.patient, d->row.alert_id);
         metric_add_label(METRIC_NOT_SENT, name, NULL, 1);
-    } else if (!outbox_add(s->outbox, d->endpoint, partition, &d->row)) {
-        log_error("out of memory while noting a delivery to %s; it waits for the next start", name);
+        return;
     }
+    outbox_message m = message_of(&d->message);
+    bool noted = d->prepared ? outbox_add_prepared(s->outbox, d->endpoint, partition, &d->row, &m)
+                             : outbox_add(s->outbox, d->endpoint, partition, &d->row);
+    if (!noted)
+        log_error("out of memory while noting a delivery to %s; it waits for the next start", name);
+}
+
+size_t serve__room(void *ctx, int partition, size_t endpoint)
+{
+    const serve *s = ctx;
+    const serve_partition *p = &s->partitions[partition];
+    bool may = s->step == SERVE_WORKING && p->assigned && p->epoch >= 0;
+    return may ? outbox_room(s->outbox, endpoint) : 0;
 }
 
 void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)
@@ -123,7 +140,7 @@ void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)
         log_error("a delivery to %.*s is given up: %.*s", OG_STR_ARG(p->row.endpoint),
                   OG_STR_ARG(p->row.reason));
     }
-    outbox_message m = {p->body, p->key, p->said_key, p->said_value};
+    outbox_message m = message_of(&p->message);
     outbox_prepared(s->outbox, p->ticket, p->gone ? NULL : &p->row, &m, clock_wall_ms());
 }
 

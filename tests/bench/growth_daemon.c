@@ -109,6 +109,18 @@ static void on_post(void *ctx, const outbox_item *item, const outbox_message *m)
 
 /* ---- batches ---- */
 
+static outbox_message message_of(const pipeline_sendable *m)
+{
+    return (outbox_message){m->body, m->key, m->said_key, m->said_value};
+}
+
+static bool add_delivery(bench *b, int partition, const pipeline_delivery *d)
+{
+    outbox_message m = message_of(&d->message);
+    return d->prepared ? outbox_add_prepared(b->outbox, d->endpoint, partition, &d->row, &m)
+                       : outbox_add(b->outbox, d->endpoint, partition, &d->row);
+}
+
 static void take_results(bench *b, int partition)
 {
     const pipeline_batch *x = &b->batch;
@@ -121,12 +133,12 @@ static void take_results(bench *b, int partition)
         const pipeline_delivery *d = &x->deliveries[i];
         if (d->dropped)
             outbox_drop(b->outbox, d->endpoint, d->row.patient, d->row.alert_id);
-        else if (!outbox_add(b->outbox, d->endpoint, partition, &d->row))
+        else if (!add_delivery(b, partition, d))
             die("outbox", "no memory");
     }
     for (size_t i = 0; i < x->prepared_count; i++) {
         const pipeline_prepared *p = &x->prepared[i];
-        outbox_message m = {.body = p->body, .key = p->key};
+        outbox_message m = message_of(&p->message);
         outbox_prepared(b->outbox, p->ticket, p->gone ? NULL : &p->row, &m, NOW_MS);
     }
 }
@@ -154,6 +166,9 @@ static void run_batch(bench *b, int p, queue *q, bool restoring)
     x->now_ms = NOW_MS;
     x->offset_min = 60;
     x->restoring = restoring;
+    for (size_t i = 0; i < b->setup.endpoint_count; i++)
+        b->room[i] = outbox_room(b->outbox, i);
+    x->room = b->room;
     pipeline_run(x);
     take_results(b, p);
     for (size_t i = 0; i < n; i++)

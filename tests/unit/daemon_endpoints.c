@@ -154,7 +154,7 @@ static void a_message_too_large_is_parked(void **state)
     delivery d;
     delivery_wanted wanted;
     delivery_state was;
-    og_str body, key;
+    delivery_message m;
     og_buf card;
     (void)state;
     rows_begin(&r);
@@ -168,14 +168,13 @@ static void a_message_too_large_is_parked(void **state)
     assert_int_equal(delivery_want(r.t, r.a, &ehr, OG_STR("p"), &alert, 0, &wanted, &d, &was, NULL),
                      OG_OK);
     assert_int_equal(
-        delivery_prepare(r.t, r.a, &ehr, OG_STR("t"), OG_STR("p"), alert.id, &d, &body, &key, NULL),
-        OG_OK);
+        delivery_prepare(r.t, r.a, &ehr, OG_STR("t"), OG_STR("p"), alert.id, &d, &m, NULL), OG_OK);
     assert_int_equal(d.state, DELIVERY_PARKED);
     assert_true(d.reason.n > 0);
     assert_int_equal(delivery_get(r.t, r.a, OG_STR("ehr"), OG_STR("p"), alert.id, &d, NULL), OG_OK);
     assert_int_equal(d.state, DELIVERY_PARKED);
     assert_int_equal(
-        delivery_prepare(r.t, r.a, &ehr, OG_STR("t"), OG_STR("p"), alert.id, &d, &body, &key, NULL),
+        delivery_prepare(r.t, r.a, &ehr, OG_STR("t"), OG_STR("p"), alert.id, &d, &m, NULL),
         OG_OK); /* tried again by a new process: as large as before */
     assert_int_equal(d.state, DELIVERY_PARKED);
     og_buf_done(&card);
@@ -188,7 +187,7 @@ static void an_old_row_says_what_is_true_now(void **state)
     delivery d;
     delivery_wanted wanted;
     delivery_state was;
-    og_str body, key;
+    delivery_message m;
     (void)state;
     rows_begin(&r);
     plan_alert alert = an_alert(OG_STR("{\"summary\":\"x\"}"));
@@ -199,18 +198,16 @@ static void an_old_row_says_what_is_true_now(void **state)
     alert.revision = 2;
     assert_int_equal(store_put_alert(r.t, r.a, OG_STR("p"), &alert, NULL), OG_OK);
     assert_int_equal(
-        delivery_prepare(r.t, r.a, &ehr, OG_STR("t"), OG_STR("p"), alert.id, &d, &body, &key, NULL),
-        OG_OK);
+        delivery_prepare(r.t, r.a, &ehr, OG_STR("t"), OG_STR("p"), alert.id, &d, &m, NULL), OG_OK);
     assert_int_equal(d.revision, 2);
     assert_int_equal(d.sequence, 2);
     /* and is resolved: the card may have arrived, so it is withdrawn */
     alert.state = PLAN_ALERT_RESOLVED;
     assert_int_equal(store_put_alert(r.t, r.a, OG_STR("p"), &alert, NULL), OG_OK);
     assert_int_equal(
-        delivery_prepare(r.t, r.a, &ehr, OG_STR("t"), OG_STR("p"), alert.id, &d, &body, &key, NULL),
-        OG_OK);
+        delivery_prepare(r.t, r.a, &ehr, OG_STR("t"), OG_STR("p"), alert.id, &d, &m, NULL), OG_OK);
     assert_true(d.resolved);
-    assert_true(og_str_starts(body, OG_STR("{\"cards\":[],")));
+    assert_true(og_str_starts(m.body, OG_STR("{\"cards\":[],")));
     rows_end(&r);
 }
 
@@ -229,11 +226,10 @@ static void want(rows *r, const delivery_endpoint *ep, const plan_alert *alert, 
 static og_str prepare(rows *r, const delivery_endpoint *ep, const plan_alert *alert)
 {
     delivery d;
-    og_str body = {0}, key;
-    assert_int_equal(delivery_prepare(r->t, r->a, ep, OG_STR("t"), OG_STR("p"), alert->id, &d,
-                                      &body, &key, NULL),
-                     OG_OK);
-    return body;
+    delivery_message m;
+    assert_int_equal(
+        delivery_prepare(r->t, r->a, ep, OG_STR("t"), OG_STR("p"), alert->id, &d, &m, NULL), OG_OK);
+    return m.body;
 }
 
 /* An alert for a worklist goes to who asked for such, and to the alerts topic; one that becomes

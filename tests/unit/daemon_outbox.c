@@ -443,6 +443,204 @@ static void deliveries_begin_in_order_of_time(void **state)
     rig_free(r);
 }
 
+/* ---- prepared in the batch that found it ---- */
+
+static void add_prepared(rig *r, size_t endpoint, const char *patient, int alert, uint32_t revision,
+                         int64_t sequence)
+{
+    delivery d = row_of(patient, alert, revision, sequence);
+    d.attempts = 1;
+    assert_true(outbox_add_prepared(r->ob, endpoint, 0, &d, &a_message));
+}
+
+/* Nobody is asked to prepare it again, and its patient's are sent one after the other. */
+static void what_is_prepared_already_is_sent_in_order(void **state)
+{
+    rig *r = rig_new(4);
+    (void)state;
+    r->prepare_later = true;
+    add_prepared(r, 0, "a", 1, 1, 1);
+    add_prepared(r, 0, "a", 2, 1, 2);
+    add_prepared(r, 0, "b", 3, 1, 1);
+    add_prepared(r, 0, "a", 4, 1, 3);
+    assert_int_equal(r->sent_count, 0); /* not from inside: the alerts topic goes first */
+    assert_int_equal(outbox_sending(r->ob), 0);
+    assert_int_equal(outbox_pending(r->ob, 0), 4);
+    assert_int_equal(outbox_next_ms(r->ob), 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 2);
+    assert_string_equal(r->patients[0], "a");
+    assert_string_equal(r->patients[1], "b");
+    assert_int_equal(r->sent[0].attempts, 1);
+    assert_int_equal(outbox_sending(r->ob), 2);
+    assert_true(outbox_next_ms(r->ob) == INT64_MAX);
+    answer(r, 0, CONN_DONE, -1, false, 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 3);
+    assert_int_equal(r->sent[2].sequence, 2);
+    answer(r, 2, CONN_NEVER, -1, false, 0); /* no reason for the next one to wait */
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent[3].sequence, 3);
+    answer(r, 1, CONN_DONE, -1, false, 0);
+    answer(r, 3, CONN_DONE, -1, false, 0);
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    assert_int_equal(r->settled_count, 4);
+    assert_int_equal(r->asked_count, 0);
+    rig_free(r);
+}
+
+/* The first one has to be sent again: those behind it are not on their way. */
+static void what_is_behind_waits_with_the_first(void **state)
+{
+    rig *r = rig_new(4);
+    (void)state;
+    add_prepared(r, 0, "a", 1, 1, 1);
+    add_prepared(r, 0, "a", 2, 1, 2);
+    add_prepared(r, 0, "a", 3, 1, 3);
+    outbox_deliver(r->ob, 0);
+    answer(r, 0, CONN_AGAIN, 5000, false, 0);
+    assert_int_equal(r->settled_count, 3);
+    for (size_t i = 1; i < 3; i++) {
+        assert_int_equal(r->settled[i].verdict, CONN_AGAIN);
+        assert_false(r->settled[i].in_doubt);
+        assert_int_equal(r->settled[i].next_ms, 0);
+    }
+    outbox_deliver(r->ob, 4999);
+    assert_int_equal(r->sent_count, 1);
+    for (size_t i = 1; i < 4; i++) {
+        outbox_deliver(r->ob, 5000);
+        assert_int_equal(r->sent_count, i + 1);
+        assert_int_equal(r->sent[i].sequence, i);
+        answer(r, i, CONN_DONE, -1, false, 5000);
+    }
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    rig_free(r);
+}
+
+/* Its endpoint fails, something of the patient waits, its alert's last attempt has not ended: it is
+ * prepared again when it is its turn. */
+static void what_was_prepared_in_vain_waits(void **state)
+{
+    rig *r = rig_new(4);
+    (void)state;
+    add(r, 0, "a", 1, 1, 1);
+    add_prepared(r, 0, "a", 2, 1, 2);
+    assert_int_equal(r->settled_count, 1);
+    outbox_deliver(r->ob, 0);
+    add_prepared(r, 0, "a", 1, 2, 3);
+    assert_int_equal(r->settled_count, 2);
+    assert_int_equal(r->settled[1].revision, 2);
+    assert_int_equal(r->sent[0].revision, 1);
+    answer(r, 0, CONN_AGAIN, 5000, true, 0);
+    add_prepared(r, 0, "b", 4, 1, 1);
+    assert_int_equal(r->settled_count, 4);
+    outbox_deliver(r->ob, 4999);
+    assert_int_equal(r->sent_count, 1);
+    for (size_t i = 1; i < 4; i++) {
+        r->now_ms = 100000;
+        outbox_deliver(r->ob, 100000);
+        assert_true(r->sent_count > i);
+        answer(r, i, CONN_DONE, -1, false, 100000);
+    }
+    assert_int_equal(r->sent_count, 4);
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    size_t second = 0, third = 0;
+    for (size_t i = 1; i < 4; i++) {
+        second = r->sent[i].sequence == 2 ? i : second;
+        third = r->sent[i].sequence == 3 ? i : third;
+    }
+    assert_true(second > 0 && second < third);
+    assert_int_equal(r->sent[third].revision, 2);
+    rig_free(r);
+}
+
+static void what_is_behind_may_be_dropped_or_wanted_anew(void **state)
+{
+    rig *r = rig_new(4);
+    (void)state;
+    for (int i = 1; i < 5; i++)
+        add_prepared(r, 0, "a", i, 1, i);
+    outbox_deliver(r->ob, 0);
+    outbox_drop(r->ob, 0, OG_STR("a"), "alert-2");
+    add(r, 0, "a", 3, 2, 5);
+    assert_int_equal(outbox_pending(r->ob, 0), 3);
+    assert_int_equal(r->settled_count, 0); /* who wants it anew has written its row */
+    for (size_t i = 0; i < 3; i++) {
+        static const int64_t expected[] = {1, 4, 5};
+        assert_int_equal(r->sent_count, i + 1);
+        assert_int_equal(r->sent[i].sequence, expected[i]);
+        answer(r, i, CONN_DONE, -1, false, 0);
+        outbox_deliver(r->ob, 0);
+    }
+    assert_int_equal(r->sent_count, 3);
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    /* with its partition; and nothing is left to be waited for */
+    add_prepared(r, 0, "a", 1, 3, 6);
+    add_prepared(r, 0, "a", 2, 3, 7);
+    outbox_deliver(r->ob, 0);
+    outbox_forget_partition(r->ob, 0);
+    assert_int_equal(outbox_sending(r->ob), 1);
+    answer(r, 3, CONN_DONE, -1, false, 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 4);
+    assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    assert_int_equal(outbox_sending(r->ob), 0);
+    rig_free(r);
+}
+
+/* The last endpoint is the alerts topic: a card is not sent before the record that was noted before
+ * it. */
+static void no_card_overtakes_its_record(void **state)
+{
+    rig *r = rig_new(1);
+    (void)state;
+    add_prepared(r, 1, "a", 1, 1, 1);
+    add_prepared(r, 0, "a", 1, 1, 1);
+    add_prepared(r, 1, "b", 2, 1, 1);
+    add_prepared(r, 0, "b", 2, 1, 1);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 2);
+    assert_int_equal(r->sent[0].endpoint, 1);
+    assert_string_equal(r->patients[1], "a");
+    answer(r, 1, CONN_DONE, -1, false, 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 2);
+    assert_true(outbox_next_ms(r->ob) == INT64_MAX); /* until the topic has answered */
+    answer(r, 0, CONN_DONE, -1, false, 0);
+    assert_int_equal(outbox_next_ms(r->ob), 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 4);
+    assert_int_equal(r->sent[2].endpoint, 1);
+    assert_string_equal(r->patients[3], "b");
+    rig_free(r);
+}
+
+static void room_is_what_nobody_waits_for(void **state)
+{
+    rig *r = rig_new(2);
+    (void)state;
+    assert_int_equal(outbox_room(r->ob, 0), OUTBOX_AHEAD + 2);
+    add_prepared(r, 0, "a", 1, 1, 1);
+    add_prepared(r, 0, "a", 2, 1, 2);
+    add(r, 0, "b", 3, 1, 1);
+    assert_int_equal(outbox_room(r->ob, 0), OUTBOX_AHEAD - 1);
+    assert_int_equal(outbox_room(r->ob, 1), OUTBOX_AHEAD + 2);
+    r->prepare_later = true;
+    outbox_deliver(r->ob, 0);
+    for (int i = 0; i < OUTBOX_AHEAD + 9; i++) {
+        char patient[8];
+        snprintf(patient, sizeof patient, "p%d", i);
+        add(r, 0, patient, 1, 1, 1);
+    }
+    assert_int_equal(outbox_room(r->ob, 0), 0);
+    answer(r, 0, CONN_AGAIN, -1, true, 0);
+    assert_int_equal(outbox_room(r->ob, 0), 0);
+    assert_int_equal(outbox_room(r->ob, 1), OUTBOX_AHEAD + 2);
+    outbox_stop(r->ob);
+    assert_int_equal(outbox_room(r->ob, 1), 0);
+    rig_free(r);
+}
+
 /* ---- rows: what a receiver is told ---- */
 
 typedef struct rows {
@@ -485,11 +683,12 @@ static delivery_wanted want(rows *r, size_t endpoint, delivery *row)
 static og_str body_of(rows *r, size_t endpoint, og_str *ret_key)
 {
     delivery row;
-    og_str body;
+    delivery_message m;
     assert_int_equal(delivery_prepare(r->t, r->w->arena, &r->w->endpoints[endpoint], OG_STR("t"),
-                                      OG_STR("p"), r->alert.id, &row, &body, ret_key, NULL),
+                                      OG_STR("p"), r->alert.id, &row, &m, NULL),
                      OG_OK);
-    return og_arena_str(r->w->arena, body);
+    *ret_key = m.key;
+    return og_arena_str(r->w->arena, m.body);
 }
 
 static void settle(rows *r, conn_verdict verdict, bool in_doubt)
@@ -500,9 +699,10 @@ static void settle(rows *r, conn_verdict verdict, bool in_doubt)
                           .revision = r->alert.revision,
                           .resolved = r->alert.state == PLAN_ALERT_RESOLVED,
                           .reason = "no"};
-    assert_int_equal(
-        delivery_settle(r->t, r->w->arena, &r->w->endpoints[0], OG_STR("p"), r->alert.id, &o, NULL),
-        OG_OK);
+    og_str told;
+    assert_int_equal(delivery_settle(r->t, r->w->arena, &r->w->endpoints[0], OG_STR("p"),
+                                     r->alert.id, &o, &told, NULL),
+                     OG_OK);
 }
 
 static void next_revision(rows *r, const char *uuid)
@@ -684,9 +884,10 @@ static void a_late_answer_does_not_settle_the_new_revision(void **state)
     next_revision(&r, UUID2);
     (void)want(&r, 0, &row);
     delivery_outcome late = {.verdict = CONN_DONE, .revision = 1, .resolved = false, .reason = ""};
-    assert_int_equal(
-        delivery_settle(r.t, r.w->arena, &r.w->endpoints[0], OG_STR("p"), r.alert.id, &late, NULL),
-        OG_OK);
+    og_str told;
+    assert_int_equal(delivery_settle(r.t, r.w->arena, &r.w->endpoints[0], OG_STR("p"), r.alert.id,
+                                     &late, &told, NULL),
+                     OG_OK);
     assert_int_equal(state_of(&r), DELIVERY_PENDING);
     og_str body = body_of(&r, 0, &key);
     assert_non_null(strstr(body.p, UUID2));
@@ -770,6 +971,12 @@ int main(void)
         cmocka_unit_test(what_is_dropped_is_not_sent),
         cmocka_unit_test(a_partition_that_goes_takes_its_deliveries_along),
         cmocka_unit_test(deliveries_begin_in_order_of_time),
+        cmocka_unit_test(what_is_prepared_already_is_sent_in_order),
+        cmocka_unit_test(what_is_behind_waits_with_the_first),
+        cmocka_unit_test(what_was_prepared_in_vain_waits),
+        cmocka_unit_test(what_is_behind_may_be_dropped_or_wanted_anew),
+        cmocka_unit_test(no_card_overtakes_its_record),
+        cmocka_unit_test(room_is_what_nobody_waits_for),
         cmocka_unit_test(a_card_lives_and_is_withdrawn),
         cmocka_unit_test(the_same_attempt_has_the_same_bytes),
         cmocka_unit_test(what_was_never_sent_is_not_withdrawn),

@@ -827,6 +827,35 @@ static void one_patient_too_large_does_not_stop_the_batch(void **state)
     world_free(w);
 }
 
+static void same_posts(const world_post *a, size_t a_count, const world_post *b, size_t b_count)
+{
+    assert_int_equal(a_count, b_count);
+    for (size_t i = 0; i < a_count; i++) {
+        assert_string_equal(a[i].body, b[i].body);
+        assert_string_equal(a[i].key, b[i].key);
+    }
+}
+
+/* Whether a delivery is prepared in the batch that finds it or in one of its own: the same is said,
+ * byte for byte and in the same order. */
+static void prepared_at_once_or_later_it_is_the_same(void **state)
+{
+    world *now = world_new(), *later = world_new();
+    (void)state;
+    later->prepared_later = true;
+    now->now_ms = later->now_ms = BEFORE_MIDNIGHT;
+    play(now, 0, 1000);
+    play(later, 0, 1000);
+    assert_true(now->post_count > 10);
+    same_posts(now->posts, now->post_count, later->posts, later->post_count);
+    same_posts(now->alerts, now->alert_count, later->alerts, later->alert_count);
+    same_posts(now->sayings, now->saying_count, later->sayings, later->saying_count);
+    assert_int_equal(later->prepares, later->post_count + later->alert_count);
+    assert_int_equal(now->prepares, 0);
+    world_free(now);
+    world_free(later);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -847,6 +876,7 @@ int main(void)
         cmocka_unit_test(new_content_sees_every_patient),
         cmocka_unit_test(strange_records_are_passed_over),
         cmocka_unit_test(one_patient_too_large_does_not_stop_the_batch),
+        cmocka_unit_test(prepared_at_once_or_later_it_is_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,6 +75,9 @@ typedef struct world {
     store *stores[WORLD_PARTITIONS], *shared_store;
     pipeline_setup setup;
     delivery_endpoint endpoints[2];
+    size_t room[2];      /* of the batch */
+    bool prepared_later; /* no delivery is prepared in the batch that finds it */
+    size_t prepares;     /* deliveries that had a task for that */
     pipeline_batch batch;
     pipeline_task tasks[WORLD_PARTITIONS][1024];
     size_t task_count[WORLD_PARTITIONS];
@@ -250,7 +253,9 @@ static inline void world_add_task(world *w, const outbox_item *item,
 
 static inline void world_prepare(void *ctx, const outbox_item *item)
 {
-    world_add_task(ctx, item, NULL);
+    world *w = ctx;
+    w->prepares++;
+    world_add_task(w, item, NULL);
 }
 
 static inline void world_settle(void *ctx, const outbox_item *item, const delivery_outcome *outcome)
@@ -521,6 +526,18 @@ static inline void world_take_outgoing(world *w, int p)
     w->outgoing_left |= b->outgoing_left > 0;
 }
 
+static inline outbox_message world_sendable(const pipeline_sendable *m)
+{
+    return (outbox_message){m->body, m->key, m->said_key, m->said_value};
+}
+
+static inline void world_add_delivery(world *w, int p, const pipeline_delivery *d)
+{
+    outbox_message m = world_sendable(&d->message);
+    assert_true(d->prepared ? outbox_add_prepared(w->outbox, d->endpoint, p, &d->row, &m)
+                            : outbox_add(w->outbox, d->endpoint, p, &d->row));
+}
+
 static inline void world_take_results(world *w, int p)
 {
     pipeline_batch *b = &w->batch;
@@ -560,11 +577,11 @@ static inline void world_take_results(world *w, int p)
         if (d->dropped)
             outbox_drop(w->outbox, d->endpoint, d->row.patient, d->row.alert_id);
         else
-            assert_true(outbox_add(w->outbox, d->endpoint, p, &d->row));
+            world_add_delivery(w, p, d);
     }
     for (size_t i = 0; i < b->prepared_count; i++) {
         const pipeline_prepared *x = &b->prepared[i];
-        outbox_message m = {.body = x->body, .key = x->key};
+        outbox_message m = world_sendable(&x->message);
         outbox_prepared(w->outbox, x->ticket, x->gone ? NULL : &x->row, &m, w->real_ms);
     }
     for (size_t i = 0; i < b->saying_count; i++)
@@ -596,6 +613,9 @@ static inline void world_run_partition(world *w, int p, const pipeline_message *
     b->sent = w->sent[p];
     b->sent_count = w->sent_count[p];
     b->send = true;
+    for (size_t i = 0; i < 2; i++)
+        w->room[i] = outbox_room(w->outbox, i);
+    b->room = w->prepared_later ? NULL : w->room;
     pipeline_run(b);
     world_take_results(w, p);
     for (size_t i = 0; i < n; i++)
