@@ -22,6 +22,7 @@
 #define LATE_MS     600000 /* who starts at the same time as we do has not been there before */
 #define BATCH_US    20000  /* that a batch takes, more or less: deliveries wait for it */
 #define LEAST       10     /* records or patients of a batch, however long it takes */
+#define SETTLE_MS   20     /* nobody waits for what became of a delivery to be written back */
 
 typedef struct message {
     struct message *next;
@@ -33,6 +34,7 @@ typedef struct message {
 
 typedef struct task {
     struct task *next;
+    int64_t since_ms;
     pipeline_task t; /* patient and reason point into bytes */
     char bytes[];
 } task;
@@ -58,7 +60,7 @@ typedef struct part {
     message *first, **end;
     size_t waiting, waiting_bytes;
     task *first_task, **task_end;
-    size_t tasks;
+    size_t tasks, prepares; /* prepares: of the tasks */
     saying *first_said, **said_end;
     size_t said_bytes;
     int64_t said_offset, said_claim; /* how far the alerts topic was read; 0: not at all */
@@ -134,6 +136,7 @@ static void drop_tasks(part *p, size_t count)
         task *t = p->first_task;
         p->first_task = t->next;
         p->tasks--;
+        p->prepares -= !t->t.settle;
         free(t);
     }
     if (p->first_task == NULL)
@@ -321,6 +324,7 @@ void owner_task(owner *o, int partition, const pipeline_task *t)
         return;
     }
     copy->next = NULL;
+    copy->since_ms = clock_monotonic_ms();
     copy->t = *t;
     memcpy(copy->bytes, t->patient.p, t->patient.n);
     memcpy(copy->bytes + t->patient.n, reason, reason_n);
@@ -329,6 +333,7 @@ void owner_task(owner *o, int partition, const pipeline_task *t)
     *p->task_end = copy;
     p->task_end = &copy->next;
     p->tasks++;
+    p->prepares += !t->settle;
 }
 
 /* ---- which partition is next ---- */
@@ -379,11 +384,20 @@ static int64_t evaluation_at(const owner *o, const part *p)
     return p->woken ? 0 : p->ceasing.ripe_ms;
 }
 
+/* When its tasks are worked off, if no batch takes them along before. */
+static int64_t tasks_at(const owner *o, const part *p)
+{
+    if (p->first_task == NULL)
+        return INT64_MAX;
+    bool now = o->stopped || !p->assigned || p->prepares > 0 || p->tasks >= MAX_TASKS;
+    return now ? 0 : p->first_task->since_ms + SETTLE_MS;
+}
+
 static bool has_work(const owner *o, const part *p, int64_t now_ms)
 {
     if (p->store == NULL || p->damaged || p->lane != NULL || p->retry_ms > now_ms)
         return false;
-    return p->first_task != NULL || has_said(o, p) || has_outgoing(o, p) ||
+    return tasks_at(o, p) <= now_ms || has_said(o, p) || has_outgoing(o, p) ||
            has_messages(o, p, now_ms) || evaluation_at(o, p) <= now_ms;
 }
 
@@ -393,12 +407,14 @@ static int64_t work_at(const owner *o, const part *p)
     int64_t at = INT64_MAX;
     if (p->store == NULL || p->damaged || p->lane != NULL)
         return INT64_MAX;
-    if (p->first_task != NULL || has_said(o, p) || has_outgoing(o, p))
+    if (has_said(o, p) || has_outgoing(o, p))
         at = 0;
     else if (has_messages(o, p, INT64_MAX / 2))
         at = has_messages(o, p, p->waiting_since_ms)
                  ? 0
                  : p->waiting_since_ms + o->options.batch_wait_ms;
+    if (tasks_at(o, p) < at)
+        at = tasks_at(o, p);
     if (evaluation_at(o, p) < at)
         at = evaluation_at(o, p);
     return at > p->retry_ms ? at : p->retry_ms;

@@ -607,6 +607,45 @@ static void content_is_released_by_the_last_who_uses_it(void **state)
     scene_free(s);
 }
 
+/* What became of a delivery is written back with whatever else there is to do, or by itself a
+ * little later; what is to be sent is prepared at once. */
+static void an_outcome_waits_for_company(void **state)
+{
+    scene *s = scene_new();
+    pipeline_task t = {.patient = OG_STR("p"),
+                       .alert_id = "aaaaaaaa-0000-5000-8000-000000000000",
+                       .settle = true,
+                       .outcome = {.verdict = CONN_DONE, .revision = 1}};
+    (void)state;
+    world_event(s->w, REQUEST("r1", "p"));
+    const world_message *m = s->w->records.at;
+    int p = m[0].partition;
+    restore_shared(s);
+    owner_assign(s->owner, p, 0);
+    work_off(s);
+    int64_t before = steady();
+    owner_task(s->owner, p, &t);
+    assert_true(owner_next_ms(s->owner) > before);
+    assert_true(owner_next_ms(s->owner) <= steady() + 1000);
+    assert_int_equal(owner_get(s->owner, p).tasks, 1);
+    feed(s, p, &m[0], 0);
+    work_off(s);
+    assert_int_equal(owner_get(s->owner, p).tasks, 0);
+    owner_task(s->owner, p, &t);
+    t.settle = false;
+    owner_task(s->owner, p, &t);
+    assert_true(owner_next_ms(s->owner) <= steady());
+    work_off(s);
+    assert_int_equal(owner_get(s->owner, p).tasks, 0);
+    t.settle = true;
+    owner_task(s->owner, p, &t);
+    owner_stop(s->owner);
+    assert_true(owner_next_ms(s->owner) <= steady());
+    work_off(s);
+    assert_true(owner_idle(s->owner));
+    scene_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -615,6 +654,7 @@ int main(void)
         cmocka_unit_test(the_shared_topic_runs_alone),
         cmocka_unit_test(at_rest_nothing_begins),
         cmocka_unit_test(content_is_released_by_the_last_who_uses_it),
+        cmocka_unit_test(an_outcome_waits_for_company),
         cmocka_unit_test(a_new_store_takes_nothing_from_the_middle),
         cmocka_unit_test(a_partition_that_nobody_read_is_told),
         cmocka_unit_test(restoring_ends_under_steady_load),
