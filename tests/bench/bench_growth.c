@@ -12,6 +12,7 @@
  * removed. Nothing here is asserted. */
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,6 +63,7 @@ static figures measure(const plan_content *content, const char *stream, const ch
     daemon_sync(&b, true);
     daemon_events(&b);
     daemon_sync(&b, true);
+    (void)malloc_trim(0); /* as the daemon does when it has been busy */
     b.f.anon_mb = status_mb("RssAnon:");
     b.f.peak_mb = status_mb("VmHWM:");
     b.f.open_clean = daemon_reopen(&b, true);
