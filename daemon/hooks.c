@@ -594,22 +594,42 @@ static bool is_said(const answer *w, const plan_result *r, og_str hook, const pl
     return true;
 }
 
+/* What a call for this hook has evaluated resembles this one most; else it is what was evaluated
+ * when the data came. */
+static og_status look_back(const answer *w, plan_patient *p, note_view *ret, og_error *err)
+{
+    hooks_call *c = w->call;
+    const bool keeps = p->keeps;
+    og_str stored = {NULL, 0};
+    note_look(c->arena, c->program, c->content, p, w->view->hashes,
+              recall_find(c->recall, c->arena, p), c->now_ms, c->offset_min, ret);
+    if (ret->holds || c->program == NULL || w->txn == NULL)
+        return OG_OK;
+    og_status s = store_get_note(w->txn, c->arena, p->id, &stored, err);
+    if (s != OG_OK || stored.n == 0)
+        return s;
+    p->keeps = keeps;
+    note_look(c->arena, c->program, c->content, p, w->view->hashes, stored, c->now_ms,
+              c->offset_min, ret);
+    return OG_OK;
+}
+
 static og_status evaluate(answer *w, plan_patient *p, const plan_alert *alerts, size_t count,
                           plan_result *ret, og_error *err)
 {
     hooks_call *c = w->call;
-    recall_view known;
-    recall_look(c->recall, c->arena, c->content, p, w->view->hashes, c->now_ms, c->offset_min,
-                &known);
-    og_status s = plan_content_evaluate(c->content, c->arena, p, c->now_ms, c->offset_min,
-                                        PLAN_CARDS, ret, err);
+    note_view known;
+    og_status s = look_back(w, p, &known, err);
+    if (s == OG_OK)
+        s = plan_content_evaluate(c->content, c->arena, p, c->now_ms, c->offset_min, PLAN_CARDS,
+                                  ret, err);
     if (s == OG_OK && ret->brief && !is_said(w, ret, p->hook, alerts, count)) {
         p->held = NULL;
         s = plan_content_evaluate(c->content, c->arena, p, c->now_ms, c->offset_min, PLAN_CARDS,
                                   ret, err);
     }
     if (s == OG_OK)
-        recall_keep(c->recall, c->content, &known, ret);
+        recall_keep(c->recall, p, note_make(c->arena, &known, ret));
     return s;
 }
 

@@ -4,8 +4,8 @@
  * name. Without anything sent along the answer is what the store already holds: the patient's open
  * alerts, evaluated when the data came. With prefetch or drafts the same rules run on the patient's
  * record, what was sent, and the drafts as if they were ordered; rules that read nothing of what is
- * new since they were asked last are spared (recall.h). What was overridden is not told while it
- * stays the same.
+ * new since they were asked last are spared (note.h): by a call, or else when the data came. What
+ * was overridden is not told while it stays the same.
  *
  * No globals, no clock, no loop: a call is all it gets and all it gives; for any thread. */
 #ifndef OG_DAEMON_HOOKS_H
@@ -13,6 +13,7 @@
 
 #include "daemon/feedback.h"
 #include "daemon/prefetch.h"
+#include "daemon/note.h"
 #include "daemon/recall.h"
 #include "daemon/store.h"
 
@@ -33,7 +34,8 @@ typedef struct hooks_call {
     store *store, *shared;
     const hook_request *request;
     const feedback_policy *feedback;
-    recall *recall; /* what rules said last time; NULL: all are asked */
+    const char *program; /* what evaluates (note.h); NULL: nothing is noted, all rules are asked */
+    recall *recall;      /* of what calls have evaluated; may be NULL */
     int64_t now_ms;
     int offset_min;
     int64_t known_ms;      /* until when the store has what the sources say; -1: not known */

@@ -102,7 +102,6 @@ struct owner {
     lane *lanes;
     size_t lane_count, running;
     bool stopped, resting;
-    recall *recall;
     int64_t record_us, evaluation_us; /* what one costs, a moving mean; 0: not known */
     /* content that waits for its last user */
     const plan_content *old;
@@ -595,7 +594,6 @@ static void begin(owner *o, part *p)
     b->content = o->content;
     b->store = p->store;
     b->shared = part_of(o, OWNER_SHARED)->store;
-    b->recall = o->recall;
     b->messages = l->messages;
     b->tasks = l->tasks;
     b->now_ms = clock_now(o->options.clock);
@@ -806,11 +804,6 @@ void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
     p->retry_ms = 0;
 }
 
-recall *owner_recall(const owner *o)
-{
-    return o->recall;
-}
-
 void owner_set_content(owner *o, const plan_content *content,
                        void (*released)(void *ctx, const plan_content *old), void *ctx)
 {
@@ -1008,10 +1001,7 @@ owner *owner_new(const owner_options *options, const plan_content *content)
     o->parts = calloc(o->count, sizeof *o->parts);
     o->lane_count = options->batches > 1 ? (size_t)options->batches : 1;
     o->lanes = calloc(o->lane_count, sizeof *o->lanes);
-    if (options->recall_bytes > 0)
-        o->recall = recall_new(options->recall_bytes);
-    bool whole =
-        o->parts != NULL && o->lanes != NULL && (o->recall != NULL || options->recall_bytes == 0);
+    bool whole = o->parts != NULL && o->lanes != NULL;
     for (size_t i = 0; whole && i < o->count; i++)
         whole = part_init(&o->parts[i], (int)i - 1, options->batch_records);
     for (size_t i = 0; whole && i < o->lane_count; i++)
@@ -1036,6 +1026,5 @@ void owner_free(owner *o)
         lane_done(&o->lanes[i]);
     free(o->parts);
     free(o->lanes);
-    recall_free(o->recall);
     free(o);
 }

@@ -31,8 +31,7 @@ typedef struct owner_options {
     int batches; /* that run at once; 0: one */
     size_t batch_records;
     int64_t batch_wait_ms;
-    size_t arena_bytes;  /* of each of the two arenas of a batch */
-    size_t recall_bytes; /* for what rules said of patients last time (recall.h); 0: nothing */
+    size_t arena_bytes; /* of each of the two arenas of a batch */
     int partitions;
     void *ctx;
     /* So many deliveries of a partition to an endpoint may be prepared in the batch that finds them
@@ -78,9 +77,6 @@ void owner_free(owner *o);
  * for now. No batch of it may be running. What waits is forgotten: only owner_assign opens the
  * partition, and its messages have to come again from next_offset on. */
 void owner_set_store(owner *o, int partition, store *s, int64_t next_offset);
-/* What is remembered of rules (recall.h), for whoever evaluates besides; lives as long as o. NULL
- * without recall_bytes. */
-recall *owner_recall(const owner *o);
 /* Another content from the next batch on. The old one is in use until the last batch that began
  * with it ends: released is called (from the loop) when nobody uses it any more, and no further
  * content may come before that. */

@@ -6,6 +6,7 @@
 #include "daemon/clock.h"
 #include "daemon/crash.h"
 #include "daemon/grave.h"
+#include "daemon/note.h"
 
 #define REFERRERS   1000 /* marked at a time */
 #define CHANGES     1000 /* of shared resources, looked at a time */
@@ -469,6 +470,19 @@ static og_status evaluation_failed(run *r, og_str patient, const og_error *why, 
     return store_set_review(r->txn, patient, r->b->now_ms + 3600000, err);
 }
 
+/* What an evaluation has said, in the same transaction as what it came to. */
+static og_status keep_note(run *r, og_str patient, const note_view *known,
+                           const plan_result *result, og_error *err)
+{
+    if (r->b->setup->program == NULL)
+        return OG_OK;
+    if (known->count == 0)
+        return store_put_note(r->txn, patient, OG_STR(""), err);
+    og_str note = note_make(r->patient_arena, known, result);
+    return note.n == 0 || note.p == known->before.p ? OG_OK
+                                                    : store_put_note(r->txn, patient, note, err);
+}
+
 static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_error *err)
 {
     plan_patient who = {.tenant = og_str_of(r->b->setup->tenant),
@@ -476,7 +490,8 @@ static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_e
                         .plain_id = record_plain_id(patient)};
     const pipeline_batch *b = r->b;
     plan_result result;
-    recall_view known;
+    note_view known;
+    og_str before = {NULL, 0};
     const uint64_t *hashes;
     og_error why;
     og_error_init(&why);
@@ -484,25 +499,26 @@ static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_e
     int64_t began_us = clock_monotonic_us();
     og_status status = store_view_hashed(r->txn, r->shared, r->patient_arena, patient,
                                          &who.resources, &hashes, &who.resource_count, &why);
+    if (status == OG_OK && b->setup->program != NULL)
+        status = store_get_note(r->txn, r->patient_arena, patient, &before, &why);
     if (status == OG_CORRUPT || status == OG_IO) { /* the store, not the patient */
         *err = why;
         return status;
     }
     if (status == OG_OK) {
-        recall_look(b->recall, r->patient_arena, b->content, &who, hashes, b->now_ms, b->offset_min,
-                    &known);
+        note_look(r->patient_arena, b->setup->program, b->content, &who, hashes, before, b->now_ms,
+                  b->offset_min, &known);
         status = plan_content_evaluate(b->content, r->patient_arena, &who, b->now_ms, b->offset_min,
                                        PLAN_CARDS, &result, &why);
     }
     TRY(note_time(r, clock_monotonic_us() - began_us, err));
     if (status != OG_OK)
         return evaluation_failed(r, patient, &why, err);
-    recall_keep(b->recall, b->content, &known, &result);
     r->b->counts.rules_asked += result.asked;
     note_rule_failures(r, patient, &result);
     TRY(compare(r, &who, &result, cause_ms, err));
     r->b->counts.rules_spared += result.spared;
-    return OG_OK;
+    return keep_note(r, patient, &known, &result, err);
 }
 
 static og_status evaluate_touched(run *r, og_error *err)

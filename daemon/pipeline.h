@@ -12,7 +12,6 @@
 #include "daemon/feedback.h"
 #include "daemon/locator.h"
 #include "daemon/merge.h"
-#include "daemon/recall.h"
 #include "daemon/said.h"
 #include "daemon/store.h"
 #include "daemon/waiting.h"
@@ -31,6 +30,7 @@ typedef struct pipeline_setup {
     const char *const *backfill_senders; /* whose new patients are wanted (backfill.h) */
     size_t backfill_sender_count;
     int (*offset_at)(int64_t ms); /* of the site: clock_offset_min; NULL: it never changes */
+    const char *program; /* what evaluates (note.h); NULL: nothing is noted, all rules are asked */
 } pipeline_setup;
 
 typedef struct pipeline_message { /* from the records or the shared topic; owned by the batch' owner
@@ -147,8 +147,6 @@ typedef struct pipeline_batch {
     const pipeline_setup *setup;
     const plan_content *content;
     store *store, *shared;
-    recall
-        *recall; /* what rules said last time, of all partitions; NULL: all are asked each time */
     const pipeline_message *messages;
     size_t message_count;
     int64_t next_offset;      /* of the partition after these messages; -1: unchanged */

@@ -10,6 +10,7 @@
 #include "daemon/crash.h"
 #include "daemon/file.h"
 #include "daemon/metrics.h"
+#include "daemon/program.h"
 #include "daemon/serve_private.h"
 #include "daemon/wants.h"
 
@@ -347,6 +348,19 @@ int serve_batches(const config *c)
     return c->batches > 0 ? (int)c->batches : processors < MAX_BATCHES ? processors : MAX_BATCHES;
 }
 
+/* What evaluates: also where a rule fails for its length. */
+static bool name_program(serve *s)
+{
+    const config *c = s->config;
+    char id[PROGRAM_ID_TEXT];
+    if (!program_id(id))
+        return false;
+    snprintf(s->program, sizeof s->program, "%s %lld %lld %lld %lld", id,
+             (long long)c->evaluation_steps, (long long)c->evaluation_depth,
+             (long long)c->evaluation_list, (long long)c->arena_mb);
+    return true;
+}
+
 static og_status open_workers(serve *s, og_error *err)
 {
     const config *c = s->config;
@@ -360,6 +374,10 @@ static og_status open_workers(serve *s, og_error *err)
     s->setup.offset_at = clock_offset_min;
     s->setup.evaluation_bytes = (size_t)c->arena_mb << 20;
     s->setup.tombstone_ms = c->tombstone_days * 86400000;
+    if (c->recall_mb > 0) {
+        s->setup.program = name_program(s) ? s->program : NULL;
+        s->recall = recall_new((size_t)c->recall_mb << 20);
+    }
     owner_options oo = {.loop = s->loop,
                         .setup = &s->setup,
                         .clock = &s->clock,
@@ -367,7 +385,6 @@ static og_status open_workers(serve *s, og_error *err)
                         .batch_records = (size_t)c->batch_records,
                         .batch_wait_ms = c->batch_wait_ms,
                         .arena_bytes = (size_t)c->arena_mb << 20,
-                        .recall_bytes = (size_t)c->recall_mb << 20,
                         .partitions = s->count,
                         .ctx = s,
                         .room = serve__room,
@@ -388,7 +405,8 @@ static og_status open_workers(serve *s, og_error *err)
     s->owner = owner_new(&oo, s->content);
     s->schedule = schedule_new((size_t)s->count);
     s->partitions = calloc((size_t)s->count + 1, sizeof *s->partitions);
-    return s->owner != NULL && s->schedule != NULL && s->partitions != NULL
+    return s->owner != NULL && s->schedule != NULL && s->partitions != NULL &&
+                   (s->recall != NULL || c->recall_mb == 0)
                ? OG_OK
                : og_fail(err, OG_NOMEM, "out of memory");
 }
@@ -590,6 +608,7 @@ static void finish(serve *s)
     serve__free_sayings(s);
     outbox_free(s->outbox);
     owner_free(s->owner);
+    recall_free(s->recall);
     schedule_free(s->schedule);
     serve__close_stores(s);
     plan_content_free(s->content);

@@ -355,7 +355,8 @@ bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_requ
                        .shared = SERVE_SHARED(s)->store,
                        .request = q,
                        .feedback = &s->setup.feedback,
-                       .recall = owner_recall(s->owner),
+                       .program = s->setup.program,
+                       .recall = s->recall,
                        .now_ms = clock_now(&s->clock),
                        .arena = a};
     bool elsewhere = is_elsewhere(s, partition);

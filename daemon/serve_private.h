@@ -93,6 +93,8 @@ struct serve {
     size_t endpoint_count;
     ehr_webhook **hooks;
     owner *owner;
+    recall *recall;    /* of calls; NULL without limits.recall_mb */
+    char program[256]; /* setup's */
     outbox *outbox;
     gather *gather;
     schedule *schedule;

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 
+#include "daemon/note.h"
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
@@ -1035,6 +1036,80 @@ og_status store_forget_shown(store_txn *t, og_arena *a, og_str patient, const ch
     status = change_feedback_row(t, patient, &shown, id, true, err);
     key_shown(&k, patient, id);
     return status == OG_OK ? kv_delete(t, STORE_ALERT, key_str(&k), err) : status;
+}
+
+/* ---- notes ---- */
+
+/* A note lies beside the patient's alerts, mostly on a page that an evaluation writes anyway. In
+ * parts, because a row that is longer would have pages of its own; all are full but the last. */
+#define NOTE_PART  1024
+#define NOTE_PARTS (NOTE_MAX_BYTES / NOTE_PART)
+
+static void key_note(key *k, og_str patient, size_t part)
+{
+    char name[2] = {'\4', (char)part};
+    k->n = 0;
+    key_add(k, patient);
+    key_add(k, (og_str){name, sizeof name});
+}
+
+static og_status add_note_part(store_txn *t, og_arena *a, og_str patient, size_t part, og_str *note,
+                               og_error *err)
+{
+    key k;
+    og_str value;
+    key_note(&k, patient, part);
+    og_status status = kv_get(t, STORE_ALERT, key_str(&k), &value, err);
+    if (status != OG_OK)
+        return status;
+    char *all = og_arena_grow(a, (void *)(uintptr_t)note->p, note->n, note->n + value.n);
+    if (all == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a note");
+    memcpy(all + note->n, value.p, value.n);
+    *note = (og_str){all, note->n + value.n};
+    return value.n < NOTE_PART ? OG_NOTFOUND : OG_OK;
+}
+
+og_status store_get_note(store_txn *t, og_arena *a, og_str patient, og_str *ret, og_error *err)
+{
+    og_str note = {NULL, 0};
+    og_error why;
+    og_error_init(&why);
+    og_status status = OG_OK;
+    for (size_t part = 0; status == OG_OK && part < NOTE_PARTS; part++)
+        status = add_note_part(t, a, patient, part, &note, &why);
+    if (status == OG_CORRUPT)
+        note.n = 0;
+    else if (status != OG_OK && status != OG_NOTFOUND) {
+        *err = why;
+        return status;
+    }
+    *ret = note;
+    return OG_OK;
+}
+
+og_status store_put_note(store_txn *t, og_str patient, og_str note, og_error *err)
+{
+    key k;
+    og_str value;
+    size_t part = 0;
+    og_status status = OG_OK;
+    if (note.n > NOTE_MAX_BYTES)
+        return og_fail(err, OG_LIMIT, "a note has %zu bytes", note.n);
+    for (; status == OG_OK && part * NOTE_PART < note.n; part++) {
+        og_str rest = og_str_from(note, part * NOTE_PART);
+        key_note(&k, patient, part);
+        if (rest.n > NOTE_PART)
+            rest.n = NOTE_PART;
+        status = kv_put(t, STORE_ALERT, key_str(&k), rest, err);
+    }
+    for (; status == OG_OK && part < NOTE_PARTS; part++) { /* of a longer one before */
+        key_note(&k, patient, part);
+        status = kv_get(t, STORE_ALERT, key_str(&k), &value, NULL);
+        if (status == OG_OK || status == OG_CORRUPT)
+            status = kv_delete(t, STORE_ALERT, key_str(&k), err);
+    }
+    return status == OG_NOTFOUND ? OG_OK : status;
 }
 
 /* ---- dirty, due ---- */

@@ -2,7 +2,7 @@
  * log, never the only copy (STREAM 3.4): it may be thrown away at any time and is rebuilt from the
  * topic.
  *
- * One kv per partition. Rows (\0 to \3 are bytes that no id of a patient holds):
+ * One kv per partition. Rows (\0 to \4 are bytes that no id of a patient holds):
  *
  *   resource   patient \0 Type/id                 head (order, deleted, hash, source), image;
  *                                                a copy (merge.h): Type/id and its way (record.h)
@@ -10,6 +10,7 @@
  *              patient \1 card uuid               of what only calls have shown: the same
  *              patient \2 endpoint                number (text) of the last delivery
  *              patient \3 alert id \0 endpoint    delivery.h: the endpoint has been told
+ *              patient \4 number (1 byte)         a part of the patient's note (note.h)
  *   delivery   endpoint \0 patient \0 alert id    delivery.h: it is to be told; empty as a rule
  *   due        due (8 bytes, big-endian) patient  - (timer index, for the sweep)
  *   review     patient                            due (text), to find the old index row
@@ -234,6 +235,15 @@ void store_former_finding_uuid(const char *alert_id, uint64_t material, char out
 /* The row that says what an endpoint has been told of an alert, beside the alert: what belongs to a
  * patient's alerts lies on one page, if it can. */
 void store_told_key(store_key *out, og_str patient, const char *alert_id, og_str endpoint);
+
+/* ---- what the last evaluation said (note.h) ---- */
+
+/* Lives in a, aligned to 8; empty: there is none, or it is damaged. It is true of the state that it
+ * was put with, or of none: it is never needed. */
+OG_MUSTCHECK og_status store_get_note(store_txn *t, og_arena *a, og_str patient, og_str *ret,
+                                      og_error *err);
+/* In place of the one before; empty: none. At most NOTE_MAX_BYTES. */
+OG_MUSTCHECK og_status store_put_note(store_txn *t, og_str patient, og_str note, og_error *err);
 
 /* ---- who is to be evaluated, and when ---- */
 

@@ -8,7 +8,7 @@
  * the stored images, of reading JSON, of the CQL that the result needs, and of the whole evaluation
  * with cards; evaluations a second on one core; evaluation steps and arena bytes. Then what one
  * more resource costs for the patient of 200 and for one of a case, with and without what is
- * remembered of the rules (recall.h). Figures are printed, never asserted. */
+ * noted of the rules (note.h). Figures are printed, never asserted. */
 #include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 #include "daemon/cmd.h"
 #include "daemon/content_dir.h"
 #include "daemon/file.h"
-#include "daemon/recall.h"
+#include "daemon/note.h"
 #include "rules/plan/plan_private.h"
 
 #define AS_OF_MS 1772355600000LL /* 2026-03-01T10:00:00+01:00 */
@@ -368,28 +368,30 @@ static void measure(const plan_content *c, const subject *s, size_t rounds)
 typedef struct arrival {
     const plan_content *c;
     const subject *s; /* the last one is what arrives */
-    recall *memory;
-    og_arena *data, *a;
+    og_arena *data, *a, *notes;
+    og_str note; /* of the last evaluation */
     plan_result result;
 } arrival;
 
-/* Evaluates the first `count` resources; the time, and with m what m spares. */
-static double evaluate_first(arrival *x, recall *m, size_t count)
+/* Evaluates the first `count` resources; the time, and with a program what x->note spares. */
+static double evaluate_first(arrival *x, const char *program, size_t count)
 {
     plan_patient p = {.id = OG_STR("p"), .resource_count = count};
     uint64_t *hashes = og_arena_alloc(x->data, (x->s->count + 1) * sizeof *hashes);
-    recall_view v;
+    note_view v;
     og_arena_reset(x->a);
     p.resources = read_all(x->data, x->s, true);
     for (size_t i = 0; i < count; i++)
         hashes[i] = og_str_hash(x->s->texts[i]);
     double began = now_us();
-    recall_look(m, x->a, x->c, &p, hashes, x->s->as_of_ms, x->s->offset_min, &v);
+    note_look(x->a, program, x->c, &p, hashes, x->note, x->s->as_of_ms, x->s->offset_min, &v);
     if (plan_content_evaluate(x->c, x->a, &p, x->s->as_of_ms, x->s->offset_min, PLAN_CARDS,
                               &x->result, NULL) != OG_OK)
         exit(1);
-    recall_keep(m, x->c, &v, &x->result);
-    return now_us() - began;
+    og_str note = note_make(x->a, &v, &x->result);
+    double took = now_us() - began;
+    x->note = note.n > 0 ? og_arena_str(x->notes, note) : note;
+    return took;
 }
 
 static void measure_arrival(const plan_content *c, const subject *s, const char *what,
@@ -397,25 +399,25 @@ static void measure_arrival(const plan_content *c, const subject *s, const char 
 {
     arrival x = {.c = c,
                  .s = s,
-                 .memory = recall_new((size_t)1 << 20),
                  .data = og_arena_new((size_t)1 << 30),
+                 .notes = og_arena_new((size_t)1 << 30),
                  .a = og_arena_new((size_t)1 << 30)};
     double *all = calloc(3 * rounds, sizeof *all);
     size_t asked = 0;
     for (size_t i = 0; i < rounds; i++) {
         og_arena_reset(x.data);
-        all[2 * rounds + i] = evaluate_first(&x, x.memory, s->count - 1);
-        all[i] = evaluate_first(&x, x.memory, s->count);
+        og_arena_reset(x.notes);
+        x.note = OG_STR(""); /* whoever is seen for the first time */
+        all[2 * rounds + i] = evaluate_first(&x, "bench", s->count - 1);
+        all[i] = evaluate_first(&x, "bench", s->count);
         asked = x.result.asked;
-        recall_free(x.memory); /* whoever is seen for the first time */
-        x.memory = recall_new((size_t)1 << 20);
         all[rounds + i] = evaluate_first(&x, NULL, s->count);
     }
     double spared = median(all, rounds), plain = median(all + rounds, rounds);
     printf("%-14s %-20s %8.1f %8.1f %8.1f %6zu %6zu %6.2f\n", s->name, what, plain, spared,
            median(all + 2 * rounds, rounds), x.result.asked, asked, plain / spared);
     free(all);
-    recall_free(x.memory);
+    og_arena_free(x.notes);
     og_arena_free(x.data);
     og_arena_free(x.a);
 }

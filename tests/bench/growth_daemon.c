@@ -418,15 +418,15 @@ void daemon_set_up(bench *b)
                                 .endpoint_count = 2,
                                 .max_depth = 128,
                                 .evaluation_bytes = (size_t)256 << 20,
-                                .feedback = {90, 24}};
+                                .feedback = {90, 24},
+                                .program = "bench"};
     open_stores(b);
     b->gather = gather_new(&go, b->content, b->locator);
     b->outbox = outbox_new(&oo);
     b->batch.setup = &b->setup;
-    b->batch.recall = recall_new((size_t)32 << 20);
     b->batch.results = og_arena_new((size_t)256 << 20);
     b->batch.scratch = og_arena_new((size_t)256 << 20);
     if (b->gather == NULL || b->outbox == NULL || b->batch.results == NULL ||
-        b->batch.scratch == NULL || b->batch.recall == NULL)
+        b->batch.scratch == NULL)
         die("start", "no memory");
 }

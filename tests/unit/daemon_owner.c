@@ -43,7 +43,6 @@ static scene *scene_of(int batches)
                        .batch_records = 100,
                        .batch_wait_ms = 0,
                        .arena_bytes = (size_t)64 << 20,
-                       .recall_bytes = (size_t)4 << 20,
                        .partitions = WORLD_PARTITIONS,
                        .ctx = s,
                        .on_delivery = ignore_delivery,

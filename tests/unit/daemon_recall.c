@@ -1,4 +1,5 @@
-/* What is remembered of a patient, and each way in which it ceases to hold. */
+/* What is noted of a patient, and each way in which it ceases to hold. */
+#include "daemon/note.h"
 #include "daemon/recall.h"
 #include "plan_fixture.h"
 
@@ -68,12 +69,13 @@ typedef struct scene {
     fixture f;
     og_arena *arena; /* of one evaluation */
     recall *m;
-    const char *patient;
+    const char *program, *tenant, *patient;
     const char *view[MAX_VIEW + 1]; /* JSON, then NULL */
     int64_t as_of_ms;
     int offset_min;
     char spared[16]; /* rules, as "135"; behind a bar those held */
     plan_result result;
+    og_str before, note; /* of the last evaluation; they live in its arena */
 } scene;
 
 static scene *scene_new(void)
@@ -85,6 +87,8 @@ static scene *scene_new(void)
     s->m = recall_new((size_t)1 << 20);
     assert_non_null(s->arena);
     assert_non_null(s->m);
+    s->program = "test";
+    s->tenant = "t";
     s->patient = "p";
     s->as_of_ms = AS_OF_MS;
     s->offset_min = 60;
@@ -117,7 +121,7 @@ static const char *ask(scene *s)
     og_arena_reset(a);
     fhir_resource *list = og_arena_zalloc(a, MAX_VIEW, sizeof *list);
     uint64_t *hashes = og_arena_zalloc(a, MAX_VIEW, sizeof *hashes);
-    recall_view v;
+    note_view v;
     size_t count = 0, n = 0;
     assert_non_null(list);
     assert_non_null(hashes);
@@ -125,11 +129,12 @@ static const char *ask(scene *s)
         list[count] = fixture_resource(&s->f, s->view[count]);
         hashes[count] = og_str_hash(og_str_of(s->view[count]));
     }
-    plan_patient p = {.tenant = OG_STR("t"),
+    plan_patient p = {.tenant = og_str_of(s->tenant),
                       .id = og_str_of(s->patient),
                       .resources = list,
                       .resource_count = count};
-    recall_look(s->m, a, s->f.content, &p, hashes, s->as_of_ms, s->offset_min, &v);
+    s->before = recall_find(s->m, a, &p);
+    note_look(a, s->program, s->f.content, &p, hashes, s->before, s->as_of_ms, s->offset_min, &v);
     for (size_t i = 0; i < plan_content_rule_count(s->f.content); i++)
         if (plan_rules_has(p.spared, i))
             s->spared[n++] = (char)('1' + i);
@@ -148,7 +153,8 @@ static const char *ask(scene *s)
         assert_int_equal(s->result.spared, n);
     }
     s->spared[n] = '\0';
-    recall_keep(s->m, s->f.content, &v, &s->result);
+    s->note = note_make(a, &v, &s->result);
+    recall_keep(s->m, &p, s->note);
     return s->spared;
 }
 
@@ -162,6 +168,7 @@ static void nothing_changes_and_nobody_is_asked(void **state)
     assert_string_equal(ask(s), "235|14");
     s->as_of_ms += 3600000;
     assert_string_equal(ask(s), "235|14");
+    assert_ptr_equal(s->note.p, s->before.p); /* it says so already */
     assert_int_equal(fixture_outcome(&s->result, "R1")->kind, PLAN_FIRED);
     assert_int_equal(fixture_outcome(&s->result, "R6")->kind, PLAN_FAILED);
     assert_int_equal(s->result.asked, 1);
@@ -512,6 +519,181 @@ static void too_much_is_not_remembered(void **state)
     scene_free(s);
 }
 
+/* The same content, loaded once more, is the same. */
+static void who_believes_a_note(void **state)
+{
+    static const struct {
+        const char *program, *tenant, *spared;
+    } table[] = {{"test", "t", "1235|4"},
+                 {"tess", "t", ""},
+                 {"test", "u", ""},
+                 {"test\n", "t", ""},
+                 {NULL, "t", ""}};
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        scene *s = scene_new();
+        see(s, PATIENT, NULL);
+        ask(s);
+        fixture_free(&s->f);
+        load(&s->f, RULE("R5", "No", "", TITLED), RULE("R6", "Fails", "", TITLED));
+        s->program = table[i].program;
+        s->tenant = table[i].tenant;
+        const char *have = ask(s);
+        if (strcmp(have, table[i].spared) != 0)
+            fail_msg("row %zu: %s, not %s", i, have, table[i].spared);
+        if (s->program == NULL)
+            assert_int_equal(s->note.n, 0);
+        scene_free(s);
+    }
+}
+
+static plan_patient patient_of(const scene *s)
+{
+    return (plan_patient){.id = og_str_of(s->patient), .resource_count = 1};
+}
+
+/* What it says now is what the next evaluation finds. */
+static og_str noted(scene *s)
+{
+    og_str note = og_arena_str(s->f.arena, s->note);
+    assert_true(note.n > 0);
+    return note;
+}
+
+static void put_note(scene *s, og_str note)
+{
+    plan_patient p = patient_of(s);
+    recall_keep(s->m, &p, note);
+}
+
+static void a_part_of_a_note_is_none(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    see(s, COLD("1"), PATIENT, NULL);
+    ask(s);
+    og_str note = noted(s);
+    char *longer = og_arena_zalloc(s->f.arena, note.n + 8, 1);
+    assert_non_null(longer);
+    for (size_t n = 0; n < note.n; n++) {
+        put_note(s, (og_str){note.p, n});
+        assert_string_equal(ask(s), "");
+    }
+    memcpy(longer, note.p, note.n);
+    for (size_t n = note.n + 1; n <= note.n + 8; n++) {
+        put_note(s, (og_str){longer, n});
+        assert_string_equal(ask(s), "");
+    }
+    put_note(s, note);
+    assert_string_equal(ask(s), "1235|4");
+    scene_free(s);
+}
+
+/* Whatever bytes come: rules may be spared wrongly then, which the store's checksums prevent, but
+ * nothing else is touched. */
+typedef struct bad_note {
+    scene *s;
+    og_str note;
+    fhir_resource list[2];
+    uint64_t hashes[2];
+} bad_note;
+
+/* True: it was believed. No rule of these has a review. */
+static bool try_other(bad_note *x, size_t at, unsigned bit)
+{
+    scene *s = x->s;
+    og_arena *a = s->arena;
+    note_view v;
+    plan_patient p = {
+        .tenant = OG_STR("t"), .id = OG_STR("p"), .resources = x->list, .resource_count = 2};
+    og_arena_reset(a);
+    char *other = og_arena_zalloc(a, x->note.n, 1);
+    assert_non_null(other);
+    memcpy(other, x->note.p, x->note.n);
+    other[at] ^= (char)(1u << bit);
+    note_look(a, "test", s->f.content, &p, x->hashes, (og_str){other, x->note.n}, AS_OF_MS, 60, &v);
+    for (size_t i = 0; p.spared_reviews != NULL && i < plan_content_rule_count(s->f.content); i++)
+        assert_int_equal(p.spared_reviews[i], 0);
+    assert_int_equal(
+        plan_content_evaluate(s->f.content, a, &p, AS_OF_MS, 60, PLAN_CARDS, &s->result, NULL),
+        OG_OK);
+    assert_true(note_make(a, &v, &s->result).n > 0);
+    return v.before.n > 0;
+}
+
+/* Of what was seen then, and of something else. */
+static void any_bytes_do_no_harm(void **state)
+{
+    static const char *const first[] = {BONE, DRUG("1")};
+    (void)state;
+    for (size_t k = 0; k < 2; k++) {
+        bad_note x = {.s = scene_new()};
+        size_t believed = 0;
+        see(x.s, BONE, PATIENT, NULL);
+        ask(x.s);
+        x.note = noted(x.s);
+        const char *seen[2] = {first[k], PATIENT};
+        for (size_t i = 0; i < 2; i++) {
+            x.list[i] = fixture_resource(&x.s->f, seen[i]);
+            x.hashes[i] = og_str_hash(og_str_of(seen[i]));
+        }
+        for (size_t i = 0; i < x.note.n; i++)
+            for (unsigned bit = 0; bit < 8; bit++)
+                believed += try_other(&x, i, bit);
+        assert_in_range(believed, 1, 8 * x.note.n - 1);
+        scene_free(x.s);
+    }
+}
+
+/* Its bytes are few, also of somebody of whom much is known. */
+static void a_note_is_small(void **state)
+{
+    scene *s = scene_new();
+    char text[MAX_VIEW][160];
+    (void)state;
+    see(s, BONE, COLD("1"), PATIENT, NULL);
+    ask(s);
+    assert_in_range(s->note.n, 100, 400);
+    for (size_t i = 0; i < 250; i++) {
+        snprintf(text[i], sizeof text[i], COLD("%03zu"), i);
+        s->view[i] = text[i];
+    }
+    s->view[250] = NULL;
+    ask(s);
+    assert_in_range(s->note.n, 9 * 250, 9 * 250 + 400);
+    scene_free(s);
+}
+
+/* More than one note can hold: not a part of it either. */
+static void a_note_has_an_end(void **state)
+{
+    scene *s = scene_new();
+    const size_t most = 2000;
+    og_arena *a = s->arena;
+    (void)state;
+    fhir_resource *list = og_arena_zalloc(s->f.arena, most, sizeof *list);
+    uint64_t *hashes = og_arena_zalloc(s->f.arena, most, sizeof *hashes);
+    assert_non_null(list);
+    assert_non_null(hashes);
+    for (size_t i = 0; i < most; i++)
+        list[i] = fixture_resource(&s->f, COLD("1"));
+    for (size_t n = 1700; n <= most; n += 100) {
+        note_view v;
+        plan_patient p = {.id = OG_STR("p"), .resources = list, .resource_count = n};
+        og_arena_reset(a);
+        note_look(a, "test", s->f.content, &p, hashes, OG_STR(""), AS_OF_MS, 60, &v);
+        assert_int_equal(
+            plan_content_evaluate(s->f.content, a, &p, AS_OF_MS, 60, PLAN_CARDS, &s->result, NULL),
+            OG_OK);
+        og_str note = note_make(a, &v, &s->result);
+        if (n == 1700)
+            assert_in_range(note.n, n * 9, NOTE_MAX_BYTES);
+        if (n == most)
+            assert_null(note.p);
+    }
+    scene_free(s);
+}
+
 static void without_memory_all_are_asked(void **state)
 {
     scene *s = scene_new();
@@ -529,8 +711,8 @@ static void without_memory_all_are_asked(void **state)
                                  fixture_resource(&s->f, PATIENT)};
         uint64_t hashes[2] = {1, 2};
         plan_patient p = {.id = OG_STR("p"), .resources = list, .resource_count = 2};
-        recall_view v;
-        recall_look(s->m, a, s->f.content, &p, hashes, AS_OF_MS, 60, &v);
+        note_view v;
+        note_look(a, "test", s->f.content, &p, hashes, recall_find(s->m, a, &p), AS_OF_MS, 60, &v);
         if (p.spared != NULL)
             assert_non_null(p.spared_reviews);
         og_arena_free(a);
@@ -555,6 +737,11 @@ int main(void)
         cmocka_unit_test(each_patient_is_remembered),
         cmocka_unit_test(memory_has_an_end),
         cmocka_unit_test(too_much_is_not_remembered),
+        cmocka_unit_test(who_believes_a_note),
+        cmocka_unit_test(a_part_of_a_note_is_none),
+        cmocka_unit_test(any_bytes_do_no_harm),
+        cmocka_unit_test(a_note_is_small),
+        cmocka_unit_test(a_note_has_an_end),
         cmocka_unit_test(without_memory_all_are_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -415,8 +415,7 @@ static inline world *world_new(void)
     w->batch.losses.new_ms = 1;
     w->batch.results = og_arena_new((size_t)1 << 30);
     w->batch.scratch = og_arena_new((size_t)1 << 30);
-    w->batch.recall = recall_new((size_t)1 << 20);
-    assert_non_null(w->batch.recall);
+    w->setup.program = "world";
     world_open_outbox(w);
     w->now_ms = 1772319600000; /* 2026-03-01T00:00+01:00 */
     w->real_ms = 1000;
@@ -476,7 +475,6 @@ static inline void world_free(world *w)
     free(w->sayings);
     og_arena_free(w->batch.results);
     og_arena_free(w->batch.scratch);
-    recall_free(w->batch.recall);
     og_arena_free(w->arena);
     plan_content_free(w->content);
     assert_int_equal(file_remove_tree(w->dir, NULL), OG_OK);
