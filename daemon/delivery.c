@@ -31,11 +31,13 @@ static bool make_prefix(char *out, size_t size, og_str endpoint, og_str patient,
 static bool make_key(char *out, size_t size, og_str endpoint, og_str patient, const char *alert_id,
                      size_t *ret_n)
 {
-    size_t n, id_n = strlen(alert_id);
-    if (!make_prefix(out, size, endpoint, patient, &n) || n + id_n > size)
+    og_str id = og_str_of(alert_id);
+    size_t n;
+    if (!make_prefix(out, size, endpoint, patient, &n) || n + id.n > size)
         return false;
-    memcpy(out + n, alert_id, id_n);
-    *ret_n = n + id_n;
+    if (id.n > 0)
+        memcpy(out + n, id.p, id.n);
+    *ret_n = n + id.n;
     return true;
 }
 
@@ -387,6 +389,7 @@ static og_status webhook_body(og_arena *a, const delivery_endpoint *ep, const de
 {
     og_buf b;
     og_buf_init(&b, MAX_BODY);
+    og_buf_reserve(&b, (d->resolved ? 0 : alert->card.n) + 1024);
     og_buf_addz(&b, "{\"cards\":[");
     if (!d->resolved)
         og_buf_adds(&b, alert->card);
@@ -411,13 +414,13 @@ static og_status webhook_body(og_arena *a, const delivery_endpoint *ep, const de
 }
 
 static og_status make_message(og_arena *a, const delivery_endpoint *ep, og_str tenant, delivery *d,
-                              const plan_alert *alert, delivery_message *ret)
+                              const plan_alert *alert, og_str written, delivery_message *ret)
 {
     char uuid[UUID_TEXT];
     if (ep->is_topic) {
         ret->key = og_arena_printf(a, "%.*s|%.*s|%s", OG_STR_ARG(tenant), OG_STR_ARG(d->patient),
                                    d->alert_id);
-        ret->body = plan_alert_write(a, alert);
+        ret->body = written.p != NULL ? written : plan_alert_write(a, alert);
         return ret->key.p != NULL && ret->body.p != NULL ? OG_OK : OG_NOMEM;
     }
     idempotency_key(d, uuid);
@@ -480,7 +483,7 @@ og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *e
     og_status status = due_row(t, a, ep, patient, alert_id, &d, &alert, err);
     if (status != OG_OK)
         return status;
-    status = make_message(a, ep, tenant, &d, &alert, &m);
+    status = make_message(a, ep, tenant, &d, &alert, (og_str){NULL, 0}, &m);
     if (status == OG_NOMEM)
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
     if (status == OG_LIMIT)
@@ -495,9 +498,9 @@ og_status delivery_prepare(store_txn *t, og_arena *a, const delivery_endpoint *e
 }
 
 og_status delivery_want_now(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str tenant,
-                            og_str patient, const plan_alert *alert, int64_t cause_ms,
-                            delivery_wanted *ret, delivery *ret_row, delivery_state *ret_was,
-                            delivery_message *ret_message, og_error *err)
+                            og_str patient, const plan_alert *alert, og_str written,
+                            int64_t cause_ms, delivery_wanted *ret, delivery *ret_row,
+                            delivery_state *ret_was, delivery_message *ret_message, og_error *err)
 {
     delivery_message m = {.body = {NULL, 0}};
     *ret_message = m;
@@ -506,7 +509,7 @@ og_status delivery_want_now(store_txn *t, og_arena *a, const delivery_endpoint *
         return status;
     if (*ret_was == DELIVERY_INTENT)
         return delivery_put(t, a, ret_row, err);
-    status = make_message(a, ep, tenant, ret_row, alert, &m);
+    status = make_message(a, ep, tenant, ret_row, alert, written, &m);
     if (status == OG_NOMEM)
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
     if (status == OG_LIMIT) /* whoever prepares it gives it up, and says so */

@@ -106,13 +106,15 @@ OG_MUSTCHECK og_status delivery_prepare(store_txn *t, og_arena *a, const deliver
                                         delivery *ret_row, delivery_message *ret, og_error *err);
 
 /* delivery_want and delivery_prepare in one, where nothing of this patient waits for the endpoint:
- * whoever has the alert at hand need not read it again. ret->body.p is NULL when it is only wanted
- * (or dropped) all the same: an attempt of this alert is under way, or its message is too large. */
+ * whoever has the alert at hand need not read it again. written: the alert as plan_alert_write
+ * gives it, of which the message may borrow; NULL: it is written here. ret->body.p is NULL when it
+ * is only wanted (or dropped) all the same: an attempt of this alert is under way, or its message
+ * is too large. */
 OG_MUSTCHECK og_status delivery_want_now(store_txn *t, og_arena *a, const delivery_endpoint *ep,
                                          og_str tenant, og_str patient, const plan_alert *alert,
-                                         int64_t cause_ms, delivery_wanted *ret, delivery *ret_row,
-                                         delivery_state *ret_was, delivery_message *ret_message,
-                                         og_error *err);
+                                         og_str written, int64_t cause_ms, delivery_wanted *ret,
+                                         delivery *ret_row, delivery_state *ret_was,
+                                         delivery_message *ret_message, og_error *err);
 
 /* Whether anything of this patient waits for the endpoint, is under way to it, or was given up. */
 OG_MUSTCHECK og_status delivery_waits(store_txn *t, og_str endpoint, og_str patient, bool *ret,

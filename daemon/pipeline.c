@@ -232,7 +232,8 @@ static og_status may_prepare(run *r, size_t endpoint, og_str patient, bool *ret,
 }
 
 static og_status want(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
-                      int64_t cause_ms, bool now, pipeline_delivery *d, og_error *err)
+                      og_str written, int64_t cause_ms, bool now, pipeline_delivery *d,
+                      og_error *err)
 {
     const pipeline_batch *b = r->b;
     const delivery_endpoint *ep = &b->setup->endpoints[endpoint];
@@ -241,7 +242,7 @@ static og_status want(run *r, size_t endpoint, og_str patient, const plan_alert 
     delivery_message m = {.body = {NULL, 0}};
     if (now)
         TRY(delivery_want_now(r->txn, b->results, ep, og_str_of(b->setup->tenant), patient, alert,
-                              cause_ms, &wanted, &d->row, &was, &m, err));
+                              written, cause_ms, &wanted, &d->row, &was, &m, err));
     else
         TRY(delivery_want(r->txn, b->results, ep, patient, alert, cause_ms, &wanted, &d->row, &was,
                           err));
@@ -254,16 +255,17 @@ static og_status want(run *r, size_t endpoint, og_str patient, const plan_alert 
     return d->prepared ? pipeline__message(r, ep, &d->row, &m, &d->message, err) : OG_OK;
 }
 
-/* *now: whether it may be prepared at once, and then whether it was. */
+/* written: the alert as text, or NULL. *now: whether it may be prepared at once, and then whether
+ * it was. */
 static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
-                         int64_t cause_ms, bool *now, og_error *err)
+                         og_str written, int64_t cause_ms, bool *now, og_error *err)
 {
     pipeline_delivery d = {.endpoint = endpoint};
     if (!delivery_concerns(&r->b->setup->endpoints[endpoint], patient))
         return OG_OK;
     if (*now)
         TRY(may_prepare(r, endpoint, patient, now, err));
-    TRY(want(r, endpoint, patient, alert, cause_ms, *now, &d, err));
+    TRY(want(r, endpoint, patient, alert, written, cause_ms, *now, &d, err));
     *now = d.prepared;
     if (d.prepared)
         r->b->room[endpoint]--;
@@ -280,7 +282,7 @@ static og_status want_later(run *r, size_t endpoint, og_str patient, const plan_
                             og_error *err)
 {
     bool now = false;
-    return want_at(r, endpoint, patient, alert, 0, &now, err);
+    return want_at(r, endpoint, patient, alert, (og_str){NULL, 0}, 0, &now, err);
 }
 
 /* An endpoint that is new, or was not configured for a while, has to hear what it missed. The
@@ -322,7 +324,11 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
     if (change->kind == PLAN_ANSWERED)
         TRY(store_alert(r->txn, r->b->scratch, patient, change->alert.id, &before, err));
     TRY(pipeline__note_event(r, change, before.feedback.answer, err));
-    TRY(store_put_alert(r->txn, r->b->scratch, patient, &change->alert, err));
+    /* Once for the store and for the alerts topic. */
+    og_str text = plan_alert_write(r->b->results, &change->alert);
+    if (text.p == NULL)
+        return pipeline__no_memory(err);
+    TRY(store_put_alert_text(r->txn, r->b->scratch, patient, &change->alert, text, err));
     /* The last first, which is the alerts topic: only behind its record is a card sent at once. */
     bool now = true;
     for (size_t i = r->b->setup->endpoint_count; i-- > 0;) {
@@ -330,7 +336,7 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
         if (change->kind == PLAN_ANSWERED && !r->b->setup->endpoints[i].is_topic)
             TRY(tell_endpoint(r, i, patient, &change->alert, err)); /* the card may be as it was */
         else
-            TRY(want_at(r, i, patient, &change->alert, cause_ms, &at_once, err));
+            TRY(want_at(r, i, patient, &change->alert, text, cause_ms, &at_once, err));
         if (r->b->setup->endpoints[i].is_topic)
             now = at_once;
     }

@@ -1004,8 +1004,8 @@ static og_status keep_feedback_rows(store_txn *t, og_str patient, bool known, co
     return status;
 }
 
-og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_alert *alert,
-                          og_error *err)
+og_status store_put_alert_text(store_txn *t, og_arena *a, og_str patient, const plan_alert *alert,
+                               og_str text, og_error *err)
 {
     key k;
     plan_alert old = {0};
@@ -1015,14 +1015,19 @@ og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_
         status = keep_feedback_rows(t, patient, status == OG_OK, &old, alert, err);
     if (status != OG_OK)
         return status;
-    og_str text = plan_alert_write(a, alert);
-    if (text.p == NULL)
-        return og_fail(err, OG_NOMEM, "no memory for an alert");
     if (shown)
         key_shown(&k, patient, alert->id);
     else
         key_alert(&k, patient, alert->id);
     return kv_put(t, STORE_ALERT, key_str(&k), text, err);
+}
+
+og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_alert *alert,
+                          og_error *err)
+{
+    og_str text = plan_alert_write(a, alert);
+    return text.p != NULL ? store_put_alert_text(t, a, patient, alert, text, err)
+                          : og_fail(err, OG_NOMEM, "no memory for an alert");
 }
 
 og_status store_forget_shown(store_txn *t, og_arena *a, og_str patient, const char *id,

@@ -222,6 +222,9 @@ OG_MUSTCHECK og_status store_alert(store_txn *t, og_arena *a, og_str patient, co
  */
 OG_MUSTCHECK og_status store_put_alert(store_txn *t, og_arena *a, og_str patient,
                                        const plan_alert *alert, og_error *err);
+/* The same for whoever has its text (plan_alert_write) already. */
+OG_MUSTCHECK og_status store_put_alert_text(store_txn *t, og_arena *a, og_str patient,
+                                            const plan_alert *alert, og_str text, og_error *err);
 /* One that a call has shown is forgotten; nothing happens when it is not there. a is for the call.
  */
 OG_MUSTCHECK og_status store_forget_shown(store_txn *t, og_arena *a, og_str patient, const char *id,

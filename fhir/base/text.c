@@ -119,6 +119,12 @@ static inline bool room(og_buf *b, size_t n)
     return (b->n + n < b->cap && n <= b->max - b->n && !b->failed) || grow(b, n);
 }
 
+void og_buf_reserve(og_buf *b, size_t n)
+{
+    size_t left = b->max - b->n;
+    (void)room(b, n < left ? n : left);
+}
+
 void og_buf_add(og_buf *b, const void *p, size_t n)
 {
     if (!room(b, n))

@@ -73,7 +73,10 @@ typedef struct og_buf {
 } og_buf;
 
 void og_buf_init(og_buf *b, size_t max_bytes);
-void og_buf_done(og_buf *b);  /* frees; accepts a zeroed one */
+void og_buf_done(og_buf *b); /* frees; accepts a zeroed one */
+/* Room for n more bytes, for whoever knows that so many come: one piece of memory, not a dozen. No
+ * more than the maximum; what comes may be less, or more. */
+void og_buf_reserve(og_buf *b, size_t n);
 void og_buf_clear(og_buf *b); /* empty again, memory kept, failure forgotten */
 void og_buf_add(og_buf *b, const void *p, size_t n);
 void og_buf_adds(og_buf *b, og_str s);

@@ -331,12 +331,15 @@ static void write_feedback(og_buf *b, const plan_feedback *f)
     og_buf_addc(b, '}');
 }
 
+#define HEAD_BYTES 1024 /* what stands before the card, mostly */
+
 og_str plan_alert_write(og_arena *a, const plan_alert *alert)
 {
     og_buf b;
     og_str text = {0};
 
     og_buf_init(&b, (size_t)64 << 20);
+    og_buf_reserve(&b, alert->card.n + HEAD_BYTES);
     og_buf_addf(&b, "{\"id\":\"%s\",\"rule\":", alert->id);
     og_buf_add_json(&b, alert->rule);
     og_buf_addz(&b, ",\"slot\":");

@@ -601,8 +601,8 @@ static plan__json *join_suggestions(og_arena *a, const plan__made *m, bool *ret_
 
 /* What makes the card a new one: channel, indicator, what each rule on it calls material,
  * suggestions. False when memory is out. */
-static bool material_of(const plan__made *m, plan_indicator indicator,
-                        const plan__json *suggestions, uint64_t *ret)
+static bool material_of(const plan__made *m, plan_indicator indicator, og_str suggestions,
+                        uint64_t *ret)
 {
     og_buf b;
 
@@ -612,7 +612,7 @@ static bool material_of(const plan__made *m, plan_indicator indicator,
     og_buf_addc(&b, '\n');
     og_buf_adds(&b, m->anchor);
     og_buf_addc(&b, '\n');
-    plan__json_write(&b, suggestions);
+    og_buf_adds(&b, suggestions);
     for (size_t i = 0; i < m->guest_count; i++) {
         og_buf_addc(&b, '\n');
         og_buf_adds(&b, m->guests[i]->rule->id);
@@ -626,7 +626,7 @@ static bool material_of(const plan__made *m, plan_indicator indicator,
 }
 
 static plan__json *card_json(og_arena *a, const plan__made *m, const plan_card *card,
-                             plan__json *suggestions, bool at_most_one)
+                             const plan__json *suggestions, og_str text, bool at_most_one)
 {
     plan__json *j = plan__json_object(a), *reasons = plan__json_array(a);
     plan__json *links = plan__json_array(a);
@@ -640,10 +640,11 @@ static plan__json *card_json(og_arena *a, const plan__made *m, const plan_card *
     plan__json_set_string(a, j, "indicator", og_str_of(plan__indicator_name(card->indicator)));
     plan__json_set_string(a, j, "detail", card->detail);
     plan__json_set(j, OG_STR("source"), source_json(a, m->rule));
-    plan__json_set(j, OG_STR("suggestions"), suggestions);
-    if (plan__json_length(suggestions) != 0)
+    if (plan__json_length(suggestions) != 0) {
+        plan__json_set(j, OG_STR("suggestions"), plan__json_raw(a, text));
         plan__json_set_string(a, j, "selectionBehavior",
                               at_most_one ? OG_STR("at-most-one") : OG_STR("any"));
+    }
     plan__json_set(j, OG_STR("overrideReasons"), reasons);
     plan__json_set(j, OG_STR("links"), links);
     plan__json_set(j, OG_STR("extension"), extension_json(a, m, card));
@@ -664,8 +665,11 @@ og_status plan__card_finish(plan__eval *e, const plan__made *m, plan_card *ret, 
     if (s != OG_OK)
         return s;
     plan__json *suggestions = join_suggestions(e->arena, m, &at_most_one);
-    bool good = material_of(m, card.indicator, suggestions, &card.material);
-    card.json = plan__json_text(e->arena, card_json(e->arena, m, &card, suggestions, at_most_one));
+    /* They are the larger part of the card; written once, for its material too. */
+    og_str text = plan__json_text(e->arena, suggestions);
+    bool good = text.p != NULL && material_of(m, card.indicator, text, &card.material);
+    card.json =
+        plan__json_text(e->arena, card_json(e->arena, m, &card, suggestions, text, at_most_one));
     if (!good || card.json.p == NULL || og_arena_failed(e->arena))
         return og_fail(err, OG_NOMEM, "no memory for a card");
     *ret = card;

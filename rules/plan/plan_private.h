@@ -15,7 +15,7 @@ typedef struct plan__json plan__json;
 plan__json *plan__json_object(og_arena *a);
 plan__json *plan__json_array(og_arena *a);
 plan__json *plan__json_string(og_arena *a, og_str text); /* not yet escaped */
-plan__json *plan__json_raw(og_arena *a, og_str json);    /* a scalar's text as it stands */
+plan__json *plan__json_raw(og_arena *a, og_str json);    /* a text as it stands */
 plan__json *plan__json_copy(og_arena *a,
                             fhir_elem e); /* number lexemes are kept; NULL when absent */
 plan__json *plan__json_clone(og_arena *a, const plan__json *j);

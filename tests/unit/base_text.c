@@ -94,6 +94,32 @@ static void buffer_refuses_what_cannot_fit(void **state)
     og_buf_done(&b);
 }
 
+/* What was asked for is there in one piece, and the maximum stays what it is. */
+static void room_is_reserved_up_to_the_maximum(void **state)
+{
+    og_buf b;
+    (void)state;
+    og_buf_init(&b, 1000);
+    og_buf_addz(&b, "ab");
+    og_buf_reserve(&b, 500);
+    const char *at = b.p;
+    assert_true(b.cap > 502);
+    for (int i = 0; i < 500; i++)
+        og_buf_addc(&b, 'x');
+    assert_ptr_equal(b.p, at);
+    og_buf_reserve(&b, 5000);
+    assert_false(og_buf_failed(&b));
+    for (int i = 0; i < 498; i++)
+        og_buf_addc(&b, 'x');
+    assert_false(og_buf_failed(&b));
+    assert_int_equal(og_buf_str(&b).n, 1000);
+    og_buf_reserve(&b, 1);
+    assert_false(og_buf_failed(&b));
+    og_buf_addc(&b, 'x');
+    assert_true(b.full);
+    og_buf_done(&b);
+}
+
 static void buffer_formats_whatever_the_room(void **state)
 {
     (void)state;
@@ -371,6 +397,7 @@ int main(void)
         cmocka_unit_test(compares_slices),
         cmocka_unit_test(buffer_grows_to_its_maximum),
         cmocka_unit_test(buffer_refuses_what_cannot_fit),
+        cmocka_unit_test(room_is_reserved_up_to_the_maximum),
         cmocka_unit_test(buffer_formats_whatever_the_room),
         cmocka_unit_test(buffer_writes_json_strings),
         cmocka_unit_test(every_byte_is_escaped_at_every_place),
