@@ -6,7 +6,9 @@
 
 #include "daemon/delivery_fhir.h"
 
-#define MAX_BODY ((size_t)4 << 20)
+#define MAX_BODY   ((size_t)4 << 20)
+#define ROW_BYTES  512  /* of most rows */
+#define HEAD_BYTES 1024 /* of most messages, beside the card */
 
 static const char *const state_names[] = {"pending", "intent", "delivered", "parked"};
 
@@ -31,7 +33,7 @@ static bool make_prefix(char *out, size_t size, og_str endpoint, og_str patient,
 static bool make_key(char *out, size_t size, og_str endpoint, og_str patient, const char *alert_id,
                      size_t *ret_n)
 {
-    og_str id = og_str_of(alert_id);
+    og_str id = {alert_id, strlen(alert_id)};
     size_t n;
     if (!make_prefix(out, size, endpoint, patient, &n) || n + id.n > size)
         return false;
@@ -45,6 +47,7 @@ og_str delivery_write(og_arena *a, const delivery *d)
 {
     og_buf b;
     og_buf_init(&b, MAX_BODY);
+    og_buf_reserve(&b, ROW_BYTES);
     og_buf_addf(&b,
                 "{\"state\":\"%s\",\"resolved\":%s,\"revision\":%" PRIu32 ",\"sequence\":%" PRId64
                 ",\"attempts\":%" PRId64 ",\"next\":%" PRId64 ",\"cause\":%" PRId64
@@ -389,7 +392,7 @@ static og_status webhook_body(og_arena *a, const delivery_endpoint *ep, const de
 {
     og_buf b;
     og_buf_init(&b, MAX_BODY);
-    og_buf_reserve(&b, (d->resolved ? 0 : alert->card.n) + 1024);
+    og_buf_reserve(&b, (d->resolved ? 0 : alert->card.n) + HEAD_BYTES);
     og_buf_addz(&b, "{\"cards\":[");
     if (!d->resolved)
         og_buf_adds(&b, alert->card);

@@ -207,8 +207,24 @@ static void add_escaped(og_buf *b, unsigned char c)
     }
 }
 
+/* Most strings have nothing to be escaped: they are put in with their quotes at once. */
+static bool add_plain(og_buf *b, og_str s)
+{
+    if (s.n == 0 || s.n > b->max || plain_bytes(s.p, s.n) < s.n || !room(b, s.n + 2))
+        return false;
+    char *to = b->p + b->n;
+    to[0] = '"';
+    memcpy(to + 1, s.p, s.n);
+    to[s.n + 1] = '"';
+    to[s.n + 2] = '\0';
+    b->n += s.n + 2;
+    return true;
+}
+
 void og_buf_add_json(og_buf *b, og_str s)
 {
+    if (add_plain(b, s))
+        return;
     og_buf_addc(b, '"');
     for (size_t i = 0; i < s.n; i++) {
         size_t run = plain_bytes(s.p + i, s.n - i);
