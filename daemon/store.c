@@ -9,7 +9,7 @@
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
-#define SCHEMA          "osteoguard-store-8"
+#define SCHEMA          "osteoguard-store-9"
 #define GENERATION      "1" /* of the records topic's partitioning: other partitions, other stores */
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */

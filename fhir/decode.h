@@ -113,10 +113,11 @@ bool fhir_is_str(fhir_elem e, og_str s);
 /* True when e is a number written as a whole one (no fraction, no exponent) from min to max. */
 bool fhir_int(fhir_elem e, int64_t min, int64_t max, int64_t *ret);
 
-/* The position-independent image of a document that the store keeps: header, nodes, text. */
+/* The position-independent image of a document that the store keeps: header, nodes (packed: a
+ * quarter of what they are on the tape), text. */
 size_t fhir_image_size(const fhir_doc *doc);
 void fhir_image_write(const fhir_doc *doc, void *dst);
-/* Reads an image: the text is borrowed from it, the nodes are copied to a (an image may be
+/* Reads an image: the text is borrowed from it, the nodes live in a (an image may be
  * unaligned). OG_CORRUPT when the header does not fit the size or a node points outside. */
 OG_MUSTCHECK og_status fhir_image_read(og_arena *a, og_str image, fhir_doc *ret, og_error *err);
 

@@ -8,10 +8,10 @@
 #include "fhir/fhir_private.h"
 
 #define IMAGE_MAGIC                                                                                \
-    0x3154474Fu /* "OGT1" in the machine's byte order: an image does not change machines */
+    0x3254474Fu /* "OGT2" in the machine's byte order: an image does not change machines */
 
 typedef struct image_header {
-    uint32_t magic, size, count, reserved;
+    uint32_t magic, size, count, packed; /* bytes of the text, nodes, bytes that these take */
 } image_header;
 
 /* --- nodes --- */
@@ -404,19 +404,106 @@ bool fhir_int(fhir_elem e, int64_t min, int64_t max, int64_t *ret)
 
 /* --- images --- */
 
+/* A node in the image: a byte with its kind and, above, the bytes between the node before and it
+ * (15: a number follows, what is beyond); then a number, its length, or how far behind it a
+ * container ends. Seven bits a byte, the lowest first, all but the last with the eighth set. Two
+ * bytes for most, and eight on the tape. */
+#define GAP_BEYOND 15u
+
+static size_t add_number(unsigned char *out, uint32_t n)
+{
+    size_t used = 0;
+    for (; n >= 128; n >>= 7)
+        out[used++] = (unsigned char)(n | 128);
+    out[used++] = (unsigned char)n;
+    return used;
+}
+
+/* Packs node i, which is at most 11 bytes. */
+static size_t pack(const fhir_doc *d, uint32_t i, unsigned char out[11])
+{
+    fhir_kind k = kind_at(d, i);
+    uint32_t gap = d->nodes[i].pos - (i > 0 ? (uint32_t)byte_behind(d, i - 1) : 0);
+    uint32_t length = d->nodes[i].info >> 4, small = gap < GAP_BEYOND ? gap : GAP_BEYOND;
+    size_t used = 1;
+    out[0] = (unsigned char)(small << 4 | (uint32_t)k);
+    if (small == GAP_BEYOND)
+        used += add_number(out + used, gap - GAP_BEYOND);
+    return used + add_number(out + used, is_container(k) ? length - i : length);
+}
+
+static size_t packed_size(const fhir_doc *d)
+{
+    unsigned char node[11];
+    size_t n = 0;
+    for (uint32_t i = 0; i < d->count; i++)
+        n += pack(d, i, node);
+    return n;
+}
+
+typedef struct packed {
+    const unsigned char *at, *end;
+} packed;
+
+static bool read_number(packed *p, uint64_t *ret)
+{
+    uint64_t n = 0;
+    for (unsigned shift = 0; p->at < p->end && shift < 35; shift += 7) {
+        unsigned char byte = *p->at++;
+        n |= (uint64_t)(byte & 127u) << shift;
+        if (byte < 128) {
+            *ret = n;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* d->nodes is out, which becomes whole node by node. They are in the order of the text then;
+ * nothing else is proven. */
+static bool unpack(packed p, const fhir_doc *d, fhir_node *out)
+{
+    uint64_t behind_last = 0, gap, length;
+    for (uint32_t i = 0; i < d->count; i++) {
+        if (p.at == p.end)
+            return false;
+        unsigned char first = *p.at++;
+        uint32_t kind = first & 15u;
+        gap = 0;
+        if (first >> 4 == GAP_BEYOND && !read_number(&p, &gap))
+            return false;
+        gap += behind_last + (first >> 4);
+        if (!read_number(&p, &length))
+            return false;
+        if (is_container((fhir_kind)kind))
+            length += i;
+        if (gap > UINT32_MAX || length > UINT32_MAX >> 4)
+            return false;
+        out[i] = (fhir_node){(uint32_t)gap, (uint32_t)length << 4 | kind};
+        behind_last = byte_behind(d, i);
+    }
+    return p.at == p.end;
+}
+
 size_t fhir_image_size(const fhir_doc *doc)
 {
-    return sizeof(image_header) + doc->count * sizeof(fhir_node) + doc->size;
+    return sizeof(image_header) + packed_size(doc) + doc->size;
 }
 
 void fhir_image_write(const fhir_doc *doc, void *dst)
 {
-    char *p = dst;
+    unsigned char *p = dst, node[11];
     image_header h = {.magic = IMAGE_MAGIC, .size = doc->size, .count = doc->count};
+    size_t at = sizeof h;
+    for (uint32_t i = 0; i < doc->count; i++) {
+        size_t n = pack(doc, i, node);
+        memcpy(p + at, node, n);
+        at += n;
+    }
+    h.packed = (uint32_t)(at - sizeof h);
     memcpy(p, &h, sizeof h);
-    memcpy(p + sizeof h, doc->nodes, doc->count * sizeof(fhir_node));
     if (doc->size != 0)
-        memcpy(p + sizeof h + doc->count * sizeof(fhir_node), doc->text, doc->size);
+        memcpy(p + at, doc->text, doc->size);
 }
 
 /* Does a node that is a leaf or a key lie inside the text? */
@@ -455,12 +542,9 @@ static bool nodes_fit(const fhir_doc *d)
     if (d->count == 0 || kind_at(d, 0) == FHIR_KEY || kind_at(d, 0) == FHIR_KEY_ESCAPED ||
         behind(d, 0) != d->count)
         return false;
-    for (uint32_t i = 0; i < d->count; i++) {
+    for (uint32_t i = 0; i < d->count; i++)
         if (is_container(kind_at(d, i)) ? !container_fits(d, i) : !leaf_fits(d, i))
             return false;
-        if (i != 0 && d->nodes[i].pos < byte_behind(d, i - 1)) /* in the order of the text */
-            return false;
-    }
     return true;
 }
 
@@ -470,16 +554,18 @@ og_status fhir_image_read(og_arena *a, og_str image, fhir_doc *ret, og_error *er
     if (image.n < sizeof h)
         return og_fail(err, OG_CORRUPT, "a stored document is shorter than its header");
     memcpy(&h, image.p, sizeof h);
-    if (h.magic != IMAGE_MAGIC || h.reserved != 0)
+    if (h.magic != IMAGE_MAGIC)
         return og_fail(err, OG_CORRUPT, "a stored document has an unknown header");
-    uint64_t nodes = (uint64_t)h.count * sizeof(fhir_node);
-    if (image.n != sizeof h + nodes + h.size)
+    if (image.n != sizeof h + (uint64_t)h.packed + h.size || h.count > h.packed / 2)
         return og_fail(err, OG_CORRUPT, "a stored document has not the size that its header says");
-    fhir_node *n = og_arena_alloc(a, nodes);
+    fhir_node *n = og_arena_alloc(a, h.count * sizeof *n);
     if (n == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the document");
-    memcpy(n, image.p + sizeof h, nodes);
-    fhir_doc d = {.text = image.p + sizeof h + nodes, .size = h.size, .count = h.count, .nodes = n};
+    packed nodes = {(const unsigned char *)image.p + sizeof h,
+                    (const unsigned char *)image.p + sizeof h + h.packed};
+    fhir_doc d = {.text = (const char *)nodes.end, .size = h.size, .count = h.count, .nodes = n};
+    if (!unpack(nodes, &d, n))
+        return og_fail(err, OG_CORRUPT, "the nodes of a stored document cannot be read");
     if (!nodes_fit(&d))
         return og_fail(err, OG_CORRUPT, "a stored document points outside of itself");
     *ret = d;

@@ -621,25 +621,61 @@ static void arrays_are_found_at_any_depth(void **state)
 
 /* --- the image --- */
 
+static void image_must_give_back(og_arena *a, const fhir_doc *d)
+{
+    fhir_doc back;
+    size_t n = fhir_image_size(d);
+    for (size_t shift = 0; shift < 8; shift++) { /* an image may stand anywhere */
+        char *p = malloc(n + shift);
+        assert_non_null(p);
+        fhir_image_write(d, p + shift);
+        og_error err;
+        og_error_init(&err);
+        assert_int_equal(fhir_image_read(a, (og_str){p + shift, n}, &back, &err), OG_OK);
+        assert_int_equal(back.count, d->count);
+        assert_memory_equal(back.nodes, d->nodes, d->count * sizeof *d->nodes);
+        assert_int_equal(back.size, d->size);
+        assert_memory_equal(back.text, d->text, d->size);
+        assert_true(back.text >= p && back.text < p + n + shift);
+        free(p);
+    }
+}
+
 static void image_gives_the_document_back(void **state)
 {
     (void)state;
     og_arena *a = og_arena_new(ARENA);
-    fhir_doc d = decoded(a, sample), back;
-    size_t n = fhir_image_size(&d);
-    for (size_t shift = 0; shift < 8; shift++) { /* an image may stand anywhere */
-        char *p = malloc(n + shift);
-        assert_non_null(p);
-        fhir_image_write(&d, p + shift);
-        og_error err;
-        og_error_init(&err);
-        assert_int_equal(fhir_image_read(a, (og_str){p + shift, n}, &back, &err), OG_OK);
-        assert_int_equal(back.count, d.count);
-        assert_memory_equal(back.nodes, d.nodes, d.count * sizeof *d.nodes);
-        assert_int_equal(back.size, d.size);
-        assert_memory_equal(back.text, d.text, d.size);
-        assert_true(back.text >= p && back.text < p + n + shift);
-        free(p);
+    fhir_doc d = decoded(a, sample);
+    image_must_give_back(a, &d);
+    og_arena_free(a);
+}
+
+/* Lengths, distances and containers around the places where their numbers need a byte more. */
+static void image_holds_numbers_of_any_size(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0,   1,   13,  14,  15,  16,    127,
+                                   128, 141, 142, 143, 144, 16383, 16384};
+    og_arena *a = og_arena_new(ARENA);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        og_buf b;
+        og_buf_init(&b, (size_t)1 << 20);
+        og_buf_addz(&b, "{\"text\":\"");
+        for (size_t k = 0; k < sizes[i]; k++)
+            og_buf_addc(&b, 'x');
+        og_buf_addz(&b, "\",");
+        for (size_t k = 0; k < sizes[i]; k++)
+            og_buf_addc(&b, ' ');
+        og_buf_addz(&b, "\"list\":[");
+        for (size_t k = 0; k < sizes[i]; k++)
+            og_buf_addz(&b, k > 0 ? ",1" : "1");
+        og_buf_addz(&b, "]}");
+        og_buf_addc(&b, '\0');
+        fhir_doc d = decoded(a, b.p);
+        assert_int_equal(d.count, 5 + sizes[i]);
+        image_must_give_back(a, &d);
+        og_buf_done(&b);
+        og_arena_reset(a);
     }
     og_arena_free(a);
 }
@@ -944,6 +980,7 @@ int main(void)
         cmocka_unit_test(agrees_with_jansson_on_every_damaged_byte),
         cmocka_unit_test(arrays_are_found_at_any_depth),
         cmocka_unit_test(image_gives_the_document_back),
+        cmocka_unit_test(image_holds_numbers_of_any_size),
         cmocka_unit_test(image_refuses_damage),
         cmocka_unit_test(reads_corpus_dev_like_jansson),
         cmocka_unit_test(reads_corpus_mimic_like_jansson),
