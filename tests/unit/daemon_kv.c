@@ -118,6 +118,40 @@ static void a_short_file_may_be_whole(void **state)
     assert_true(shorter > 0); /* or this has tested nothing */
 }
 
+static off_t file_size(const place *p)
+{
+    char file[160];
+    struct stat st;
+    snprintf(file, sizeof file, "%s/data.mdb", p->path);
+    assert_int_equal(stat(file, &st), 0);
+    return st.st_size;
+}
+
+/* The file has its pages before they are written, some commits ahead. */
+static void commits_find_room_at_the_end(void **state)
+{
+    place p;
+    size_t longer = 0;
+    (void)state;
+    place_init(&p);
+    kv *k = must_open(&p);
+    for (int i = 0; i < 200; i++) {
+        char key[16];
+        off_t before = file_size(&p);
+        snprintf(key, sizeof key, "k%03d", i);
+        put(k, key, 9000);
+        longer += file_size(&p) > before;
+    }
+    assert_true(file_size(&p) > 200 * 9000);
+    assert_in_range(longer, 2, 100);
+    kv_close(k);
+    k = must_open(&p);
+    put(k, "large", (size_t)3 << 20); /* more than there is room for */
+    kv_close(k);
+    kv_close(must_open(&p));
+    place_done(&p);
+}
+
 static void a_torn_file_is_not_believed(void **state)
 {
     place p;
@@ -412,6 +446,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_short_file_may_be_whole),
+        cmocka_unit_test(commits_find_room_at_the_end),
         cmocka_unit_test(a_torn_file_is_not_believed),
         cmocka_unit_test(kills_after_opening_do_not_count),
         cmocka_unit_test(deaths_while_opening_count),
