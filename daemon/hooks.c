@@ -629,7 +629,7 @@ static og_status evaluate(answer *w, plan_patient *p, const plan_alert *alerts, 
                                   ret, err);
     }
     if (s == OG_OK)
-        recall_keep(c->recall, p, note_make(c->arena, &known, ret));
+        recall_keep(c->recall, p, note_make(c->arena, &known, ret, recall_room(c->recall)));
     return s;
 }
 

@@ -520,7 +520,7 @@ static bool says_the_same(const note_view *v, const char *note, size_t n)
     return since_ms <= v->as_of_ms;
 }
 
-og_str note_make(og_arena *a, const note_view *v, const plan_result *result)
+og_str note_make(og_arena *a, const note_view *v, const plan_result *result, size_t room)
 {
     const og_str nothing = {NULL, 0};
     const plan_content *c = v->content;
@@ -528,6 +528,10 @@ og_str note_make(og_arena *a, const note_view *v, const plan_result *result)
         return nothing;
     head h = head_for(v, result);
     size_t reads = all_read_bytes(c), n = bytes_of(&h, c, reads);
+    if (n > room) {
+        n -= h.kept_n;
+        h.kept_n = 0;
+    }
     if (n - h.kept_n > NOTE_MAX_BYTES || (v->count == 0 && h.loud_count > 0))
         return nothing;
     char *note = og_arena_zalloc(a, 1, n);

@@ -52,7 +52,8 @@ void note_look(og_arena *a, const char *program, const plan_content *c, plan_pat
                note_view *ret);
 /* The note of what came of it, in a; v->before itself where that says the same. {NULL,0}: nothing
  * can be noted, and what was before does no harm. Of somebody of whom there is nothing only what
- * is the same of all of those: then no rule fires. */
-og_str note_make(og_arena *a, const note_view *v, const plan_result *result);
+ * is the same of all of those: then no rule fires. Where it would be larger than room, the values
+ * are the first that it does without. */
+og_str note_make(og_arena *a, const note_view *v, const plan_result *result, size_t room);
 
 #endif

@@ -484,7 +484,7 @@ static og_status keep_note(run *r, og_str patient, const note_view *known,
         return OG_OK;
     if (known->count == 0)
         return store_put_note(r->txn, patient, OG_STR(""), err);
-    og_str note = note_make(r->patient_arena, known, result);
+    og_str note = note_make(r->patient_arena, known, result, NOTE_MAX_BYTES);
     return note.n == 0 || note.p == known->before.p ? OG_OK
                                                     : store_put_note(r->txn, patient, note, err);
 }

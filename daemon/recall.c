@@ -108,13 +108,17 @@ static void insert(recall *m, entry *e)
     m->bytes += size_of(e);
 }
 
+size_t recall_room(const recall *m)
+{
+    return m != NULL ? m->max_bytes / LARGEST : 0;
+}
+
 /* NULL: it is empty or too large, or there is no memory. */
 static entry *new_entry(const recall *m, const plan_patient *p, og_str note)
 {
     entry head = {
         .hash = hash_of(p), .hook_n = p->hook.n, .patient_n = name_of(p).n, .note_n = note.n};
-    entry *e =
-        note.n > 0 && size_of(&head) <= m->max_bytes / LARGEST ? malloc(size_of(&head)) : NULL;
+    entry *e = note.n > 0 && note.n <= recall_room(m) ? malloc(size_of(&head)) : NULL;
     if (e == NULL)
         return NULL;
     *e = head;

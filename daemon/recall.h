@@ -16,10 +16,12 @@ void recall_free(recall *m);          /* accepts NULL */
 
 /* What was noted for this hook and patient, in a; empty: nothing, or m is NULL. */
 og_str recall_find(recall *m, og_arena *a, const plan_patient *p);
-/* Notes it in place of what was noted before; an empty one, and one that would take much of the
- * room, only takes that away. m may be NULL. */
+/* Notes it in place of what was noted before; an empty one, and one larger than recall_room, only
+ * takes that away. m may be NULL. */
 void recall_keep(recall *m, const plan_patient *p, og_str note);
 
+/* Bytes of the largest note; 0: m is NULL. */
+size_t recall_room(const recall *m);
 /* Memory in use; not more than max_bytes. */
 size_t recall_bytes(recall *m);
 

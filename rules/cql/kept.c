@@ -34,6 +34,7 @@ typedef struct keeper {
     uint32_t *places; /* of pointers */
     uint32_t place_count, place_max;
     put_before *slots;
+    uint16_t *order; /* of the slots that are used, as they came */
     uint32_t slots_used;
 } keeper;
 
@@ -103,10 +104,10 @@ static bool put_new(keeper *k, const void *what, size_t size, uint32_t *ret_at)
     if (s->what != NULL || size > k->max - k->used || k->slots_used == SLOTS / 2)
         return false;
     *s = (put_before){what, (uint32_t)size, k->used};
+    k->order[k->slots_used++] = (uint16_t)(s - k->slots);
     *ret_at = k->used;
     memcpy(k->bytes + k->used, what, size);
     k->used += rounded(size);
-    k->slots_used++;
     return true;
 }
 
@@ -246,17 +247,33 @@ static bool put_inside(keeper *k, uint32_t at, const cql_value *v)
 
 static bool is_worth(const cql_run *run, uint32_t define, uint32_t least_steps)
 {
-    return run->states[define] == CQL__DONE && run->costs[define] >= least_steps &&
-           is_data(&run->cells[define].value, MAX_DEPTH);
+    return run->states[define] == CQL__DONE && run->costs[define] > 0 &&
+           run->costs[define] >= least_steps && is_data(&run->cells[define].value, MAX_DEPTH);
 }
 
-static void put_cell(keeper *k, const head *h, uint32_t i, const cql_run *run, uint32_t define)
+/* As if nothing of what was put since had been: it was put last, so that nobody points to it. */
+static void take_back(keeper *k, const keeper *before)
 {
+    while (k->slots_used > before->slots_used)
+        k->slots[k->order[--k->slots_used]] = (put_before){NULL, 0, 0};
+    k->used = before->used;
+    k->place_count = before->place_count;
+}
+
+/* The next cell; false: it has no room. */
+static bool put_cell(keeper *k, const head *h, const cql_run *run, uint32_t define)
+{
+    keeper before = *k;
     size_t bytes = h->read_words * sizeof *run->own_reads;
+    uint32_t at = (uint32_t)(sizeof *h + h->count * sizeof(cell));
     cell c = {.value = run->cells[define].value, .define = define, .cost = run->costs[define]};
-    memcpy(k->bytes + sizeof *h + i * sizeof c, &c, sizeof c);
-    memcpy(k->bytes + h->reads_at + i * bytes, run->own_reads + (size_t)define * h->read_words,
-           bytes);
+    memcpy(k->bytes + at, &c, sizeof c);
+    memcpy(k->bytes + h->reads_at + h->count * bytes,
+           run->own_reads + (size_t)define * h->read_words, bytes);
+    if (put_inside(k, at + (uint32_t)offsetof(cell, value), &c.value))
+        return true;
+    take_back(k, &before);
+    return false;
 }
 
 /* Which definitions, in list; returns how many. */
@@ -283,19 +300,13 @@ og_str cql_run_keep(cql_run *run, og_arena *a, uint32_t least_steps, size_t max_
     k.bytes = og_arena_alloc(a, max_bytes);
     k.places = og_arena_alloc(a, k.place_max * sizeof *k.places);
     k.slots = og_arena_zalloc(a, SLOTS, sizeof *k.slots);
-    if (count == 0 || k.bytes == NULL || k.places == NULL || k.slots == NULL || k.used > k.max)
+    k.order = og_arena_alloc(a, SLOTS / 2 * sizeof *k.order);
+    if (count == 0 || k.bytes == NULL || k.places == NULL || k.slots == NULL || k.order == NULL ||
+        k.used > k.max)
         return (og_str){NULL, 0};
     memset(k.bytes, 0, k.used);
-    while (h.count < count) {
-        uint32_t at = (uint32_t)(sizeof h + h.count * sizeof(cell)), places = k.place_count;
-        put_cell(&k, &h, h.count, run, list[h.count]);
-        if (!put_inside(&k, at + (uint32_t)offsetof(cell, value),
-                        &run->cells[list[h.count]].value)) {
-            k.place_count = places;
-            break;
-        }
-        h.count++;
-    }
+    for (uint32_t i = 0; i < count; i++)
+        h.count += put_cell(&k, &h, run, list[i]);
     h.place_count = k.place_count;
     h.places_at = k.used;
     memcpy(k.bytes, &h, sizeof h);

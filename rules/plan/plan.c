@@ -462,7 +462,6 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
     for (size_t i = 0; i < c->rule_count; i++)
         if (reviews[i] != 0)
             look_again(&next, reviews[i]);
-    hold_until(&e, cql_run_changes_ms(e.run));
     hold_until(&e, next_midnight(&e.request));
     if (next != 0)
         hold_until(&e, next);
@@ -470,6 +469,7 @@ og_status plan_content_evaluate(const plan_content *c, og_arena *a, const plan_p
         tell_conditions(&e, &c->rules[i], &outcomes[i]);
     for (size_t i = 0; depth >= PLAN_REASONS && i < c->rule_count; i++)
         outcomes[i].explain = plan__explain_rule(&e, &c->rules[i], &outcomes[i]);
+    hold_until(&e, cql_run_changes_ms(e.run));
     if (og_arena_failed(a))
         return og_fail(err, OG_NOMEM, "no memory to evaluate");
     *ret = (plan_result){.cards = cards,

@@ -388,7 +388,7 @@ static double evaluate_first(arrival *x, const char *program, size_t count)
     if (plan_content_evaluate(x->c, x->a, &p, x->s->as_of_ms, x->s->offset_min, PLAN_CARDS,
                               &x->result, NULL) != OG_OK)
         exit(1);
-    og_str note = note_make(x->a, &v, &x->result);
+    og_str note = note_make(x->a, &v, &x->result, NOTE_MAX_BYTES);
     double took = now_us() - began;
     x->note = note.n > 0 ? og_arena_str(x->notes, note) : note;
     return took;

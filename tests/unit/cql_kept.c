@@ -226,12 +226,19 @@ static void small_work_is_not_kept(void **state)
 /* Of what has no room nothing is kept, and what is kept is whole. */
 static void there_is_as_much_as_there_is_room(void **state)
 {
-    fixture *f = with_defs(DEF("A") "{'type':'Tuple','element':[{'name':'a','value':" EXISTS(
-        OBS) "},{'name':'b','value':{'type':'Concatenate','operand':[$S(x),$S(y)]}}"
-             "]}}," DEF("B") "{'type':'Tuple','element':[{'name':'a','value'"
-                             ":" EXISTS(CON) "},{'name':'b','value':{'type':'List',"
-                                             "'element':[$R(A),$R(A)]}}]}}");
-    size_t none = 0, some = 0, all = 0;
+    static const char defs[] = DEF("A") "{'type':'Tuple','element':[{'name':'a','value':" EXISTS(
+        OBS) "},{'name':'b',"
+             "'value':{'type':'Concatenate','operand':[$S(x),$S(y)]}}]}}," DEF(
+                 "B") "{'type':'Tuple','element':[{'name':'a','value':" EXISTS(CON) "},{'name':'b',"
+                                                                                    "'value':{'"
+                                                                                    "type':'List','"
+                                                                                    "element':[$R("
+                                                                                    "A),$R(A)]}}]}}"
+                                                                                    "," DEF("C")
+                                                                                        EXISTS(
+                                                                                            CON) "}";
+    fixture *f = with_defs(defs);
+    size_t none = 0, some = 0, all = 0, behind = 0;
     char a_text[500], b_text[1000];
     og_arena *a, *b;
     (void)state;
@@ -239,6 +246,7 @@ static void there_is_as_much_as_there_is_room(void **state)
         begin(f, &a);
         snprintf(b_text, sizeof b_text, "%s", value_of(f, "B"));
         snprintf(a_text, sizeof a_text, "%s", value_of(f, "A"));
+        assert_string_equal(value_of(f, "C"), "true");
         og_str kept = on_heap(cql_run_keep(f->run, a, 1, max));
         assert_true(kept.n <= max);
         og_arena_free(a);
@@ -248,10 +256,12 @@ static void there_is_as_much_as_there_is_room(void **state)
         none += for_a > 0;
         some += for_a == 0 && for_b > 0;
         all += for_b == 0;
+        behind += for_b > 0 && steps_for(f, "C", "true") == 0;
         og_arena_free(b);
         off_heap(kept);
     }
     assert_true(none > 0);
+    assert_true(behind > 0);
     assert_true(some > 0);
     assert_true(all > 0);
     fixture_free(f);

@@ -153,7 +153,7 @@ static const char *ask(scene *s)
         assert_int_equal(s->result.spared, n);
     }
     s->spared[n] = '\0';
-    s->note = note_make(a, &v, &s->result);
+    s->note = note_make(a, &v, &s->result, NOTE_MAX_BYTES);
     recall_keep(s->m, &p, s->note);
     return s->spared;
 }
@@ -617,7 +617,7 @@ static bool try_other(bad_note *x, size_t at, unsigned bit)
     assert_int_equal(
         plan_content_evaluate(s->f.content, a, &p, AS_OF_MS, 60, PLAN_CARDS, &s->result, NULL),
         OG_OK);
-    assert_true(note_make(a, &v, &s->result).n > 0);
+    assert_true(note_make(a, &v, &s->result, NOTE_MAX_BYTES).n > 0);
     return v.before.n > 0;
 }
 
@@ -685,7 +685,7 @@ static void a_note_has_an_end(void **state)
         assert_int_equal(
             plan_content_evaluate(s->f.content, a, &p, AS_OF_MS, 60, PLAN_CARDS, &s->result, NULL),
             OG_OK);
-        og_str note = note_make(a, &v, &s->result);
+        og_str note = note_make(a, &v, &s->result, NOTE_MAX_BYTES);
         if (n == 1700)
             assert_in_range(note.n, n * 9, NOTE_MAX_BYTES);
         if (n == most)

@@ -212,7 +212,7 @@ static og_str evaluate(const life *l, const plan_content *c, og_arena *a, plan_p
     assert_int_equal(plan_content_evaluate(c, a, p, l->as_of_ms, offset, PLAN_CARDS, ret, NULL),
                      OG_OK);
     rests_on_what_it_can_reach(c, ret);
-    return note_make(a, &v, ret);
+    return note_make(a, &v, ret, p->keeps ? recall_room(l->keeping) : NOTE_MAX_BYTES);
 }
 
 static void evaluate_alone(life *l, plan_result *ret)
@@ -524,6 +524,18 @@ static void values_are_kept_of_who_comes_again(void **state)
     assert_int_equal(tomorrow.spared, 0);
     assert_true(tomorrow.steps > second.steps);
     assert_true(tomorrow.kept.n > 0);
+
+    /* Where there is no room for values, rules are spared as before. */
+    recall_free(l->keeping);
+    l->keeping = recall_new((size_t)256 << 10);
+    assert_non_null(l->keeping);
+    for (int i = 0; i < 4; i++) {
+        if (i % 2 == 0)
+            put_in(l, one);
+        else
+            take_out(l, at);
+        assert_true((keep_once(l).spared > 0) == (i > 0));
+    }
     life_free(l);
 }
 
