@@ -72,7 +72,7 @@ static const scenario scenarios[] = {
 
 typedef struct result {
     int passed, failed;
-    bool skipped;
+    bool skipped, ended;
     char note[160];
 } result;
 
@@ -150,6 +150,7 @@ static int begin_scenario(size_t at, const char *dir)
     setenv("CMOCKA_TEST_ABORT", "1", 1); /* an assertion that fails tells nothing outside a test */
     mine = &results[at];
     scenarios[at].run();
+    mine->ended = true;
     exit(0);
 }
 
@@ -179,6 +180,9 @@ static void end_scenario(const running *r, int status, const char *dir)
         snprintf(was->note, sizeof was->note, "ended with status %d%s",
                  WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status),
                  WIFSIGNALED(status) ? " (signal)" : "");
+    } else if (!was->skipped && !was->ended) { /* a daemon that stops too slowly ends its process */
+        was->failed++;
+        snprintf(was->note, sizeof was->note, "left before its end");
     }
     printf("%-15s | %-52s | %-7s | %3lld s | %d checks%s%s\n", sc->name, sc->what,
            was->skipped       ? "skipped"
