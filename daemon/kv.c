@@ -42,7 +42,7 @@ struct kv {
     char dir[512], schema[64], boot_id[BOOT_ID_BYTES];
     bool sync_each, is_new, read_only;
     char *map; /* where LMDB has mapped the file; NULL when that is not known */
-    size_t map_bytes;
+    size_t map_bytes, keep_bytes;
     size_t end, room, ahead; /* make_room; of the thread whose write transaction is open */
     kv *next_guarded;
 };
@@ -514,6 +514,22 @@ static og_status open_env(kv *k, const kv_options *options, og_error *err)
     return judge_length(k, options, err);
 }
 
+/* What the group of processes may use that the kernel counts us to, or the machine has. */
+static size_t memory_bytes(void)
+{
+    int64_t all = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), most = all;
+    og_buf text;
+    og_buf_init(&text, 64);
+    if (file_read("/sys/fs/cgroup/memory.max", 63, &text, NULL) == OG_OK) {
+        og_str line = og_buf_str(&text);
+        line.n -= line.n > 0 && line.p[line.n - 1] == '\n';
+        if (!og_str_int(line, 1, all, &most)) /* "max" */
+            most = all;
+    }
+    og_buf_done(&text);
+    return (size_t)most;
+}
+
 /* NULL: *ret_status says why. */
 static kv *new_kv(const kv_options *options, og_status *ret_status, og_error *err)
 {
@@ -537,6 +553,7 @@ static kv *new_kv(const kv_options *options, og_status *ret_status, og_error *er
     k->sync_each = options->sync_each;
     k->table_count = options->table_count;
     k->ahead = MIN_AHEAD;
+    k->keep_bytes = options->keep_bytes > 0 ? options->keep_bytes : memory_bytes() / 8;
     return k;
 }
 
@@ -687,11 +704,24 @@ og_status kv_sync(kv *k, og_error *err)
     return rc == 0 ? OG_OK : not_on_disk(k, rc, err);
 }
 
+static size_t mapped_bytes(void)
+{
+    size_t shared = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f != NULL) {
+        if (fscanf(f, "%*u %*u %zu", &shared) != 1)
+            shared = 0;
+        fclose(f);
+    }
+    return shared * (size_t)sysconf(_SC_PAGESIZE);
+}
+
 /* Pages of the map that were touched count as ours, up to the whole file. They are the page cache's
- * in truth: given back here, the next read finds them there. */
+ * in truth: given back here, the next read finds them there. But to find one costs 3 us, and an
+ * event among many patients needs ten. */
 void kv_trim(const kv *k)
 {
-    if (k->map != NULL)
+    if (k->map != NULL && mapped_bytes() > k->keep_bytes)
         (void)madvise(k->map, k->map_bytes, MADV_DONTNEED);
 }
 

@@ -27,6 +27,7 @@ typedef struct kv_options {
     bool sync_each;      /* every commit waits for the disk; else kv_sync does */
     const char *schema;  /* of what is in it: another one is not trusted */
     const char *boot_id; /* NULL: ask the kernel; for tests */
+    size_t keep_bytes;   /* kv_trim; 0: an eighth of the memory that this process may use */
 } kv_options;
 
 /* Opens it. OG_CORRUPT: not to be trusted, err says why (damaged, torn, of another schema, or not
@@ -48,8 +49,9 @@ OG_MUSTCHECK og_status kv_discard(const char *dir, og_error *err);
 /* Waits until everything that was committed is on the disk. OG_CORRUPT: the disk did not take it,
  * and nobody knows what it holds; the store is to be thrown away, also by the next kv_open. */
 OG_MUSTCHECK og_status kv_sync(kv *k, og_error *err);
-/* Gives back the pages of its file that were read or written: they stay in the page cache, but no
- * longer count as this process' memory. For any thread, at any time. */
+/* Gives back the pages of its file that were read, when this process has more than keep_bytes of
+ * files mapped: they stay in the page cache, but no longer count as its memory. Each page that is
+ * needed again costs a fault. For any thread, at any time. */
 void kv_trim(const kv *k);
 /* Once per process: a SIGBUS inside the map of an open kv (its disk fails, its file was cut), and
  * what kills us while LMDB follows its pages (a damaged one leads anywhere), still kill the

@@ -152,6 +152,51 @@ static void commits_find_room_at_the_end(void **state)
     place_done(&p);
 }
 
+static long mapped_pages(void)
+{
+    long shared = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*d %*d %ld", &shared), 1);
+    assert_int_equal(fclose(f), 0);
+    return shared;
+}
+
+/* What was read counts as ours until it is much, and is read again after that as before. */
+static void pages_go_when_they_are_many(void **state)
+{
+    static const size_t keep[] = {SIZE_MAX, 1};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        place p;
+        kv *k;
+        kv_txn *t;
+        og_str value;
+        place_init(&p);
+        kv_options o = {.dir = p.path,
+                        .tables = tables,
+                        .table_count = 2,
+                        .map_bytes = 64u << 20,
+                        .schema = "test-1",
+                        .keep_bytes = keep[i]};
+        assert_int_equal(kv_open(&o, &k, NULL), OG_OK);
+        put(k, "large", (size_t)16 << 20);
+        assert_int_equal(kv_begin(k, false, &t, NULL), OG_OK);
+        assert_int_equal(kv_get(t, 0, OG_STR("large"), &value, NULL), OG_OK);
+        long before = mapped_pages();
+        kv_trim(k);
+        long given_back = before - mapped_pages();
+        if (i == 0)
+            assert_in_range(given_back + 100, 0, 200);
+        else
+            assert_true(given_back > 2000); /* of 4,096 */
+        assert_int_equal(kv_get(t, 0, OG_STR("large"), &value, NULL), OG_OK);
+        kv_abort(t);
+        kv_close(k);
+        place_done(&p);
+    }
+}
+
 static void a_torn_file_is_not_believed(void **state)
 {
     place p;
@@ -447,6 +492,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_short_file_may_be_whole),
         cmocka_unit_test(commits_find_room_at_the_end),
+        cmocka_unit_test(pages_go_when_they_are_many),
         cmocka_unit_test(a_torn_file_is_not_believed),
         cmocka_unit_test(kills_after_opening_do_not_count),
         cmocka_unit_test(deaths_while_opening_count),
