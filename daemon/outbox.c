@@ -478,13 +478,28 @@ static void send_now(outbox *ob, endpoint *ep, item *it, const outbox_message *m
 static bool is_held(const outbox *ob, const endpoint *ep, const item *it)
 {
     const endpoint *topic = &ob->endpoints[ob->options.endpoint_count - 1];
-    return ep != topic && topic->ready != NULL && topic->ready->pub.ticket < it->pub.ticket;
+    const line *l =
+        ep != topic ? find_line(topic, it->pub.patient, og_str_hash(it->pub.patient)) : NULL;
+    for (const item *t = l != NULL ? l->first : NULL; t != NULL; t = t->next)
+        if ((t->state == ITEM_BEHIND || t->state == ITEM_READY) && t->pub.ticket < it->pub.ticket)
+            return true;
+    return false;
+}
+
+/* Where the first stands that may go now; what it points to is NULL when there is none. */
+static item **first_free(const outbox *ob, endpoint *ep)
+{
+    item **link = &ep->ready;
+    while (*link != NULL && is_held(ob, ep, *link))
+        link = &(*link)->next_ready;
+    return link;
 }
 
 static void send_ready(outbox *ob, endpoint *ep, int64_t now_ms)
 {
-    while (ep->ready != NULL && may_send(ep, now_ms) && !is_held(ob, ep, ep->ready)) {
-        item *it = take_ready(ep, &ep->ready);
+    item **link;
+    while (may_send(ep, now_ms) && *(link = first_free(ob, ep)) != NULL) {
+        item *it = take_ready(ep, link);
         kept *message = it->message;
         it->message = NULL;
         ep->kept--;
@@ -504,10 +519,10 @@ void outbox_deliver(outbox *ob, int64_t now_ms)
     }
 }
 
-static int64_t next_ms(const outbox *ob, const endpoint *ep)
+static int64_t next_ms(const outbox *ob, endpoint *ep)
 {
     int64_t at = INT64_MAX;
-    if (ep->ready != NULL && ep->sending < most_sending(ep) && !is_held(ob, ep, ep->ready))
+    if (ep->sending < most_sending(ep) && *first_free(ob, ep) != NULL)
         return ep->not_before_ms;
     if (ep->heap_count > 0 && has_room(ep))
         at = line_time(ep->heap[0]);

@@ -551,8 +551,8 @@ static void fill_room(const owner *o, lane *l, const part *p)
     size_t count = o->options.setup->endpoint_count;
     bool told = o->options.on_settled == NULL || p->settled;
     l->batch.room = NULL;
-    if (o->options.room == NULL || p->number == OWNER_SHARED || !told)
-        return;
+    if (o->options.room == NULL || p->number == OWNER_SHARED || !told || p->failing)
+        return; /* failing: perhaps for memory, and what is prepared takes more */
     if (l->room_count < count) {
         size_t *grown = realloc(l->room, count * sizeof *grown);
         if (grown == NULL)

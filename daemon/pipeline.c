@@ -269,7 +269,10 @@ static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_ale
     *now = d.prepared;
     if (d.prepared)
         r->b->room[endpoint]--;
-    else if (!d.dropped && r->lines != NULL && og_str_eq(r->line_patient, patient))
+    /* A row that says its card may be on its way has it withdrawn, so of a patient's cards only the
+     * first is made at once. */
+    bool taken = d.prepared ? !r->b->setup->endpoints[endpoint].is_topic : !d.dropped;
+    if (taken && r->lines != NULL && og_str_eq(r->line_patient, patient))
         r->lines[endpoint] = LINE_TAKEN;
     if (d.dropped && d.row.attempts > 0) /* its intent stands on the topic */
         TRY(pipeline__say(r,

@@ -146,8 +146,11 @@ void serve__say(serve *s, int partition, og_str key, og_str value)
 
 void serve__on_saying(void *ctx, int partition, const pipeline_saying *saying)
 {
+    const serve *s = ctx;
     crash_point(CRASH_RECEIPT);
-    serve__say(ctx, partition, saying->key, saying->value);
+    /* A partition that was lost: others read it, and nobody would send or forget the words. */
+    if (s->partitions[partition].assigned || s->partitions[partition].epoch >= 0)
+        serve__say(ctx, partition, saying->key, saying->value);
 }
 
 /* ---- claims ---- */

@@ -615,6 +615,31 @@ static void no_card_overtakes_its_record(void **state)
     rig_free(r);
 }
 
+/* Nor before one that stands behind another of its patient's. */
+static void no_card_overtakes_a_record_that_is_behind(void **state)
+{
+    rig *r = rig_new(4);
+    (void)state;
+    add_prepared(r, 1, "a", 1, 1, 1); /* makes no card */
+    add_prepared(r, 1, "a", 2, 1, 2);
+    add_prepared(r, 0, "a", 2, 1, 1);
+    add_prepared(r, 1, "b", 3, 1, 1);
+    add_prepared(r, 0, "b", 3, 1, 1);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 3); /* a's first record, b's, b's card */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(r->sent[i].endpoint, i < 2 ? 1 : 0);
+    assert_string_equal(r->patients[2], "b");
+    assert_true(outbox_next_ms(r->ob) == INT64_MAX);
+    answer(r, 0, CONN_DONE, -1, false, 0);
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 5);
+    assert_int_equal(r->sent[3].endpoint, 1);
+    assert_int_equal(r->sent[4].endpoint, 0);
+    assert_string_equal(r->patients[4], "a");
+    rig_free(r);
+}
+
 static void room_is_what_nobody_waits_for(void **state)
 {
     rig *r = rig_new(2);
@@ -976,6 +1001,7 @@ int main(void)
         cmocka_unit_test(what_was_prepared_in_vain_waits),
         cmocka_unit_test(what_is_behind_may_be_dropped_or_wanted_anew),
         cmocka_unit_test(no_card_overtakes_its_record),
+        cmocka_unit_test(no_card_overtakes_a_record_that_is_behind),
         cmocka_unit_test(room_is_what_nobody_waits_for),
         cmocka_unit_test(a_card_lives_and_is_withdrawn),
         cmocka_unit_test(the_same_attempt_has_the_same_bytes),
