@@ -22,7 +22,7 @@
 #define LATE_MS     600000 /* who starts at the same time as we do has not been there before */
 #define BATCH_US    20000  /* that a batch takes, more or less: deliveries wait for it */
 #define LEAST       10     /* records or patients of a batch, however long it takes */
-#define SETTLE_MS   20     /* nobody waits for what became of a delivery to be written back */
+#define SETTLE_MS   20     /* nobody waits for it to be written back that a delivery was taken */
 
 typedef struct message {
     struct message *next;
@@ -60,7 +60,7 @@ typedef struct part {
     message *first, **end;
     size_t waiting, waiting_bytes;
     task *first_task, **task_end;
-    size_t tasks, prepares; /* prepares: of the tasks */
+    size_t tasks, urgent; /* urgent: of the tasks */
     saying *first_said, **said_end;
     size_t said_bytes;
     int64_t said_offset, said_claim; /* how far the alerts topic was read; 0: not at all */
@@ -129,13 +129,20 @@ static void drop_messages(part *p, size_t count)
         p->end = &p->first;
 }
 
+/* What is to be sent, and what was not taken: until that is written back, an alert that ends is
+ * withdrawn, for it might have been told. */
+static bool is_urgent(const pipeline_task *t)
+{
+    return !t->settle || t->outcome.verdict != CONN_DONE;
+}
+
 static void drop_tasks(part *p, size_t count)
 {
     for (; count > 0 && p->first_task != NULL; count--) {
         task *t = p->first_task;
         p->first_task = t->next;
         p->tasks--;
-        p->prepares -= !t->t.settle;
+        p->urgent -= is_urgent(&t->t);
         free(t);
     }
     if (p->first_task == NULL)
@@ -332,7 +339,7 @@ void owner_task(owner *o, int partition, const pipeline_task *t)
     *p->task_end = copy;
     p->task_end = &copy->next;
     p->tasks++;
-    p->prepares += !t->settle;
+    p->urgent += is_urgent(t);
 }
 
 /* ---- which partition is next ---- */
@@ -388,7 +395,7 @@ static int64_t tasks_at(const owner *o, const part *p)
 {
     if (p->first_task == NULL)
         return INT64_MAX;
-    bool now = o->stopped || !p->assigned || p->prepares > 0 || p->tasks >= MAX_TASKS;
+    bool now = o->stopped || !p->assigned || p->urgent > 0 || p->tasks >= MAX_TASKS;
     return now ? 0 : p->first_task->since_ms + SETTLE_MS;
 }
 

@@ -263,16 +263,16 @@ static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_ale
     pipeline_delivery d = {.endpoint = endpoint};
     if (!delivery_concerns(&r->b->setup->endpoints[endpoint], patient))
         return OG_OK;
+    /* A card that may be on its way is withdrawn when its alert ends, whether it arrived or not: it
+     * is made when it goes. The alerts topic holds no cards. */
+    *now = *now && r->b->setup->endpoints[endpoint].is_topic;
     if (*now)
         TRY(may_prepare(r, endpoint, patient, now, err));
     TRY(want(r, endpoint, patient, alert, written, cause_ms, *now, &d, err));
     *now = d.prepared;
     if (d.prepared)
         r->b->room[endpoint]--;
-    /* A row that says its card may be on its way has it withdrawn, so of a patient's cards only the
-     * first is made at once. */
-    bool taken = d.prepared ? !r->b->setup->endpoints[endpoint].is_topic : !d.dropped;
-    if (taken && r->lines != NULL && og_str_eq(r->line_patient, patient))
+    else if (!d.dropped && r->lines != NULL && og_str_eq(r->line_patient, patient))
         r->lines[endpoint] = LINE_TAKEN;
     if (d.dropped && d.row.attempts > 0) /* its intent stands on the topic */
         TRY(pipeline__say(r,

@@ -606,8 +606,8 @@ static void content_is_released_by_the_last_who_uses_it(void **state)
     scene_free(s);
 }
 
-/* What became of a delivery is written back with whatever else there is to do, or by itself a
- * little later; what is to be sent is prepared at once. */
+/* That a delivery was taken is written back with whatever else there is to do, or by itself a
+ * little later; that it was not, and what is to be sent, at once. */
 static void an_outcome_waits_for_company(void **state)
 {
     scene *s = scene_new();
@@ -637,6 +637,11 @@ static void an_outcome_waits_for_company(void **state)
     work_off(s);
     assert_int_equal(owner_get(s->owner, p).tasks, 0);
     t.settle = true;
+    t.outcome.verdict = CONN_AGAIN;
+    owner_task(s->owner, p, &t);
+    assert_true(owner_next_ms(s->owner) <= steady());
+    work_off(s);
+    t.outcome.verdict = CONN_DONE;
     owner_task(s->owner, p, &t);
     owner_stop(s->owner);
     assert_true(owner_next_ms(s->owner) <= steady());
