@@ -140,52 +140,38 @@ static bool put_str(keeper *k, uint32_t at, og_str s)
 
 static bool put_inside(keeper *k, uint32_t at, const cql_value *v);
 
-static bool put_values(keeper *k, uint32_t at, const cql_value *v, size_t count)
+static bool put_value(keeper *k, uint32_t at, const void *v)
 {
-    uint32_t to;
-    if (count == 0) {
-        memset(k->bytes + at, 0, sizeof v);
-        return true;
-    }
-    if (put_new(k, v, count * sizeof *v, &to))
-        for (size_t i = 0; i < count; i++)
-            if (!put_inside(k, to + (uint32_t)(i * sizeof *v), &v[i]))
-                return false;
-    return point(k, at, to);
+    return put_inside(k, at, v);
 }
 
-static bool put_names(keeper *k, uint32_t at, const og_str *names, size_t count)
+static bool put_name(keeper *k, uint32_t at, const void *name)
 {
-    uint32_t to;
-    if (count == 0) {
-        memset(k->bytes + at, 0, sizeof names);
-        return true;
-    }
-    if (put_new(k, names, count * sizeof *names, &to))
-        for (size_t i = 0; i < count; i++)
-            if (!put_str(k, to + (uint32_t)(i * sizeof *names), names[i]))
-                return false;
-    return point(k, at, to);
+    const og_str *s = name;
+    return put_str(k, at, *s);
 }
 
-static bool put_code(keeper *k, uint32_t at, const cql_code *c)
+static bool put_code(keeper *k, uint32_t at, const void *code)
 {
+    const cql_code *c = code;
     return put_str(k, at + offsetof(cql_code, code), c->code) &&
            put_str(k, at + offsetof(cql_code, system), c->system) &&
            put_str(k, at + offsetof(cql_code, version), c->version) &&
            put_str(k, at + offsetof(cql_code, display), c->display);
 }
 
-static bool put_codes(keeper *k, uint32_t at, const cql_code *codes, size_t count)
+/* The pointer at `at` to count things of this size; put is for what each of them points to. */
+static bool put_all(keeper *k, uint32_t at, const void *things, size_t count, size_t size,
+                    bool (*put)(keeper *k, uint32_t at, const void *thing))
 {
     uint32_t to;
     if (count == 0) {
-        memset(k->bytes + at, 0, sizeof codes);
+        memset(k->bytes + at, 0, sizeof things);
         return true;
     }
-    if (put_new(k, codes, count * sizeof *codes, &to))
+    if (put_new(k, things, count * size, &to))
         for (size_t i = 0; i < count; i++)
-            if (!put_code(k, to + (uint32_t)(i * sizeof *codes), &codes[i]))
+            if (!put(k, to + (uint32_t)(i * size), (const char *)things + i * size))
                 return false;
     return point(k, at, to);
 }
@@ -199,18 +185,21 @@ static bool put_parts(keeper *k, uint32_t at, const cql_value *v)
                put_str(k, at + offsetof(cql_ratio, denominator.unit), v->ratio->denominator.unit);
     case CQL_CODE: return put_code(k, at, v->code);
     case CQL_CONCEPT:
-        return put_codes(k, at + offsetof(cql_concept, codes), v->concept->codes,
-                         v->concept->count) &&
+        return put_all(k, at + offsetof(cql_concept, codes), v->concept->codes, v->concept->count,
+                       sizeof *v->concept->codes, put_code) &&
                put_str(k, at + offsetof(cql_concept, display), v->concept->display);
     case CQL_INTERVAL:
         return put_inside(k, at + offsetof(cql_interval, low), &v->interval->low) &&
                put_inside(k, at + offsetof(cql_interval, high), &v->interval->high);
     case CQL_LIST:
-        return put_values(k, at + offsetof(cql_list, items), v->list->items, v->list->count);
+        return put_all(k, at + offsetof(cql_list, items), v->list->items, v->list->count,
+                       sizeof *v->list->items, put_value);
     case CQL_TUPLE:
         return put_str(k, at + offsetof(cql_tuple, type_name), v->tuple->type_name) &&
-               put_names(k, at + offsetof(cql_tuple, names), v->tuple->names, v->tuple->count) &&
-               put_values(k, at + offsetof(cql_tuple, items), v->tuple->items, v->tuple->count);
+               put_all(k, at + offsetof(cql_tuple, names), v->tuple->names, v->tuple->count,
+                       sizeof *v->tuple->names, put_name) &&
+               put_all(k, at + offsetof(cql_tuple, items), v->tuple->items, v->tuple->count,
+                       sizeof *v->tuple->items, put_value);
     default: return true;
     }
 }
@@ -221,7 +210,7 @@ static size_t size_behind(const cql_value *v)
     case CQL_QUANTITY: return sizeof *v->quantity;
     case CQL_RATIO: return sizeof *v->ratio;
     case CQL_CODE: return sizeof *v->code;
-    case CQL_CONCEPT: return sizeof *v->concept ;
+    case CQL_CONCEPT: return sizeof(cql_concept);
     case CQL_INTERVAL: return sizeof *v->interval;
     case CQL_LIST: return sizeof *v->list;
     case CQL_TUPLE: return sizeof *v->tuple;
