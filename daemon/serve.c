@@ -376,6 +376,9 @@ static og_status open_workers(serve *s, og_error *err)
     s->setup.tombstone_ms = c->tombstone_days * 86400000;
     if (c->recall_mb > 0) {
         s->setup.program = name_program(s) ? s->program : NULL;
+        if (s->setup.program == NULL)
+            log_warn("this program was linked without a build id: nothing is noted, and all rules "
+                     "are run each time");
         s->recall = recall_new((size_t)c->recall_mb << 20);
     }
     owner_options oo = {.loop = s->loop,
