@@ -108,8 +108,8 @@ OG_MUSTCHECK og_status delivery_prepare(store_txn *t, og_arena *a, const deliver
 /* delivery_want and delivery_prepare in one, where nothing of this patient waits for the endpoint:
  * whoever has the alert at hand need not read it again. written: the alert as plan_alert_write
  * gives it, of which the message may borrow; NULL: it is written here. ret->body.p is NULL when it
- * is only wanted (or dropped) all the same: an attempt of this alert is under way, or its message
- * is too large. */
+ * is only wanted (or dropped) all the same: this transaction has prepared an earlier state of the
+ * alert, or its message is too large. */
 OG_MUSTCHECK og_status delivery_want_now(store_txn *t, og_arena *a, const delivery_endpoint *ep,
                                          og_str tenant, og_str patient, const plan_alert *alert,
                                          og_str written, int64_t cause_ms, delivery_wanted *ret,

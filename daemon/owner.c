@@ -89,8 +89,6 @@ typedef struct lane { /* room for a batch */
     pipeline_task *tasks;
     said_message *said;
     pipeline_sent *sent;
-    size_t *room;
-    size_t room_count;
     int64_t took_us;
 } lane;
 
@@ -553,23 +551,12 @@ static void fill_sent(const owner *o, lane *l, part *p)
 
 /* Before the partition is settled what it wants told stays pending: it is read from the store with
  * the rest. */
-static void fill_room(const owner *o, lane *l, const part *p)
+static size_t room_for(const owner *o, const part *p)
 {
-    size_t count = o->options.setup->endpoint_count;
     bool told = o->options.on_settled == NULL || p->settled;
-    l->batch.room = NULL;
     if (o->options.room == NULL || p->number == OWNER_SHARED || !told || p->failing)
-        return; /* failing: perhaps for memory, and what is prepared takes more */
-    if (l->room_count < count) {
-        size_t *grown = realloc(l->room, count * sizeof *grown);
-        if (grown == NULL)
-            return;
-        l->room = grown;
-        l->room_count = count;
-    }
-    for (size_t i = 0; i < count; i++)
-        l->room[i] = o->options.room(o->options.ctx, p->number, i);
-    l->batch.room = l->room;
+        return 0; /* failing: perhaps for memory, and what is prepared takes more */
+    return o->options.room(o->options.ctx, p->number);
 }
 
 static void work(uv_work_t *w)
@@ -620,7 +607,7 @@ static void begin(owner *o, part *p)
     fill_tasks(l, p);
     fill_said(o, l, p);
     fill_sent(o, l, p);
-    fill_room(o, l, p);
+    b->room = room_for(o, p);
     p->woken = false;
     p->retry_ms = 0;
     l->part = p;
@@ -979,7 +966,6 @@ static void lane_done(lane *l)
     free(l->tasks);
     free(l->said);
     free(l->sent);
-    free(l->room);
     og_arena_free(l->batch.results);
     og_arena_free(l->batch.scratch);
 }

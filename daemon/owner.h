@@ -34,9 +34,9 @@ typedef struct owner_options {
     size_t arena_bytes; /* of each of the two arenas of a batch */
     int partitions;
     void *ctx;
-    /* So many deliveries of a partition to an endpoint may be prepared in the batch that finds them
+    /* So many records of the alerts topic may be prepared in the batch that finds them
      * (pipeline_batch.room). NULL: none. */
-    size_t (*room)(void *ctx, int partition, size_t endpoint);
+    size_t (*room)(void *ctx, int partition);
     void (*on_delivery)(void *ctx, int partition, const pipeline_delivery *d);
     void (*on_prepared)(void *ctx, int partition, const pipeline_prepared *p);
     void (*on_saying)(void *ctx, int partition, const pipeline_saying *s);

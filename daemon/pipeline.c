@@ -204,30 +204,21 @@ static og_status add_delivery(run *r, const pipeline_delivery *d, og_error *err)
     return OG_OK;
 }
 
-/* Whether a delivery may be prepared here and now: there is room, and nothing of the patient is
- * before it but what this batch has prepared. */
-static og_status may_prepare(run *r, size_t endpoint, og_str patient, bool *ret, og_error *err)
+/* Whether a record of the alerts topic may be prepared here and now: there is room, and nothing of
+ * the patient is before it but what this batch has prepared. */
+static og_status may_prepare(run *r, const delivery_endpoint *topic, og_str patient, bool *ret,
+                             og_error *err)
 {
-    const pipeline_batch *b = r->b;
-    size_t count = b->setup->endpoint_count;
     bool waits;
     *ret = false;
-    if (b->room == NULL || b->room[endpoint] == 0)
+    if (r->b->room == 0)
         return OG_OK;
-    if (r->lines == NULL || !og_str_eq(r->line_patient, patient)) {
-        if (r->lines == NULL)
-            r->lines = og_arena_zalloc(b->results, count, sizeof *r->lines);
-        r->line_patient = og_arena_str(b->results, patient);
-        if (r->lines == NULL || r->line_patient.p == NULL)
-            return pipeline__no_memory(err);
-        memset(r->lines, 0, count * sizeof *r->lines);
+    if (!og_str_eq(r->line_patient, patient)) {
+        TRY(delivery_waits(r->txn, og_str_of(topic->name), patient, &waits, err));
+        r->line_patient = og_arena_str(r->b->results, patient);
+        r->line_free = !waits;
     }
-    if (r->lines[endpoint] == LINE_UNKNOWN) {
-        TRY(delivery_waits(r->txn, og_str_of(b->setup->endpoints[endpoint].name), patient, &waits,
-                           err));
-        r->lines[endpoint] = waits ? LINE_TAKEN : LINE_FREE;
-    }
-    *ret = r->lines[endpoint] == LINE_FREE;
+    *ret = r->line_free;
     return OG_OK;
 }
 
@@ -255,25 +246,23 @@ static og_status want(run *r, size_t endpoint, og_str patient, const plan_alert 
     return d->prepared ? pipeline__message(r, ep, &d->row, &m, &d->message, err) : OG_OK;
 }
 
-/* written: the alert as text, or NULL. *now: whether it may be prepared at once, and then whether
- * it was. */
+/* written: the alert as text, or NULL: then nothing is prepared. A card that may be on its way is
+ * withdrawn when its alert ends, whether it arrived or not, so it is made when it goes; the alerts
+ * topic holds no cards. */
 static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
-                         og_str written, int64_t cause_ms, bool *now, og_error *err)
+                         og_str written, int64_t cause_ms, og_error *err)
 {
+    const delivery_endpoint *ep = &r->b->setup->endpoints[endpoint];
     pipeline_delivery d = {.endpoint = endpoint};
-    if (!delivery_concerns(&r->b->setup->endpoints[endpoint], patient))
+    bool now = false;
+    if (!delivery_concerns(ep, patient))
         return OG_OK;
-    /* A card that may be on its way is withdrawn when its alert ends, whether it arrived or not: it
-     * is made when it goes. The alerts topic holds no cards. */
-    *now = *now && r->b->setup->endpoints[endpoint].is_topic;
-    if (*now)
-        TRY(may_prepare(r, endpoint, patient, now, err));
-    TRY(want(r, endpoint, patient, alert, written, cause_ms, *now, &d, err));
-    *now = d.prepared;
-    if (d.prepared)
-        r->b->room[endpoint]--;
-    else if (!d.dropped && r->lines != NULL && og_str_eq(r->line_patient, patient))
-        r->lines[endpoint] = LINE_TAKEN;
+    if (ep->is_topic && written.p != NULL)
+        TRY(may_prepare(r, ep, patient, &now, err));
+    TRY(want(r, endpoint, patient, alert, written, cause_ms, now, &d, err));
+    r->b->room -= d.prepared;
+    if (ep->is_topic && !d.prepared)
+        r->line_patient.n = 0;           /* what comes next looks again */
     if (d.dropped && d.row.attempts > 0) /* its intent stands on the topic */
         TRY(pipeline__say(r,
                           said_delivery_key(r->b->results, og_str_of(r->b->setup->tenant), &d.row),
@@ -284,8 +273,7 @@ static og_status want_at(run *r, size_t endpoint, og_str patient, const plan_ale
 static og_status want_later(run *r, size_t endpoint, og_str patient, const plan_alert *alert,
                             og_error *err)
 {
-    bool now = false;
-    return want_at(r, endpoint, patient, alert, (og_str){NULL, 0}, 0, &now, err);
+    return want_at(r, endpoint, patient, alert, (og_str){NULL, 0}, 0, err);
 }
 
 /* An endpoint that is new, or was not configured for a while, has to hear what it missed. The
@@ -332,16 +320,12 @@ static og_status apply_change(run *r, og_str patient, const plan_change *change,
     if (text.p == NULL)
         return pipeline__no_memory(err);
     TRY(store_put_alert_text(r->txn, r->b->scratch, patient, &change->alert, text, err));
-    /* The last first, which is the alerts topic: only behind its record is a card sent at once. */
-    bool now = true;
+    /* The last first, which is the alerts topic: no card goes before its record (outbox.c). */
     for (size_t i = r->b->setup->endpoint_count; i-- > 0;) {
-        bool at_once = now;
         if (change->kind == PLAN_ANSWERED && !r->b->setup->endpoints[i].is_topic)
             TRY(tell_endpoint(r, i, patient, &change->alert, err)); /* the card may be as it was */
         else
-            TRY(want_at(r, i, patient, &change->alert, text, cause_ms, &at_once, err));
-        if (r->b->setup->endpoints[i].is_topic)
-            now = at_once;
+            TRY(want_at(r, i, patient, &change->alert, text, cause_ms, err));
     }
     return OG_OK;
 }

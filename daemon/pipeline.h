@@ -159,8 +159,8 @@ typedef struct pipeline_batch {
     const pipeline_sent *sent; /* of the outgoing before */
     size_t sent_count;
     bool send;         /* outgoing ones are wanted */
-    size_t *room;      /* so many deliveries to each endpoint may be prepared as soon as they are
-                          wanted; counted down. NULL: none, each waits for its task */
+    size_t room;       /* so many records of the alerts topic may be prepared as soon as they are
+                          wanted; counted down. The others wait for their tasks, as cards do */
     int64_t now_ms;    /* the daemon's clock: as-of time of all evaluations */
     int64_t real_ms;   /* the real one: the log's timestamps are compared with it */
     int offset_min;    /* of the site at that time */

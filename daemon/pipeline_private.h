@@ -16,8 +16,8 @@ typedef struct run {
     og_table touched;        /* patient → struct touch */
     pipeline_delivery *deliveries;
     size_t delivery_cap;
-    og_str line_patient;                                  /* whose deliveries `lines` is about */
-    enum { LINE_UNKNOWN, LINE_FREE, LINE_TAKEN } * lines; /* of each endpoint; see may_prepare */
+    og_str line_patient; /* of whom line_free is known; see may_prepare */
+    bool line_free;
     pipeline_saying *sayings;
     size_t saying_cap;
     pipeline_prepared *prepared;

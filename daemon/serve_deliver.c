@@ -124,12 +124,12 @@ void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d)
         log_error("out of memory while noting a delivery to %s; it waits for the next start", name);
 }
 
-size_t serve__room(void *ctx, int partition, size_t endpoint)
+size_t serve__room(void *ctx, int partition)
 {
     const serve *s = ctx;
     const serve_partition *p = &s->partitions[partition];
     bool may = s->step == SERVE_WORKING && p->assigned && p->epoch >= 0;
-    return may ? outbox_room(s->outbox, endpoint) : 0;
+    return may ? outbox_room(s->outbox, s->endpoint_count - 1) : 0;
 }
 
 void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)

@@ -301,7 +301,7 @@ void serve__on_swept(void *ctx, int partition, const owner_sweep *sweep);
 /* serve_deliver.c */
 OG_MUSTCHECK og_status serve__open_outbox(serve *s, og_error *err);
 void serve__close_hooks(serve *s);
-size_t serve__room(void *ctx, int partition, size_t endpoint);
+size_t serve__room(void *ctx, int partition);
 void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d);
 void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p);
 

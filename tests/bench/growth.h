@@ -60,7 +60,6 @@ typedef struct bench {
     queue queues[PARTITIONS + 1]; /* the last one: the shared topic */
     pipeline_setup setup;
     delivery_endpoint endpoints[2];
-    size_t room[2];
     pipeline_batch batch;
     outbox *outbox;
     pipeline_task tasks[PARTITIONS][MAX_TASKS];

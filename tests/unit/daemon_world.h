@@ -75,7 +75,6 @@ typedef struct world {
     store *stores[WORLD_PARTITIONS], *shared_store;
     pipeline_setup setup;
     delivery_endpoint endpoints[2];
-    size_t room[2];      /* of the batch */
     bool prepared_later; /* no delivery is prepared in the batch that finds it */
     size_t prepares;     /* deliveries that had a task for that */
     pipeline_batch batch;
@@ -611,9 +610,7 @@ static inline void world_run_partition(world *w, int p, const pipeline_message *
     b->sent = w->sent[p];
     b->sent_count = w->sent_count[p];
     b->send = true;
-    for (size_t i = 0; i < 2; i++)
-        w->room[i] = outbox_room(w->outbox, i);
-    b->room = w->prepared_later ? NULL : w->room;
+    b->room = w->prepared_later ? 0 : outbox_room(w->outbox, w->setup.endpoint_count - 1);
     pipeline_run(b);
     world_take_results(w, p);
     for (size_t i = 0; i < n; i++)
