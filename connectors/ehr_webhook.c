@@ -135,6 +135,13 @@ conn_verdict ehr_webhook_verdict(http_failure failure, int status)
     }
 }
 
+/* It was to come again, and yet it may have been taken: no status came, or one that says so and
+ * then broke off, or one of a server that does not know how far it or the one behind it got. */
+static bool may_be_there(int status)
+{
+    return status < 300 || status == 408 || status == 500 || status == 502 || status == 504;
+}
+
 static og_status post_begin(post *p, og_error *err);
 
 static bool refused_token(const http_response *r)
@@ -166,8 +173,7 @@ static void post_answered(void *ctx, const http_response *r)
                       .duration_ms = r->duration_ms,
                       .text = text};
     if (out.verdict == CONN_AGAIN) {
-        out.sent =
-            r->sent && (r->status == 0 || r->status == 502 || r->status == 504 || r->status == 408);
+        out.sent = r->sent && may_be_there(r->status);
         out.retry_after_ms = http_retry_after_ms(r->retry_after, r->date, wall_ms());
     }
     if (out.verdict != CONN_DONE && r->error != NULL)

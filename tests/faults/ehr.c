@@ -102,10 +102,58 @@ void ehr_fails_in_every_way(void)
     int64_t waited_ms = r[WAYS].at_ms - r[WAYS - 1].at_ms;
     check(waited_ms >= RETRY_AFTER_S * 1000, "Retry-After: %d is waited for (%lld ms)",
           RETRY_AFTER_S, (long long)waited_ms);
-    judge(s, NULL);
+    wait_until(s, "what waits has come", is_quiet); /* before the day that judges ends an alert */
     check(s->repeats == 2, "what had been taken came again, nothing else (%zu times)", s->repeats);
+    judge(s, NULL);
+    check(s->repeats == 2, "and nothing since (%zu times)", s->repeats);
     check(metric_value(METRIC_OUTBOX_PARKED) == 0, "nothing is given up");
     note("%zu ways to fail", WAYS);
+    stop(s);
+    rough_free(e, s);
+    stage_free(s);
+}
+
+/* ---- taken, and the answer breaks off ---- */
+
+#define THE_ONE "\"patientId\":\"sample-11\""
+
+static bool one_is_in_doubt(stage *s)
+{
+    return count_posts(s, THE_ONE) > 0 && all_is_evaluated(s);
+}
+
+static bool its_alert_has_ended(stage *s)
+{
+    return has_d3_by_clock(s) && all_is_evaluated(s);
+}
+
+static size_t withdrawn_of_the_one(const stage *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->post_count; i++)
+        n += strstr(s->posts[i].body, THE_ONE) != NULL &&
+             strstr(s->posts[i].body, "\"retracts\"") != NULL;
+    return n;
+}
+
+/* What says that it is taken and then breaks off has perhaps not been taken, and perhaps it has:
+ * when the alert ends meanwhile, the EHR must hear of that. */
+void ehr_breaks_off(void)
+{
+    static const rough_step half = {.act = ROUGH_TAKE_HALF, .only = THE_ONE};
+    stage *s = stage_new();
+    rough_ehr *e = rough_for(s, "127.0.0.1", 8);
+    rough_play(e, NULL, 0, half);
+    start_and_wait(s);
+    (void)send_stream(s, 0, SIZE_MAX);
+    wait_until(s, "an answer that broke off", one_is_in_doubt);
+    check(withdrawn_of_the_one(s) == 0, "nothing of it is withdrawn yet");
+    s->now_ms = AFTER_MIDNIGHT;
+    wait_until(s, "the end of its alert", its_alert_has_ended);
+    rough_play(e, NULL, 0, take_all);
+    judge(s, NULL);
+    check(withdrawn_of_the_one(s) > 0, "what may be there is withdrawn");
+    note("%zu requests came again", s->repeats);
     stop(s);
     rough_free(e, s);
     stage_free(s);

@@ -576,6 +576,7 @@ typedef struct outcome {
     int64_t retry_after_ms;
     int status;
     http_failure failure;
+    bool sent;
     char text[400];
 } outcome;
 
@@ -587,20 +588,26 @@ static void on_result(void *ctx, const ehr_result *r)
     o->retry_after_ms = r->retry_after_ms;
     o->status = r->status;
     o->failure = r->failure;
+    o->sent = r->sent;
     snprintf(o->text, sizeof(o->text), "%s", r->text);
 }
 
-static ehr_webhook *endpoint(scene *s, const char *token_file)
+static ehr_webhook *endpoint_at(scene *s, int port, const char *token_file)
 {
     char url[100];
     og_error err;
     og_error_init(&err);
-    snprintf(url, sizeof(url), "http://127.0.0.1:%d/cards", http_server_port(s->server));
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d/cards", port);
     ehr_webhook_options o = {.name = "ward", .url = url, .bearer_token_file = token_file};
     ehr_webhook *ep = NULL;
     if (ehr_webhook_new(s->client, &o, &ep, &err) != OG_OK)
         fail_msg("%s", err.text);
     return ep;
+}
+
+static ehr_webhook *endpoint(scene *s, const char *token_file)
+{
+    return endpoint_at(s, http_server_port(s->server), token_file);
 }
 
 static outcome post(scene *s, ehr_webhook *ep)
@@ -611,6 +618,39 @@ static outcome post(scene *s, ehr_webhook *ep)
         OG_OK);
     run_until(s, &o.count, 1);
     return o;
+}
+
+/* A head that says "taken" and then breaks off: the card may be there. One that refuses has not
+ * taken it, however it ends. */
+static void test_webhook_doubts_what_breaks_off(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *answer;
+        bool sent;
+    } cases[] = {{"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", true},
+                 {"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n", true},
+                 {"HTTP/1.1 100 Continue\r\n\r\n", true},
+                 {"not HTTP at all\r\n\r\n", true},
+                 {"", true},
+                 {"HTTP/1.1 504 Late\r\nContent-Length: 100\r\n\r\nshort", true},
+                 {"HTTP/1.1 503 Away\r\nContent-Length: 100\r\n\r\nshort", false},
+                 {"HTTP/1.1 429 Slower\r\nContent-Length: 100\r\n\r\n", false}};
+    scene s;
+    bad_server b;
+    scene_begin(&s, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bad_begin(&s, &b, cases[i].answer);
+        uv_poll_start(&b.poll, UV_READABLE, bad_ready);
+        ehr_webhook *ep = endpoint_at(&s, b.port, NULL);
+        outcome o = post(&s, ep);
+        assert_int_equal(o.failure, HTTP_FAILURE_BROKEN);
+        assert_int_equal(o.verdict, CONN_AGAIN);
+        assert_int_equal(o.sent, cases[i].sent);
+        ehr_webhook_free(ep);
+        bad_end(&s, &b);
+    }
+    scene_end(&s);
 }
 
 static void test_webhook_maps_answers(void **state)
@@ -635,6 +675,8 @@ static void test_webhook_maps_answers(void **state)
         assert_int_equal(o.verdict, cases[i].want);
         assert_int_equal(o.retry_after_ms, -1);
         assert_true((o.text[0] == '\0') == (o.verdict == CONN_DONE));
+        assert_true(o.sent ==
+                    (o.status == 408 || o.status == 500 || o.status == 502 || o.status == 504));
     }
     assert_string_equal(s.key, "key-1");
     assert_string_equal(s.type, "application/json");
@@ -879,6 +921,7 @@ int main(void)
         cmocka_unit_test(test_client_refuses_bad_requests),
         cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_webhook_maps_answers),
+        cmocka_unit_test(test_webhook_doubts_what_breaks_off),
         cmocka_unit_test(test_webhook_token),
         cmocka_unit_test(test_tls),
     };
