@@ -6,11 +6,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#define SCHEMA "osteoguard-locator-2"
+#define SCHEMA    "osteoguard-locator-2"
+#define MOST_PUTS 256 /* in one transaction: LMDB keeps the pages of the largest one for good */
 
 struct locator {
     kv *kv;
     kv_txn *writing; /* of the loop thread */
+    size_t puts;     /* in it */
     char dir[512];
     kv_options options;
     atomic_bool broken;
@@ -95,6 +97,7 @@ og_status locator_renew(locator *l, og_error *err)
     kv_abort(l->writing);
     kv_abandon(l->kv);
     l->writing = NULL;
+    l->puts = 0;
     l->kv = NULL;
     l->broken = true;
     og_status status = kv_discard(l->dir, err);
@@ -200,13 +203,18 @@ og_status locator_put(locator *l, const locator_entry *e, og_error *err)
         status = l->writing == NULL ? begin(l, true, &l->writing, err) : OG_OK;
     else
         return noted(l, status);
-    return noted(l, status == OG_OK ? put_row(l->writing, e, err) : status);
+    if (status == OG_OK)
+        status = put_row(l->writing, e, err);
+    if (status == OG_OK && ++l->puts == MOST_PUTS)
+        return locator_flush(l, err);
+    return noted(l, status);
 }
 
 og_status locator_flush(locator *l, og_error *err)
 {
     kv_txn *t = l->writing;
     l->writing = NULL;
+    l->puts = 0;
     return t != NULL ? noted(l, kv_commit(t, err)) : OG_OK;
 }
 

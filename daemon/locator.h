@@ -38,7 +38,7 @@ OG_MUSTCHECK og_status locator_get(locator *l, og_arena *a, og_str type_id, loca
 /* Notes it, unless the same or a newer version is noted; of two versions that are equally new the
  * later one counts, unless it is a delete: the tombstone that a corrected subject leaves with the
  * old patient has the version of the new patient's record. What gather puts is collected until
- * locator_flush; gets see it at once. */
+ * locator_flush, or until it is a great deal; gets see it at once. */
 OG_MUSTCHECK og_status locator_put(locator *l, const locator_entry *e, og_error *err);
 OG_MUSTCHECK og_status locator_flush(locator *l, og_error *err);
 /* kv_trim; accepts NULL. */

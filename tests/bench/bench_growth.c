@@ -5,8 +5,10 @@
  * For each number of patients, in a process of its own: makes them out of the patients of the
  * sample stream (other ids, scattered as a hospital's are), takes them through gather, applies
  * their records as a rebuild does, evaluates everybody, delivers, then measures 20,000 new
- * creatinine values of patients far apart, and how long the stores take to open again. Stage by
- * stage, beside a bare loop that only consumes and parses the same bytes (librdkafka and jansson)
+ * creatinine values of patients far apart, and how long the stores take to open again. From the
+ * second number on these values come in turns with those of another process that has as many
+ * patients as the first: what a machine gives changes by more than the size does. Stage by stage,
+ * beside a bare loop that only consumes and parses the same bytes (librdkafka and jansson)
  * and one that only writes the same records to LMDB. Without network: the stages alone. Processor
  * time is that of the one thread that does it all. DIR gets the stores; what is made there is
  * removed. Nothing here is asserted. */
@@ -36,28 +38,31 @@ static double status_mb(const char *what)
     return mb;
 }
 
+typedef struct job {
+    const plan_content *content;
+    const char *stream, *dir;
+} job;
+
 static void quiet(void *ctx, og_str line)
 {
     (void)ctx;
     (void)line;
 }
 
-static figures measure(const plan_content *content, const char *stream, const char *dir,
-                       uint64_t patients)
+static figures measure(const job *j, uint64_t patients, int turn_in, int turn_out)
 {
     static bench b;
-    b.content = content;
+    b.content = j->content;
+    b.turn_in = turn_in;
+    b.turn_out = turn_out;
     b.f.patients = patients;
     og_buf_init(&b.text, (size_t)1 << 20);
-    snprintf(b.dir, sizeof b.dir, "%s/growth.XXXXXX", dir);
+    snprintf(b.dir, sizeof b.dir, "%s/growth.XXXXXX", j->dir);
     if (mkdtemp(b.dir) == NULL)
         die(b.dir, strerror(errno));
     log_sink(quiet, NULL);
-    patients_read(&b, stream);
+    patients_read(&b, j->stream);
     daemon_set_up(&b);
-    bare_parse(&b);
-    bare_write(&b);
-    b.f.records = b.f.bytes_in = 0;
     daemon_load(&b);
     daemon_evaluate_all(&b);
     daemon_sync(&b, true);
@@ -75,26 +80,98 @@ static figures measure(const plan_content *content, const char *stream, const ch
     return b.f;
 }
 
+/* What the stages are held against; in a process of its own, for the sake of its memory. */
+static figures measure_bare(const job *j, uint64_t patients, int turn_in, int turn_out)
+{
+    static bench b;
+    (void)turn_in;
+    (void)turn_out;
+    b.content = j->content;
+    b.f.patients = patients;
+    og_buf_init(&b.text, (size_t)1 << 20);
+    snprintf(b.dir, sizeof b.dir, "%s/growth.XXXXXX", j->dir);
+    if (mkdtemp(b.dir) == NULL)
+        die(b.dir, strerror(errno));
+    log_sink(quiet, NULL);
+    patients_read(&b, j->stream);
+    daemon_set_up(&b);
+    bare_parse(&b);
+    bare_write(&b);
+    daemon_close(&b, true);
+    if (file_remove_tree(b.dir, NULL) != OG_OK)
+        fprintf(stderr, "bench_growth: cannot remove %s\n", b.dir);
+    return b.f;
+}
+
 /* ---- one process per size ---- */
 
-static figures in_a_process(const plan_content *content, const char *stream, const char *dir,
-                            uint64_t patients)
+typedef figures measure_fn(const job *j, uint64_t patients, int turn_in, int turn_out);
+
+typedef struct child {
+    pid_t pid;
+    int answer;
+} child;
+
+static void make_pipe(int ends[2])
 {
-    figures f;
-    int ends[2], status;
     if (pipe(ends) != 0)
         die("pipe", strerror(errno));
+}
+
+static child begin(measure_fn *fn, const job *j, uint64_t patients, int turn_in, int turn_out)
+{
+    int ends[2];
+    make_pipe(ends);
     fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        f = measure(content, stream, dir, patients);
+    child c = {fork(), ends[0]};
+    if (c.pid == 0) {
+        figures f = fn(j, patients, turn_in, turn_out);
         _exit(write(ends[1], &f, sizeof f) == sizeof f ? 0 : 1);
     }
     close(ends[1]);
-    if (child < 0 || read(ends[0], &f, sizeof f) != sizeof f)
+    return c;
+}
+
+static figures end(child c)
+{
+    figures f;
+    int status;
+    if (c.pid < 0 || read(c.answer, &f, sizeof f) != sizeof f)
         die("a run", "has failed");
-    close(ends[0]);
-    waitpid(child, &status, 0);
+    close(c.answer);
+    waitpid(c.pid, &status, 0);
+    return f;
+}
+
+static double event_cpu(const figures *f)
+{
+    return f->event_gather.cpu + f->event_batch.cpu + f->event_deliver.cpu;
+}
+
+/* few: of whom the events of another process are, in turns with these; 0: there is none. */
+static figures run(const job *j, uint64_t patients, uint64_t few)
+{
+    int mine[2], others[2];
+    figures bare = end(begin(measure_bare, j, patients, -1, -1)), f;
+    if (few == 0) {
+        f = end(begin(measure, j, patients, -1, -1));
+    } else {
+        make_pipe(mine);
+        make_pipe(others);
+        child small = begin(measure, j, few, others[0], mine[1]);
+        child large = begin(measure, j, patients, mine[0], others[1]);
+        if (write(mine[1], "", 1) != 1)
+            die("turns", strerror(errno));
+        figures beside = end(small);
+        f = end(large);
+        f.beside_cpu = event_cpu(&beside);
+        for (int i = 0; i < 2; i++) {
+            close(mine[i]);
+            close(others[i]);
+        }
+    }
+    f.parse = bare.parse;
+    f.write = bare.write;
     return f;
 }
 
@@ -104,11 +181,6 @@ static void print_stage(const char *name, const stage *s, const char *per)
         return;
     printf("  %-34s %10.0f %s/s/core  (%6.1f us; %6.1f us wall)\n", name, (double)s->count / s->cpu,
            per, s->cpu * 1e6 / (double)s->count, s->wall * 1e6 / (double)s->count);
-}
-
-static double event_cpu(const figures *f)
-{
-    return f->event_gather.cpu + f->event_batch.cpu + f->event_deliver.cpu;
 }
 
 static void print_run(const figures *f)
@@ -126,6 +198,9 @@ static void print_run(const figures *f)
            "one new value, all stages", EVENTS / event_cpu(f), event_cpu(f) * 1e6 / EVENTS,
            f->event_gather.cpu * 1e6 / EVENTS, f->event_batch.cpu * 1e6 / EVENTS,
            f->event_deliver.cpu * 1e6 / EVENTS);
+    if (f->beside_cpu > 0)
+        printf("  %-34s %10.0f events   /s/core  (%6.1f us)\n", "the same among few, in turns",
+               EVENTS / f->beside_cpu, f->beside_cpu * 1e6 / EVENTS);
     printf("  of %.1f rules %.1f are run for it; %.1f pages of 4 KB are written\n",
            (double)(f->asked + f->spared) / EVENTS, (double)f->asked / EVENTS,
            f->event_bytes / 4096 / EVENTS);
@@ -141,11 +216,12 @@ static void print_run(const figures *f)
 
 static void print_growth(const figures *first, const figures *f)
 {
+    double few = f->beside_cpu > 0 ? f->beside_cpu : event_cpu(f);
     printf("%10" PRIu64
            "  event %6.1f us (%+.0f %%)  memory %6.1f MB (%+.0f %%)  disk %5.1f kB per "
            "patient (%+.0f %%)\n",
-           f->patients, event_cpu(f) * 1e6 / EVENTS, (event_cpu(f) / event_cpu(first) - 1) * 100,
-           f->anon_mb, (f->anon_mb / first->anon_mb - 1) * 100, f->disk / 1e3 / (double)f->patients,
+           f->patients, event_cpu(f) * 1e6 / EVENTS, (event_cpu(f) / few - 1) * 100, f->anon_mb,
+           (f->anon_mb / first->anon_mb - 1) * 100, f->disk / 1e3 / (double)f->patients,
            (f->disk / (double)f->patients / (first->disk / (double)first->patients) - 1) * 100);
 }
 
@@ -163,11 +239,12 @@ int main(int argc, char **argv)
     }
     if (content_dir_load(argv[1], &options, &content, &report) != OG_OK)
         return 1;
+    const job j = {content, argv[2], argv[3]};
     for (int i = 0; i < count; i++) {
         int64_t n;
         if (!og_str_int(og_str_of(argc > 4 ? argv[4 + i] : sizes[i]), 1, 100000000, &n))
             die("PATIENTS", "not a number");
-        all[i] = in_a_process(content, argv[2], argv[3], (uint64_t)n);
+        all[i] = run(&j, (uint64_t)n, i > 0 ? all[0].patients : 0);
         print_run(&all[i]);
     }
     for (int i = 0; i < count && count > 1; i++)

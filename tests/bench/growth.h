@@ -15,8 +15,8 @@ enum {
     PARTITIONS = 8,
     EVENTS = 20000,
     STEP = 7919,
-    TURN = 500,        /* events between two batches of each partition */
-    BATCH = 500,       /* records of a batch while they are only applied */
+    TURN = 100,        /* events between two batches of each partition */
+    BATCH = 200,       /* records of a batch while they are only applied */
     MAX_PATTERNS = 64, /* patients of the sample stream */
     MAX_TASKS = 4096,
     SAMPLE = 100000,      /* records that the bare loops take */
@@ -40,6 +40,7 @@ typedef struct figures {
     double event_bytes;                             /* written by these */
     double disk, open_clean, open_killed;           /* bytes; seconds */
     double anon_mb, peak_mb;
+    double beside_cpu; /* what the events cost among few patients, in turns with these; 0: alone */
 } figures;
 
 typedef struct queue { /* records that wait for a partition's batch */
@@ -66,6 +67,7 @@ typedef struct bench {
     size_t task_count[PARTITIONS];
     uint64_t offset, answered;
     int64_t synced_us;
+    int turn_in, turn_out; /* pipes: whose turn it is; -1: nobody else's */
     figures f;
 } bench;
 

@@ -23,7 +23,7 @@ static void flush(bare *x)
     x->txn = NULL;
 }
 
-/* The same records, with nothing but LMDB: 500 a transaction, as a batch has. */
+/* The same records, with nothing but LMDB, as many a transaction as a batch has. */
 static void write_one(bench *b, bare *x, const kafka_record *r)
 {
     MDB_val k = {r->key.n, (void *)(uintptr_t)r->key.p},

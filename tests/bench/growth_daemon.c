@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/clock.h"
 
@@ -288,6 +289,21 @@ static double bytes_written(void)
     return n;
 }
 
+/* Two sizes are measured in turns: what a machine gives to one process changes from minute to
+ * minute by more than what is to be seen. */
+static void wait_for_turn(const bench *b)
+{
+    char c;
+    if (b->turn_in >= 0 && read(b->turn_in, &c, 1) != 1)
+        die("turns", "the other process is gone");
+}
+
+static void pass_turn(const bench *b)
+{
+    if (b->turn_out >= 0 && write(b->turn_out, "", 1) != 1)
+        die("turns", "the other process is gone");
+}
+
 void daemon_events(bench *b)
 {
     stage before = b->f.deliver;
@@ -296,6 +312,8 @@ void daemon_events(bench *b)
     for (uint32_t i = 0; i < EVENTS; i++) {
         /* far apart, nobody twice in a turn, and always a change: whatever the size, each event
          * costs an evaluation with the same differences */
+        if (i % TURN == 0)
+            wait_for_turn(b);
         uint32_t n = (uint32_t)((uint64_t)i * STEP % b->f.patients);
         uint32_t version = 1 + (uint32_t)(i / b->f.patients);
         daemon_take_in(b, patients_creatinine(b, n, version), &b->f.event_gather);
@@ -311,6 +329,7 @@ void daemon_events(bench *b)
         }
         deliver(b);
         daemon_sync(b, false);
+        pass_turn(b);
     }
     b->f.event_bytes = bytes_written() - written;
     b->f.event_deliver = b->f.deliver;
@@ -422,6 +441,7 @@ void daemon_set_up(bench *b)
     b->gather = gather_new(&go, b->content, b->locator);
     b->outbox = outbox_new(&oo);
     b->batch.setup = &b->setup;
+    b->batch.max_patients = TURN / PARTITIONS; /* as the owner: a batch takes 10 ms or so */
     b->batch.results = og_arena_new((size_t)256 << 20);
     b->batch.scratch = og_arena_new((size_t)256 << 20);
     if (b->gather == NULL || b->outbox == NULL || b->batch.results == NULL ||
