@@ -6,10 +6,11 @@
 #include <inttypes.h>
 
 #include "daemon/note.h"
+#include "daemon/packed.h"
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
-#define SCHEMA          "osteoguard-store-9"
+#define SCHEMA          "osteoguard-store-10"
 #define GENERATION      "1" /* of the records topic's partitioning: other partitions, other stores */
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */
@@ -243,6 +244,14 @@ static bool read_head(og_str value, head *ret, og_str *ret_image)
     return read_row(value, ret, &topic, &via, ret_image);
 }
 
+/* The image is packed (packed.h). */
+static og_status read_image(og_arena *a, og_str packed, fhir_doc *ret, og_error *err)
+{
+    og_str image;
+    og_status status = packed_read(a, packed, &image, err);
+    return status == OG_OK ? fhir_image_read(a, image, ret, err) : status;
+}
+
 bool store_is_shared_type(og_str type)
 {
     uint16_t number = fhir_type_of(type);
@@ -318,7 +327,7 @@ static og_status change_references(store_txn *t, og_arena *a, const record *r, o
     og_status status = OG_OK;
     name_copy(r, via, &row);
     if (old_image.n > 0) {
-        status = fhir_image_read(a, old_image, &old, err);
+        status = read_image(a, old_image, &old, err);
         if (status == OG_OK)
             status = each_shared_reference(a, &old, record_sender(r->id), change_reference_row,
                                            &row, err);
@@ -335,17 +344,20 @@ static og_status put_resource(store_txn *t, og_arena *a, og_str k, const record 
 {
     head h = head_of(r);
     size_t image = doc != NULL ? fhir_image_size(doc) : 0, at = sizeof h + h.topic_n + h.via_n;
-    char *value = og_arena_alloc(a, at + image);
-    if (value == NULL)
+    char *plain = og_arena_alloc(a, image);
+    char *value = og_arena_alloc(a, at + packed_most(image));
+    if (plain == NULL || value == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a resource");
     memcpy(value, &h, sizeof h);
     if (h.topic_n > 0)
         memcpy(value + sizeof h, r->topic.p, h.topic_n);
     if (h.via_n > 0)
         memcpy(value + sizeof h + h.topic_n, r->via.p, h.via_n);
-    if (doc != NULL)
-        fhir_image_write(doc, value + at);
-    return kv_put(t, STORE_RESOURCE, k, (og_str){value, at + image}, err);
+    if (doc != NULL) {
+        fhir_image_write(doc, plain);
+        at += packed_write((og_str){plain, image}, value + at);
+    }
+    return kv_put(t, STORE_RESOURCE, k, (og_str){value, at}, err);
 }
 
 /* Whether the record stands behind what the store has, and is to be outdone by it. */
@@ -466,9 +478,9 @@ static og_status read_record(store_txn *t, og_arena *a, og_str row, record *ret,
                     .deleted = h.deleted};
     if (h.deleted)
         return OG_OK;
-    status = fhir_image_read(a, image, &doc, err);
+    status = read_image(a, image, &doc, err);
     if (status == OG_OK)
-        ret->body = og_arena_str(a, (og_str){doc.text, doc.size});
+        ret->body = (og_str){doc.text, doc.size};
     return status;
 }
 
@@ -592,7 +604,7 @@ static og_status view_add(view *v, og_str type_id, const head *h, og_str image, 
     fhir_doc *doc = og_arena_alloc(v->a, sizeof *doc);
     if (doc == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the patient's resources");
-    og_status status = fhir_image_read(v->a, image, doc, err);
+    og_status status = read_image(v->a, image, doc, err);
     if (status == OG_OK)
         status = fhir_resource_of(fhir_root(doc), &v->at[v->count], err);
     if (status != OG_OK)
@@ -726,7 +738,7 @@ og_status store_resource(store_txn *t, og_arena *a, og_str patient, og_str type,
         return status;
     if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
-    return h.deleted ? OG_NOTFOUND : fhir_image_read(a, image, ret, err);
+    return h.deleted ? OG_NOTFOUND : read_image(a, image, ret, err);
 }
 
 /* ---- merged patients ---- */
@@ -892,6 +904,13 @@ typedef struct alerts {
     size_t count, cap;
 } alerts;
 
+static og_status read_alert(og_arena *a, og_str packed, plan_alert *ret, og_error *err)
+{
+    og_str text;
+    og_status status = packed_read(a, packed, &text, err);
+    return status == OG_OK ? plan_alert_read(a, text, ret, err) : status;
+}
+
 static og_status add_alert(void *ctx, og_str k, og_str value, og_error *err)
 {
     alerts *l = ctx;
@@ -903,11 +922,7 @@ static og_status add_alert(void *ctx, og_str k, og_str value, og_error *err)
             return og_fail(err, OG_NOMEM, "no memory for the patient's alerts");
         l->cap = cap;
     }
-    /* the pages of alerts are written while these are still in use: copy */
-    og_str copy = og_arena_str(l->a, value);
-    if (copy.p == NULL)
-        return og_fail(err, OG_NOMEM, "no memory for the patient's alerts");
-    og_status status = plan_alert_read(l->a, copy, &l->at[l->count], err);
+    og_status status = read_alert(l->a, value, &l->at[l->count], err);
     if (status == OG_OK)
         l->count++;
     return status;
@@ -953,11 +968,7 @@ og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *ale
         key_shown(&k, patient, alert_id);
         status = kv_get(t, STORE_ALERT, key_str(&k), &value, err);
     }
-    if (status != OG_OK)
-        return status;
-    value = og_arena_str(a, value);
-    return value.p != NULL ? plan_alert_read(a, value, ret, err)
-                           : og_fail(err, OG_NOMEM, "no memory for an alert");
+    return status == OG_OK ? read_alert(a, value, ret, err) : status;
 }
 
 void store_former_finding_uuid(const char *alert_id, uint64_t material, char out[UUID_TEXT])
@@ -1019,7 +1030,10 @@ og_status store_put_alert_text(store_txn *t, og_arena *a, og_str patient, const 
         key_shown(&k, patient, alert->id);
     else
         key_alert(&k, patient, alert->id);
-    return kv_put(t, STORE_ALERT, key_str(&k), text, err);
+    char *packed = og_arena_alloc(a, packed_most(text.n));
+    if (packed == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for an alert");
+    return kv_put(t, STORE_ALERT, key_str(&k), (og_str){packed, packed_write(text, packed)}, err);
 }
 
 og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_alert *alert,

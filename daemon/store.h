@@ -4,9 +4,10 @@
  *
  * One kv per partition. Rows (\0 to \4 are bytes that no id of a patient holds):
  *
- *   resource   patient \0 Type/id                 head (order, deleted, hash, source), image;
+ *   resource   patient \0 Type/id                 head (order, deleted, hash, source), image
+ *                                                (packed.h);
  *                                                a copy (merge.h): Type/id and its way (record.h)
- *   alert      patient \0 alert id                plan_alert_write
+ *   alert      patient \0 alert id                plan_alert_write (packed.h)
  *              patient \1 card uuid               of what only calls have shown: the same
  *              patient \2 endpoint                number (text) of the last delivery
  *              patient \3 alert id \0 endpoint    delivery.h: the endpoint has been told
@@ -135,8 +136,7 @@ OG_MUSTCHECK og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_erro
 
 /* All that is known of a patient and not deleted, in order of Type/id, then the shared resources
  * that it refers to, also indirectly (shared may be NULL). Nothing of a patient who was merged into
- * another; of a resource that came in copies, too, the newest. Documents live in a; their text is
- * borrowed from the transactions until they end or a resource is written. */
+ * another; of a resource that came in copies, too, the newest. Documents live in a. */
 OG_MUSTCHECK og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
                                   const fhir_resource **ret, size_t *ret_count, og_error *err);
 /* The same with a hash of each one's text: where it is the same, so is the resource. */

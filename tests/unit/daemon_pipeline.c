@@ -1,6 +1,7 @@
 /* The way of an event from gather to the EHR, with the real rules: the sample stream, one event
  * after the other. */
 #include "daemon_world.h"
+#include "daemon/packed.h"
 
 #include "connectors/ndjson.h"
 
@@ -82,8 +83,9 @@ static og_status find_alert(void *ctx, og_str key, og_str value, og_error *err)
     found *f = &s->at[s->count];
     if (!is_alert(key))
         return OG_OK;
-    og_str copy = og_arena_str(s->w->arena, value);
-    assert_int_equal(plan_alert_read(s->w->arena, copy, &alert, err), OG_OK);
+    og_str text;
+    assert_int_equal(packed_read(s->w->arena, value, &text, err), OG_OK);
+    assert_int_equal(plan_alert_read(s->w->arena, text, &alert, err), OG_OK);
     snprintf(f->patient, sizeof f->patient, "%s",
              og_arena_str(s->w->arena, key).p); /* up to the zero byte */
     snprintf(f->rule, sizeof f->rule, "%.*s", OG_STR_ARG(alert.rule));
