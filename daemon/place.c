@@ -1,16 +1,44 @@
-/* One row for each Type/id: the value that its place has on the topic. The row is the greatest of
- * what was said, whatever the order in which it came. */
+/* One row for each Type/id: what its place says on the topic. The row is the greatest of what was
+ * said, whatever the order in which it came. */
 #include "daemon/place.h"
 
 #include "daemon/errand.h"
 
+/* A row as it lies in the store (this machine's byte order: the store never travels); the name of
+ * the source topic follows, the way of a copy, then the id of the patient. */
+typedef struct row_head {
+    int64_t round, time_us, offset, timestamp_ms;
+    uint32_t epoch, order, entry, of;
+    int32_t partition;
+    uint16_t topic_n, via_n;
+    uint8_t deleted, untimed, unused[6];
+} row_head;
+
 static og_status write_row(store_txn *t, const record *r, bool tell, og_error *err)
 {
+    row_head h = {.round = r->order.round,
+                  .time_us = r->order.time_us,
+                  .offset = r->order.offset,
+                  .timestamp_ms = r->timestamp_ms,
+                  .epoch = r->order.epoch,
+                  .order = r->order.entry,
+                  .entry = r->entry,
+                  .of = r->of,
+                  .partition = r->order.partition,
+                  .topic_n = (uint16_t)r->topic.n,
+                  .via_n = (uint16_t)r->via.n,
+                  .deleted = r->deleted,
+                  .untimed = r->untimed};
     og_buf key, value;
+    if (r->topic.n > UINT16_MAX || r->via.n > UINT16_MAX)
+        return og_fail(err, OG_LIMIT, "the source topic of a place has a name that is too long");
     og_buf_init(&key, 2048);
-    og_buf_init(&value, 8192);
+    og_buf_init(&value, sizeof h + (size_t)3 * UINT16_MAX);
     record_write_place_key(&key, r->type, r->id);
-    record_write_place_value(&value, r);
+    og_buf_add(&value, &h, sizeof h);
+    og_buf_adds(&value, r->topic);
+    og_buf_adds(&value, r->via);
+    og_buf_adds(&value, r->patient);
     og_status status = og_buf_failed(&key) || og_buf_failed(&value)
                            ? og_fail(err, OG_NOMEM, "no memory for a place")
                            : kv_put(t, STORE_PLACE, og_buf_str(&key), og_buf_str(&value), err);
@@ -21,17 +49,37 @@ static og_status write_row(store_txn *t, const record *r, bool tell, og_error *e
 
 static og_status read_row(store_txn *t, og_arena *a, og_str key, record *ret, og_error *err)
 {
-    og_str value;
+    og_str value, type_id = og_str_from(key, strlen(RECORD_PLACE));
+    ptrdiff_t slash = og_str_find(type_id, '/');
+    row_head h = {0};
     og_status status = kv_get(t, STORE_PLACE, key, &value, err);
     if (status != OG_OK)
         return status;
-    value = og_arena_str(a, value);
-    if (value.p == NULL)
+    if (value.n >= sizeof h)
+        memcpy(&h, value.p, sizeof h);
+    if (slash < 0 || value.n < sizeof h + h.topic_n + h.via_n)
+        return og_fail(err, OG_CORRUPT, "a stored place is none");
+    og_str rest = og_arena_str(a, og_str_from(value, sizeof h));
+    if (rest.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a place");
-    status = record_read_place(a, key, value, ret, err);
-    return status == OG_SYNTAX || status == OG_INVALID
-               ? og_fail(err, OG_CORRUPT, "a stored place is none")
-               : status;
+    *ret = (record){.patient = og_str_from(rest, (size_t)h.topic_n + h.via_n),
+                    .type = {type_id.p, (size_t)slash},
+                    .id = og_str_from(type_id, (size_t)slash + 1),
+                    .via = {rest.p + h.topic_n, h.via_n},
+                    .order = {.round = h.round,
+                              .epoch = h.epoch,
+                              .time_us = h.time_us,
+                              .topic = og_crc32c(0, rest.p, h.topic_n),
+                              .partition = h.partition,
+                              .offset = h.offset,
+                              .entry = h.order},
+                    .topic = {rest.p, h.topic_n},
+                    .timestamp_ms = h.timestamp_ms,
+                    .entry = h.entry,
+                    .of = h.of,
+                    .deleted = h.deleted,
+                    .untimed = h.untimed};
+    return OG_OK;
 }
 
 /* A delete without a time of its own is newer than what arrived before it, also when the sender's
