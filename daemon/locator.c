@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #define SCHEMA    "osteoguard-locator-2"
-#define MOST_PUTS 256 /* in one transaction: LMDB keeps the pages of the largest one for good */
+#define MOST_PUTS 128 /* in one transaction: LMDB keeps the pages of the largest one for good */
 
 struct locator {
     kv *kv;

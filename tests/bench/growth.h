@@ -16,7 +16,7 @@ enum {
     EVENTS = 20000,
     STEP = 7919,
     TURN = 100,        /* events between two batches of each partition */
-    BATCH = 200,       /* records of a batch while they are only applied */
+    BATCH = 100,       /* records of a batch while they are only applied */
     MAX_PATTERNS = 64, /* patients of the sample stream */
     MAX_TASKS = 4096,
     SAMPLE = 100000,      /* records that the bare loops take */
