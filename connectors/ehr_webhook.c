@@ -135,11 +135,11 @@ conn_verdict ehr_webhook_verdict(http_failure failure, int status)
     }
 }
 
-/* It was to come again, and yet it may have been taken: no status came, or one that says so and
- * then broke off, or one of a server that does not know how far it or the one behind it got. */
+/* It is to come again, and yet it may have been taken: no status came, or one that does not refuse
+ * and then broke off, or one of a server that does not know how far it or the one behind it got. */
 static bool may_be_there(int status)
 {
-    return status < 300 || status == 408 || status == 500 || status == 502 || status == 504;
+    return status < 400 || status == 408 || (status >= 500 && status != 503);
 }
 
 static og_status post_begin(post *p, og_error *err);

@@ -6,8 +6,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#define SCHEMA    "osteoguard-locator-2"
-#define MOST_PUTS 128 /* in one transaction: LMDB keeps the pages of the largest one for good */
+#define SCHEMA "osteoguard-locator-2"
+/* In one transaction: LMDB keeps the pages of the largest one for good. */
+#define MOST_PUTS   128
+#define MOST_FILLED 4096
 
 struct locator {
     kv *kv;
@@ -190,24 +192,37 @@ og_status locator_get(locator *l, og_arena *a, og_str type_id, locator_entry *re
     return noted(l, status);
 }
 
+/* Writes it where it is to be, and flushes after so many. */
+static og_status put(locator *l, const locator_entry *e, size_t most, og_error *err)
+{
+    og_status status = OG_NOTFOUND;
+    if (l->writing == NULL) {
+        kv_txn *t;
+        status = begin(l, false, &t, err);
+        if (status != OG_OK)
+            return status;
+        status = stands(t, e, err);
+        kv_abort(t);
+        if (status != OG_NOTFOUND)
+            return status;
+        status = begin(l, true, &l->writing, err);
+        if (status != OG_OK)
+            return status;
+    }
+    status = stands(l->writing, e, err); /* a batch may have noted something meanwhile */
+    if (status == OG_NOTFOUND)
+        status = put_row(l->writing, e, err);
+    return status == OG_OK && ++l->puts >= most ? locator_flush(l, err) : status;
+}
+
 og_status locator_put(locator *l, const locator_entry *e, og_error *err)
 {
-    kv_txn *t = l->writing;
-    og_status status = t == NULL ? begin(l, false, &t, err) : OG_OK;
-    if (status != OG_OK)
-        return noted(l, status);
-    status = stands(t, e, err);
-    if (l->writing == NULL)
-        kv_abort(t);
-    if (status == OG_NOTFOUND)
-        status = l->writing == NULL ? begin(l, true, &l->writing, err) : OG_OK;
-    else
-        return noted(l, status);
-    if (status == OG_OK)
-        status = put_row(l->writing, e, err);
-    if (status == OG_OK && ++l->puts == MOST_PUTS)
-        return locator_flush(l, err);
-    return noted(l, status);
+    return noted(l, put(l, e, MOST_PUTS, err));
+}
+
+og_status locator_fill(locator *l, const locator_entry *e, og_error *err)
+{
+    return noted(l, put(l, e, MOST_FILLED, err));
 }
 
 og_status locator_flush(locator *l, og_error *err)

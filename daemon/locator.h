@@ -40,6 +40,8 @@ OG_MUSTCHECK og_status locator_get(locator *l, og_arena *a, og_str type_id, loca
  * old patient has the version of the new patient's record. What gather puts is collected until
  * locator_flush, or until it is a great deal; gets see it at once. */
 OG_MUSTCHECK og_status locator_put(locator *l, const locator_entry *e, og_error *err);
+/* The same for whoever fills one that is new: in larger portions. */
+OG_MUSTCHECK og_status locator_fill(locator *l, const locator_entry *e, og_error *err);
 OG_MUSTCHECK og_status locator_flush(locator *l, og_error *err);
 /* kv_trim; accepts NULL. */
 void locator_trim(const locator *l);

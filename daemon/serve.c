@@ -387,7 +387,8 @@ static og_status open_workers(serve *s, og_error *err)
                         .batches = serve_batches(c),
                         .batch_records = (size_t)c->batch_records,
                         .batch_wait_ms = c->batch_wait_ms,
-                        .arena_bytes = (size_t)c->arena_mb << 20,
+                        .arena_bytes =
+                            ((size_t)c->arena_mb << 20) + 16 * (size_t)c->max_record_bytes,
                         .partitions = s->count,
                         .ctx = s,
                         .room = serve__room,

@@ -200,7 +200,7 @@ static og_status fill_one(void *ctx, og_str patient, og_str type_id, const recor
                        .order = *order,
                        .arrived_ms = -1,
                        .deleted = deleted};
-    return locator_put(f->locator, &e, err);
+    return locator_fill(f->locator, &e, err);
 }
 
 static og_status fill_locator(serve *s, store *st, og_error *err)

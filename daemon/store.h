@@ -208,8 +208,7 @@ OG_MUSTCHECK og_status store_is_merged(store_txn *t, og_str patient, og_error *e
 
 /* ---- alerts ---- */
 
-/* All alerts of a patient, resolved ones too, but none that a call has shown. They live in a or are
- * borrowed from the transaction. */
+/* All alerts of a patient, resolved ones too, but none that a call has shown. They live in a. */
 OG_MUSTCHECK og_status store_alerts(store_txn *t, og_arena *a, og_str patient,
                                     const plan_alert **ret, size_t *ret_count, og_error *err);
 /* All that calls alone have shown of a patient (PLAN_ALERT_SHOWN). Likewise. */

@@ -49,12 +49,11 @@ static void quiet(void *ctx, og_str line)
     (void)line;
 }
 
-static figures measure(const job *j, uint64_t patients, int turn_in, int turn_out)
+static figures measure(const job *j, uint64_t patients, const turns *t)
 {
     static bench b;
     b.content = j->content;
-    b.turn_in = turn_in;
-    b.turn_out = turn_out;
+    b.turns = t;
     b.f.patients = patients;
     og_buf_init(&b.text, (size_t)1 << 20);
     snprintf(b.dir, sizeof b.dir, "%s/growth.XXXXXX", j->dir);
@@ -81,11 +80,10 @@ static figures measure(const job *j, uint64_t patients, int turn_in, int turn_ou
 }
 
 /* What the stages are held against; in a process of its own, for the sake of its memory. */
-static figures measure_bare(const job *j, uint64_t patients, int turn_in, int turn_out)
+static figures measure_bare(const job *j, uint64_t patients, const turns *t)
 {
     static bench b;
-    (void)turn_in;
-    (void)turn_out;
+    (void)t;
     b.content = j->content;
     b.f.patients = patients;
     og_buf_init(&b.text, (size_t)1 << 20);
@@ -105,7 +103,7 @@ static figures measure_bare(const job *j, uint64_t patients, int turn_in, int tu
 
 /* ---- one process per size ---- */
 
-typedef figures measure_fn(const job *j, uint64_t patients, int turn_in, int turn_out);
+typedef figures measure_fn(const job *j, uint64_t patients, const turns *t);
 
 typedef struct child {
     pid_t pid;
@@ -118,14 +116,16 @@ static void make_pipe(int ends[2])
         die("pipe", strerror(errno));
 }
 
-static child begin(measure_fn *fn, const job *j, uint64_t patients, int turn_in, int turn_out)
+static child begin(measure_fn *fn, const job *j, uint64_t patients, const turns *t)
 {
     int ends[2];
     make_pipe(ends);
     fflush(NULL);
     child c = {fork(), ends[0]};
     if (c.pid == 0) {
-        figures f = fn(j, patients, turn_in, turn_out);
+        for (int i = 0; t != NULL && i < 2; i++)
+            close(t->others[i]); /* so that the end of that process is seen */
+        figures f = fn(j, patients, t);
         _exit(write(ends[1], &f, sizeof f) == sizeof f ? 0 : 1);
     }
     close(ends[1]);
@@ -151,24 +151,26 @@ static double event_cpu(const figures *f)
 /* few: of whom the events of another process are, in turns with these; 0: there is none. */
 static figures run(const job *j, uint64_t patients, uint64_t few)
 {
-    int mine[2], others[2];
-    figures bare = end(begin(measure_bare, j, patients, -1, -1)), f;
+    figures bare = end(begin(measure_bare, j, patients, NULL)), f;
     if (few == 0) {
-        f = end(begin(measure, j, patients, -1, -1));
+        f = end(begin(measure, j, patients, NULL));
     } else {
-        make_pipe(mine);
-        make_pipe(others);
-        child small = begin(measure, j, few, others[0], mine[1]);
-        child large = begin(measure, j, patients, mine[0], others[1]);
-        if (write(mine[1], "", 1) != 1)
+        int to_small[2], to_large[2];
+        make_pipe(to_small);
+        make_pipe(to_large);
+        const turns of_small = {to_small[0], to_large[1], {to_large[0], to_small[1]}, false};
+        const turns of_large = {to_large[0], to_small[1], {to_small[0], to_large[1]}, true};
+        if (write(to_large[1], "", 1) != 1)
             die("turns", strerror(errno));
+        child small = begin(measure, j, few, &of_small);
+        child large = begin(measure, j, patients, &of_large);
+        for (int i = 0; i < 2; i++) {
+            close(to_small[i]);
+            close(to_large[i]);
+        }
         figures beside = end(small);
         f = end(large);
         f.beside_cpu = event_cpu(&beside);
-        for (int i = 0; i < 2; i++) {
-            close(mine[i]);
-            close(others[i]);
-        }
     }
     f.parse = bare.parse;
     f.write = bare.write;

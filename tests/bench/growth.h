@@ -49,6 +49,12 @@ typedef struct queue { /* records that wait for a partition's batch */
     int64_t next_offset;
 } queue;
 
+typedef struct turns { /* ends of pipes: whose turn it is */
+    int in, out;
+    int others[2]; /* the other process' ends */
+    bool first;
+} turns;
+
 typedef struct bench {
     const plan_content *content;
     char dir[256];
@@ -67,7 +73,7 @@ typedef struct bench {
     size_t task_count[PARTITIONS];
     uint64_t offset, answered;
     int64_t synced_us;
-    int turn_in, turn_out; /* pipes: whose turn it is; -1: nobody else's */
+    const turns *turns; /* NULL: alone */
     figures f;
 } bench;
 

@@ -294,13 +294,14 @@ static double bytes_written(void)
 static void wait_for_turn(const bench *b)
 {
     char c;
-    if (b->turn_in >= 0 && read(b->turn_in, &c, 1) != 1)
+    if (b->turns != NULL && read(b->turns->in, &c, 1) != 1)
         die("turns", "the other process is gone");
 }
 
-static void pass_turn(const bench *b)
+/* Behind the last turn of all nobody waits any more. */
+static void pass_turn(const bench *b, bool last)
 {
-    if (b->turn_out >= 0 && write(b->turn_out, "", 1) != 1)
+    if (b->turns != NULL && (!last || b->turns->first) && write(b->turns->out, "", 1) != 1)
         die("turns", "the other process is gone");
 }
 
@@ -329,7 +330,7 @@ void daemon_events(bench *b)
         }
         deliver(b);
         daemon_sync(b, false);
-        pass_turn(b);
+        pass_turn(b, i + 1 == EVENTS);
     }
     b->f.event_bytes = bytes_written() - written;
     b->f.event_deliver = b->f.deliver;
@@ -441,7 +442,7 @@ void daemon_set_up(bench *b)
     b->gather = gather_new(&go, b->content, b->locator);
     b->outbox = outbox_new(&oo);
     b->batch.setup = &b->setup;
-    b->batch.max_patients = TURN / PARTITIONS; /* as the owner: a batch takes 10 ms or so */
+    b->batch.max_patients = TURN / PARTITIONS; /* as the owner: a batch takes 5 ms or so */
     b->batch.results = og_arena_new((size_t)256 << 20);
     b->batch.scratch = og_arena_new((size_t)256 << 20);
     if (b->gather == NULL || b->outbox == NULL || b->batch.results == NULL ||

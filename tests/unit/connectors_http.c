@@ -631,8 +631,10 @@ static void test_webhook_doubts_what_breaks_off(void **state)
     } cases[] = {{"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", true},
                  {"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n", true},
                  {"HTTP/1.1 100 Continue\r\n\r\n", true},
+                 {"HTTP/1.1 307 There\r\nContent-Length: 100\r\n\r\nshort", true},
                  {"not HTTP at all\r\n\r\n", true},
                  {"", true},
+                 {"HTTP/1.1 522 Nobody\r\nContent-Length: 100\r\n\r\nshort", true},
                  {"HTTP/1.1 504 Late\r\nContent-Length: 100\r\n\r\nshort", true},
                  {"HTTP/1.1 503 Away\r\nContent-Length: 100\r\n\r\nshort", false},
                  {"HTTP/1.1 429 Slower\r\nContent-Length: 100\r\n\r\n", false}};

@@ -8,7 +8,8 @@
 
 #include "daemon/packed.h"
 
-#define MOST ((size_t)1 << 20)
+#define MOST  ((size_t)1 << 20)
+#define WORDS 0xe2344060u /* CRC-32C, of osteoguard-store-10 */
 
 typedef struct bench {
     og_arena *a;
@@ -78,6 +79,17 @@ static void test_a_short_resource_is_known_by_its_words(void **state)
     end(&b);
 }
 
+/* Stores hold what was packed with these words. Who changes them changes the store's SCHEMA, then
+ * this number. */
+static void test_the_words_are_those_of_the_schema(void **state)
+{
+    static const char words[] =
+#include "daemon/packed_words.inc"
+        ;
+    (void)state;
+    assert_int_equal(og_crc32c(0, words, sizeof words - 1), WORDS);
+}
+
 static void test_what_is_damaged_is_found(void **state)
 {
     bench b = begin();
@@ -131,6 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_goes_in_comes_out),
         cmocka_unit_test(test_a_short_resource_is_known_by_its_words),
+        cmocka_unit_test(test_the_words_are_those_of_the_schema),
         cmocka_unit_test(test_what_is_damaged_is_found),
         cmocka_unit_test(test_memory_has_an_end),
     };
