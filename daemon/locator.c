@@ -197,7 +197,7 @@ static og_status put(locator *l, const locator_entry *e, size_t most, og_error *
 {
     og_status status = OG_NOTFOUND;
     if (l->writing == NULL) {
-        kv_txn *t;
+        kv_txn *t = NULL;
         status = begin(l, false, &t, err);
         if (status != OG_OK)
             return status;
