@@ -49,19 +49,31 @@ static void quiet(void *ctx, og_str line)
     (void)line;
 }
 
+static void set_up(bench *b, const job *j, uint64_t patients)
+{
+    b->content = j->content;
+    b->f.patients = patients;
+    og_buf_init(&b->text, (size_t)1 << 20);
+    snprintf(b->dir, sizeof b->dir, "%s/growth.XXXXXX", j->dir);
+    if (mkdtemp(b->dir) == NULL)
+        die(b->dir, strerror(errno));
+    log_sink(quiet, NULL);
+    patients_read(b, j->stream);
+    daemon_set_up(b);
+}
+
+static void take_down(bench *b)
+{
+    daemon_close(b, true);
+    if (file_remove_tree(b->dir, NULL) != OG_OK)
+        fprintf(stderr, "bench_growth: cannot remove %s\n", b->dir);
+}
+
 static figures measure(const job *j, uint64_t patients, const turns *t)
 {
     static bench b;
-    b.content = j->content;
     b.turns = t;
-    b.f.patients = patients;
-    og_buf_init(&b.text, (size_t)1 << 20);
-    snprintf(b.dir, sizeof b.dir, "%s/growth.XXXXXX", j->dir);
-    if (mkdtemp(b.dir) == NULL)
-        die(b.dir, strerror(errno));
-    log_sink(quiet, NULL);
-    patients_read(&b, j->stream);
-    daemon_set_up(&b);
+    set_up(&b, j, patients);
     daemon_load(&b);
     daemon_evaluate_all(&b);
     daemon_sync(&b, true);
@@ -73,9 +85,7 @@ static figures measure(const job *j, uint64_t patients, const turns *t)
     b.f.open_clean = daemon_reopen(&b, true);
     b.f.open_killed = daemon_reopen(&b, false);
     b.f.disk = daemon_disk(&b);
-    daemon_close(&b, true);
-    if (file_remove_tree(b.dir, NULL) != OG_OK)
-        fprintf(stderr, "bench_growth: cannot remove %s\n", b.dir);
+    take_down(&b);
     return b.f;
 }
 
@@ -84,20 +94,10 @@ static figures measure_bare(const job *j, uint64_t patients, const turns *t)
 {
     static bench b;
     (void)t;
-    b.content = j->content;
-    b.f.patients = patients;
-    og_buf_init(&b.text, (size_t)1 << 20);
-    snprintf(b.dir, sizeof b.dir, "%s/growth.XXXXXX", j->dir);
-    if (mkdtemp(b.dir) == NULL)
-        die(b.dir, strerror(errno));
-    log_sink(quiet, NULL);
-    patients_read(&b, j->stream);
-    daemon_set_up(&b);
+    set_up(&b, j, patients);
     bare_parse(&b);
     bare_write(&b);
-    daemon_close(&b, true);
-    if (file_remove_tree(b.dir, NULL) != OG_OK)
-        fprintf(stderr, "bench_growth: cannot remove %s\n", b.dir);
+    take_down(&b);
     return b.f;
 }
 
