@@ -176,7 +176,7 @@ static og_status put_text(store_txn *t, og_arena *a, const delivery *d, og_str *
         return kv_put(t, STORE_DELIVERY, (og_str){key, n}, text, err);
     store_key told;
     store_told_key(&told, d->patient, d->alert_id, d->endpoint);
-    og_status status = kv_put(t, STORE_ALERT, (og_str){told.p, told.n}, text, err);
+    og_status status = kv_put(t, STORE_PATIENT, (og_str){told.p, told.n}, text, err);
     return status == OG_OK ? kv_delete(t, STORE_DELIVERY, (og_str){key, n}, err) : status;
 }
 
@@ -195,7 +195,7 @@ og_status delivery_remove(store_txn *t, const delivery *d, og_error *err)
         return OG_OK; /* it was never put */
     store_told_key(&told, d->patient, d->alert_id, d->endpoint);
     og_status status = kv_delete(t, STORE_DELIVERY, (og_str){key, n}, err);
-    return status == OG_OK ? kv_delete(t, STORE_ALERT, (og_str){told.p, told.n}, err) : status;
+    return status == OG_OK ? kv_delete(t, STORE_PATIENT, (og_str){told.p, told.n}, err) : status;
 }
 
 og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patient,
@@ -210,7 +210,7 @@ og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patien
     og_status status = kv_get(t, STORE_DELIVERY, (og_str){key, n}, &value, err);
     if (status == OG_NOTFOUND) {
         store_told_key(&told, patient, alert_id, endpoint);
-        status = kv_get(t, STORE_ALERT, (og_str){told.p, told.n}, &value, err);
+        status = kv_get(t, STORE_PATIENT, (og_str){told.p, told.n}, &value, err);
     }
     return status == OG_OK ? read_row(a, (og_str){key, n}, value, ret, err) : status;
 }

@@ -30,7 +30,7 @@ static og_status next_row(store_txn *t, char ret[8], og_error *err)
 static og_str place_row(og_str key, char *ret)
 {
     size_t lead = sizeof RECORD_PLACE - 1, n = key.n - lead;
-    if (n > KV_MAX_KEY - 1) /* then the place could not be stored either */
+    if (n > KV_MAX_KEY - 1) /* no Type/id that is recorded is as long as that */
         n = KV_MAX_KEY - 1;
     ret[0] = PLACE_ROW;
     memcpy(ret + 1, key.p + lead, n);

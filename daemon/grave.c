@@ -167,10 +167,10 @@ static og_status remove_row(store_txn *t, og_str key, og_error *err)
 {
     store_key row;
     if (record_is_place(key))
-        return kv_delete(t, STORE_PLACE, key, err);
+        return place_remove(t, key, err);
     row_of(key, &row);
     og_status status = kv_delete(t, STORE_OUTGOING, (og_str){row.p, row.n}, err);
-    return status == OG_OK ? kv_delete(t, STORE_RESOURCE, (og_str){row.p, row.n}, err) : status;
+    return status == OG_OK ? kv_delete(t, STORE_PATIENT, (og_str){row.p, row.n}, err) : status;
 }
 
 /* Not ours: of an owner before us, who has not read it back. What lives here is newer than what was

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "daemon/file.h"
+#include "daemon/kv_key.h"
 
 #define CRC_BYTES     4u
 #define MAX_DEATHS    2
@@ -815,32 +816,48 @@ static og_status damaged(const kv_txn *t, int table, og_error *err)
     return status;
 }
 
+/* A key as it lies there; its bytes are in room. What is empty or too long is nowhere: no bytes. */
+static MDB_val packed_key(og_str key, char room[2 * KV_MAX_KEY])
+{
+    size_t n = key.n <= KV_MAX_KEY ? kv_key_pack(key, room) : 0;
+    return (MDB_val){n <= KV_MAX_KEY ? n : 0, room};
+}
+
+static og_str str_of(MDB_val v)
+{
+    return (og_str){v.mv_data, v.mv_size};
+}
+
 og_status kv_get(kv_txn *t, int table, og_str key, og_str *ret, og_error *err)
 {
-    MDB_val k = {key.n, (void *)(uintptr_t)key.p}, v;
-    if (key.n == 0 || key.n > KV_MAX_KEY)
+    char room[2 * KV_MAX_KEY];
+    MDB_val k = packed_key(key, room), v;
+    if (k.mv_size == 0)
         return OG_NOTFOUND;
     int rc = LMDB(t->k, mdb_get(t->txn, t->k->tables[table], &k, &v));
     if (rc == MDB_NOTFOUND)
         return OG_NOTFOUND;
     if (rc != 0)
         return fail_mdb(err, t->k, "cannot read", rc);
-    return checked(key, v, ret) ? OG_OK : damaged(t, table, err);
+    return checked(str_of(k), v, ret) ? OG_OK : damaged(t, table, err);
 }
 
 og_status kv_put(kv_txn *t, int table, og_str key, og_str value, og_error *err)
 {
-    if (key.n == 0 || key.n > KV_MAX_KEY)
+    char room[2 * KV_MAX_KEY];
+    MDB_val k = packed_key(key, room);
+    if (k.mv_size == 0)
         return og_fail(err, OG_LIMIT, "a key has %zu bytes; 1 to %d are possible", key.n,
                        KV_MAX_KEY);
-    int rc = LMDB(t->k, put_checked(t->txn, t->k->tables[table], key, value));
+    int rc = LMDB(t->k, put_checked(t->txn, t->k->tables[table], str_of(k), value));
     return rc == 0 ? OG_OK : fail_mdb(err, t->k, "cannot write", rc);
 }
 
 og_status kv_delete(kv_txn *t, int table, og_str key, og_error *err)
 {
-    MDB_val k = {key.n, (void *)(uintptr_t)key.p};
-    if (key.n == 0 || key.n > KV_MAX_KEY)
+    char room[2 * KV_MAX_KEY];
+    MDB_val k = packed_key(key, room);
+    if (k.mv_size == 0)
         return OG_OK;
     int rc = LMDB(t->k, mdb_del(t->txn, t->k->tables[table], &k, NULL));
     return rc == 0 || rc == MDB_NOTFOUND ? OG_OK : fail_mdb(err, t->k, "cannot delete", rc);
@@ -849,13 +866,19 @@ og_status kv_delete(kv_txn *t, int table, og_str key, og_error *err)
 static og_status visit_all(kv_txn *t, MDB_cursor *cursor, int table, og_str from, og_str prefix,
                            kv_visit *fn, void *ctx, og_error *err)
 {
-    MDB_val k = {from.n, (void *)(uintptr_t)from.p}, v;
+    char first[2 * KV_MAX_KEY], room[KV_MAX_KEY];
+    MDB_val k = packed_key(from, first), v;
+    if (from.n > 0 && k.mv_size == 0)
+        return og_fail(err, OG_LIMIT, "what is looked for has %zu bytes; 1 to %d are possible",
+                       from.n, KV_MAX_KEY);
     int rc = LMDB(t->k, mdb_cursor_get(cursor, &k, &v, from.n > 0 ? MDB_SET_RANGE : MDB_FIRST));
     for (; rc == 0; rc = LMDB(t->k, mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
-        og_str key = {k.mv_data, k.mv_size}, value;
+        og_str key = kv_key_unpack(str_of(k), room, sizeof room), value;
+        if (key.p == NULL)
+            return damaged(t, table, err);
         if (!og_str_starts(key, prefix))
             return OG_OK;
-        if (!checked(key, v, &value))
+        if (!checked(str_of(k), v, &value))
             return damaged(t, table, err);
         og_status status = fn(ctx, key, value, err);
         if (status != OG_OK)

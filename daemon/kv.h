@@ -76,9 +76,11 @@ OG_MUSTCHECK og_status kv_put(kv_txn *t, int table, og_str key, og_str value, og
 /* Removes it; no error when there is none. */
 OG_MUSTCHECK og_status kv_delete(kv_txn *t, int table, og_str key, og_error *err);
 
-/* Visits keys in byte order from `from` on, as long as they begin with prefix; fn answers OG_OK to
- * go on, OG_AGAIN to end it well, anything else to end it with this status. Nothing may be written
- * from inside fn. */
+/* Visits keys from `from` on, as long as they begin with prefix, which must not end within what may
+ * be a UUID. In byte order, but that a UUID comes behind whatever else stands at its place
+ * (kv_key.h). fn answers OG_OK to go on, OG_AGAIN to end it well, anything else to end it with this
+ * status. The key is borrowed until it returns, the value as kv_get's. Nothing may be written from
+ * inside fn. OG_LIMIT: from is too long. */
 typedef og_status kv_visit(void *ctx, og_str key, og_str value, og_error *err);
 OG_MUSTCHECK og_status kv_scan(kv_txn *t, int table, og_str from, og_str prefix, kv_visit *fn,
                                void *ctx, og_error *err);

@@ -12,12 +12,9 @@ static bool is_of_word(char c)
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
 }
 
-/* 16 and more: none. */
 static unsigned digit_of(char c)
 {
-    return c >= '0' && c <= '9'   ? (unsigned)(c - '0')
-           : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
-                                  : 16;
+    return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
 }
 
 static bool is_hyphen_at(size_t i)
@@ -28,18 +25,14 @@ static bool is_hyphen_at(size_t i)
 /* s begins with a UUID that ends there. */
 static bool read_uuid(og_str s, char out[UUID_BYTES])
 {
-    unsigned bad = 0;
-    size_t n = 0;
-    if (s.n < UUID_CHARS || s.p[8] != '-' || s.p[13] != '-' || s.p[18] != '-' || s.p[23] != '-' ||
-        (s.n > UUID_CHARS && is_of_word(s.p[UUID_CHARS])))
+    if (s.n < UUID_CHARS || s.p[8] != '-' || (s.n > UUID_CHARS && is_of_word(s.p[UUID_CHARS])) ||
+        !og_str_is_uuid((og_str){s.p, UUID_CHARS}, false))
         return false;
     for (size_t i = 0; i < UUID_CHARS; i += 2) {
         i += is_hyphen_at(i);
-        unsigned high = digit_of(s.p[i]), low = digit_of(s.p[i + 1]);
-        bad |= high | low;
-        out[n++] = (char)(unsigned char)((high & 15) << 4 | (low & 15));
+        *out++ = (char)(unsigned char)(digit_of(s.p[i]) << 4 | digit_of(s.p[i + 1]));
     }
-    return bad < 16;
+    return true;
 }
 
 static void write_uuid(const char *bytes, char *to)
@@ -66,8 +59,7 @@ size_t kv_key_pack(og_str key, char *to)
         if (!inside && read_uuid(og_str_from(key, i), at + 1)) {
             *at = (char)MARK_UUID;
             at += 1 + UUID_BYTES;
-            i += UUID_CHARS - 1;
-            inside = true; /* so that nothing is one that follows it at once */
+            i += UUID_CHARS - 1; /* no word goes on behind it */
             continue;
         }
         if (c >= MARK_UUID)
@@ -91,7 +83,7 @@ og_str kv_key_unpack(og_str packed, char *to, size_t room)
     static const og_str none = {NULL, 0};
     size_t n = 0;
     if (!has_mark(packed))
-        return packed;
+        return packed.n <= room ? packed : none;
     for (size_t i = 0; i < packed.n; i++) {
         unsigned char c = (unsigned char)packed.p[i];
         if (c == MARK_UUID) {

@@ -6,7 +6,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#define SCHEMA "osteoguard-locator-2"
+#include "daemon/kv_key.h"
+#include "daemon/number.h"
+
+#define SCHEMA "osteoguard-locator-3"
 /* In one transaction: LMDB keeps the pages of the largest one for good. */
 #define MOST_PUTS   128
 #define MOST_FILLED 4096
@@ -20,11 +23,9 @@ struct locator {
     atomic_bool broken;
 };
 
-typedef struct row_head {
-    uint32_t epoch, topic, entry;
-    int32_t partition;
-    int64_t time_us, offset, arrived_ms;
-} row_head;
+/* A row: numbers (number.h), then the id of the patient as keys are packed. */
+#define ROW_NUMBERS 7
+#define ROW_MOST    (ROW_NUMBERS * NUMBER_MOST + 2 * RECORD_MAX_PATIENT)
 
 static const char *const tables[] = {"patient"};
 
@@ -119,25 +120,29 @@ static og_status begin(locator *l, bool write, kv_txn **ret, og_error *err)
 
 /* ---- rows ---- */
 
-static og_status get_row(kv_txn *t, og_str type_id, locator_entry *ret, og_error *err)
+/* The id of the patient lies in room or in the row. */
+static og_status get_row(kv_txn *t, og_str type_id, locator_entry *ret,
+                         char room[RECORD_MAX_PATIENT], og_error *err)
 {
-    og_str value;
-    row_head h = {0};
-    og_status status = kv_get(t, 0, type_id, &value, err);
+    og_str rest;
+    int64_t n[ROW_NUMBERS];
+    og_status status = kv_get(t, 0, type_id, &rest, err);
     if (status != OG_OK)
         return status;
-    if (value.n < sizeof h)
+    if (!numbers_take(&rest, n, ROW_NUMBERS))
         return og_fail(err, OG_CORRUPT, "a row of the locator is too short");
-    memcpy(&h, value.p, sizeof h);
+    og_str patient = kv_key_unpack(rest, room, RECORD_MAX_PATIENT);
+    if (patient.p == NULL)
+        return og_fail(err, OG_CORRUPT, "a row of the locator names no patient");
     *ret = (locator_entry){.type_id = type_id,
-                           .patient = og_str_from(value, sizeof h),
-                           .order = {.epoch = h.epoch,
-                                     .time_us = h.time_us,
-                                     .topic = h.topic,
-                                     .partition = h.partition,
-                                     .offset = h.offset,
-                                     .entry = h.entry},
-                           .arrived_ms = h.arrived_ms};
+                           .patient = patient,
+                           .order = {.epoch = (uint32_t)n[0],
+                                     .time_us = n[1],
+                                     .topic = (uint32_t)n[2],
+                                     .partition = (int32_t)n[3],
+                                     .offset = n[4],
+                                     .entry = (uint32_t)n[5]},
+                           .arrived_ms = n[6]};
     return OG_OK;
 }
 
@@ -145,7 +150,8 @@ static og_status get_row(kv_txn *t, og_str type_id, locator_entry *ret, og_error
 static og_status stands(kv_txn *t, const locator_entry *e, og_error *err)
 {
     locator_entry had = {0};
-    og_status status = get_row(t, e->type_id, &had, err);
+    char room[RECORD_MAX_PATIENT];
+    og_status status = get_row(t, e->type_id, &had, room, err);
     if (status != OG_OK)
         return status;
     int cmp = record_order_cmp_version(&had.order, &e->order);
@@ -156,30 +162,26 @@ static og_status stands(kv_txn *t, const locator_entry *e, og_error *err)
 
 static og_status put_row(kv_txn *t, const locator_entry *e, og_error *err)
 {
-    char value[sizeof(row_head) + RECORD_MAX_PATIENT];
-    row_head head = {.epoch = e->order.epoch,
-                     .topic = e->order.topic,
-                     .entry = e->order.entry,
-                     .partition = e->order.partition,
-                     .time_us = e->order.time_us,
-                     .offset = e->order.offset,
-                     .arrived_ms = e->arrived_ms};
+    char value[ROW_MOST];
+    const record_order *o = &e->order;
+    const int64_t numbers[ROW_NUMBERS] = {o->epoch,  o->time_us, o->topic,     o->partition,
+                                          o->offset, o->entry,   e->arrived_ms};
     if (e->patient.n > RECORD_MAX_PATIENT)
         return og_fail(err, OG_LIMIT, "the id of the patient is too long");
-    memcpy(value, &head, sizeof head);
-    if (e->patient.n > 0)
-        memcpy(value + sizeof head, e->patient.p, e->patient.n);
-    return kv_put(t, 0, e->type_id, (og_str){value, sizeof head + e->patient.n}, err);
+    size_t n = numbers_put(value, numbers, ROW_NUMBERS);
+    n += kv_key_pack(e->patient, value + n);
+    return kv_put(t, 0, e->type_id, (og_str){value, n}, err);
 }
 
 og_status locator_get(locator *l, og_arena *a, og_str type_id, locator_entry *ret, og_error *err)
 {
     kv_txn *t = l->writing;
     locator_entry e = {0};
+    char room[RECORD_MAX_PATIENT];
     og_status status = t == NULL ? begin(l, false, &t, err) : OG_OK;
     if (status != OG_OK)
         return noted(l, status);
-    status = get_row(t, type_id, &e, err);
+    status = get_row(t, type_id, &e, room, err);
     if (status == OG_OK) {
         e.patient = og_arena_str(a, e.patient);
         if (e.patient.p == NULL)

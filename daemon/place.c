@@ -3,82 +3,53 @@
 #include "daemon/place.h"
 
 #include "daemon/errand.h"
+#include "daemon/kv_key.h"
+#include "daemon/source.h"
 
-/* A row as it lies in the store (this machine's byte order: the store never travels); the name of
- * the source topic follows, the way of a copy, then the id of the patient. */
-typedef struct row_head {
-    int64_t round, time_us, offset, timestamp_ms;
-    uint32_t epoch, order, entry, of;
-    int32_t partition;
-    uint16_t topic_n, via_n;
-    uint8_t deleted, untimed, unused[6];
-} row_head;
+/* A row: whether it is deleted and untimed, its source (source.h), the id of the patient as keys
+ * are packed. */
+#define ROW_DELETED 1
+#define ROW_UNTIMED 2
 
-static og_status write_row(store_txn *t, const record *r, bool tell, og_error *err)
+/* Its key: Type/id out of the key on the topic. */
+static og_str row_of(og_str key)
 {
-    row_head h = {.round = r->order.round,
-                  .time_us = r->order.time_us,
-                  .offset = r->order.offset,
-                  .timestamp_ms = r->timestamp_ms,
-                  .epoch = r->order.epoch,
-                  .order = r->order.entry,
-                  .entry = r->entry,
-                  .of = r->of,
-                  .partition = r->order.partition,
-                  .topic_n = (uint16_t)r->topic.n,
-                  .via_n = (uint16_t)r->via.n,
-                  .deleted = r->deleted,
-                  .untimed = r->untimed};
-    og_buf key, value;
-    if (r->topic.n > UINT16_MAX || r->via.n > UINT16_MAX)
-        return og_fail(err, OG_LIMIT, "the source topic of a place has a name that is too long");
-    og_buf_init(&key, 2048);
-    og_buf_init(&value, sizeof h + (size_t)3 * UINT16_MAX);
-    record_write_place_key(&key, r->type, r->id);
-    og_buf_add(&value, &h, sizeof h);
-    og_buf_adds(&value, r->topic);
-    og_buf_adds(&value, r->via);
-    og_buf_adds(&value, r->patient);
-    og_status status = og_buf_failed(&key) || og_buf_failed(&value)
-                           ? og_fail(err, OG_NOMEM, "no memory for a place")
-                           : kv_put(t, STORE_PLACE, og_buf_str(&key), og_buf_str(&value), err);
-    og_buf_done(&key);
-    og_buf_done(&value);
-    return status == OG_OK && tell ? errand_place(t, r, err) : status;
+    return og_str_from(key, sizeof RECORD_PLACE - 1);
+}
+
+static og_status write_row(store_txn *t, og_arena *a, og_str key, const record *r, og_error *err)
+{
+    char *value = og_arena_alloc(a, 1 + source_most(r) + 2 * r->patient.n);
+    if (value == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a place");
+    value[0] = (char)((r->deleted ? ROW_DELETED : 0) | (r->untimed ? ROW_UNTIMED : 0));
+    size_t n = 1 + source_put(value + 1, r);
+    n += kv_key_pack(r->patient, value + n);
+    return kv_put(t, STORE_PLACE, row_of(key), (og_str){value, n}, err);
 }
 
 static og_status read_row(store_txn *t, og_arena *a, og_str key, record *ret, og_error *err)
 {
-    og_str value, type_id = og_str_from(key, strlen(RECORD_PLACE));
+    og_str value, type_id = row_of(key);
     ptrdiff_t slash = og_str_find(type_id, '/');
-    row_head h = {0};
-    og_status status = kv_get(t, STORE_PLACE, key, &value, err);
+    record r = {0};
+    og_status status = kv_get(t, STORE_PLACE, type_id, &value, err);
     if (status != OG_OK)
         return status;
-    if (value.n >= sizeof h)
-        memcpy(&h, value.p, sizeof h);
-    if (slash < 0 || value.n < sizeof h + h.topic_n + h.via_n)
-        return og_fail(err, OG_CORRUPT, "a stored place is none");
-    og_str rest = og_arena_str(a, og_str_from(value, sizeof h));
-    if (rest.p == NULL)
+    og_str rest = og_arena_str(a, og_str_from(value, 1)); /* what it says outlives the row */
+    char *room = og_arena_alloc(a, RECORD_MAX_PATIENT);
+    if (rest.p == NULL || room == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a place");
-    *ret = (record){.patient = og_str_from(rest, (size_t)h.topic_n + h.via_n),
-                    .type = {type_id.p, (size_t)slash},
-                    .id = og_str_from(type_id, (size_t)slash + 1),
-                    .via = {rest.p + h.topic_n, h.via_n},
-                    .order = {.round = h.round,
-                              .epoch = h.epoch,
-                              .time_us = h.time_us,
-                              .topic = og_crc32c(0, rest.p, h.topic_n),
-                              .partition = h.partition,
-                              .offset = h.offset,
-                              .entry = h.order},
-                    .topic = {rest.p, h.topic_n},
-                    .timestamp_ms = h.timestamp_ms,
-                    .entry = h.entry,
-                    .of = h.of,
-                    .deleted = h.deleted,
-                    .untimed = h.untimed};
+    if (slash < 0 || value.n == 0 || !source_take(&rest, &r))
+        return og_fail(err, OG_CORRUPT, "a stored place is none");
+    r.type = (og_str){type_id.p, (size_t)slash};
+    r.id = og_str_from(type_id, (size_t)slash + 1);
+    r.patient = kv_key_unpack(rest, room, RECORD_MAX_PATIENT);
+    if (r.patient.p == NULL)
+        return og_fail(err, OG_CORRUPT, "a stored place is none");
+    r.deleted = (value.p[0] & ROW_DELETED) != 0;
+    r.untimed = (value.p[0] & ROW_UNTIMED) != 0;
+    *ret = r;
     return OG_OK;
 }
 
@@ -106,23 +77,25 @@ static og_status send_tombstone(store_txn *t, og_str tenant, og_str patient, con
 }
 
 /* r is the newest, had was. */
-static og_status replace(store_txn *t, og_str tenant, const record *had, const record *r,
-                         place_applied *ret, og_error *err)
+static og_status replace(store_txn *t, og_arena *a, og_str tenant, og_str key, const record *had,
+                         const record *r, place_applied *ret, og_error *err)
 {
     og_status status = OG_OK;
     if (!had->deleted && (r->deleted || !og_str_eq(had->patient, r->patient)))
         status = send_tombstone(t, tenant, had->patient, r, ret, err);
-    return status == OG_OK ? write_row(t, r, false, err) : status;
+    return status == OG_OK ? write_row(t, a, key, r, err) : status;
 }
 
 /* r is older than had, and stands behind it in the topic. */
-static og_status outlive(store_txn *t, og_str tenant, const record *had, const record *r,
-                         place_applied *ret, og_error *err)
+static og_status outlive(store_txn *t, og_arena *a, og_str tenant, og_str key, const record *had,
+                         const record *r, place_applied *ret, og_error *err)
 {
     og_status status = OG_OK;
     if (!r->deleted && (had->deleted || !og_str_eq(had->patient, r->patient)))
         status = send_tombstone(t, tenant, r->patient, had, ret, err);
-    return status == OG_OK ? write_row(t, had, true, err) : status;
+    if (status == OG_OK)
+        status = write_row(t, a, key, had, err);
+    return status == OG_OK ? errand_place(t, had, err) : status;
 }
 
 static bool is_same(const record *a, const record *b)
@@ -147,7 +120,7 @@ og_status place_apply(store_txn *t, og_arena *scratch, og_str tenant, const reco
         else
             status = OG_OK;
         if (status == OG_OK)
-            status = write_row(t, &now, false, err);
+            status = write_row(t, scratch, key, &now, err);
     } else if (status == OG_OK && is_same(r, &had)) {
         status = errand_place_said(t, key, err);
     } else if (status == OG_OK) {
@@ -156,11 +129,11 @@ og_status place_apply(store_txn *t, og_arena *scratch, og_str tenant, const reco
         else if (had.deleted)
             outdo(&had, &now);
         if (record_order_cmp(&now.order, &had.order) < 0) {
-            status = outlive(t, tenant, &had, &now, &applied, err);
+            status = outlive(t, scratch, tenant, key, &had, &now, &applied, err);
         } else {
             status = errand_place_said(t, key, err);
             if (status == OG_OK)
-                status = replace(t, tenant, &had, &now, &applied, err);
+                status = replace(t, scratch, tenant, key, &had, &now, &applied, err);
         }
     }
     if (status == OG_OK)
@@ -178,6 +151,11 @@ og_status place_version(store_txn *t, og_arena *scratch, og_str key, record_orde
     *ret = had.order;
     *ret_deleted = had.deleted;
     return OG_OK;
+}
+
+og_status place_remove(store_txn *t, og_str key, og_error *err)
+{
+    return kv_delete(t, STORE_PLACE, row_of(key), err);
 }
 
 og_status place_reassert(store_txn *t, og_arena *scratch, og_str key, og_error *err)

@@ -28,6 +28,8 @@ OG_MUSTCHECK og_status place_apply(store_txn *t, og_arena *scratch, og_str tenan
 /* The version of a place by its key on the topic, and whether it is deleted. OG_NOTFOUND. */
 OG_MUSTCHECK og_status place_version(store_txn *t, og_arena *scratch, og_str key, record_order *ret,
                                      bool *ret_deleted, og_error *err);
+/* Its row goes; nothing happens when there is none. */
+OG_MUSTCHECK og_status place_remove(store_txn *t, og_str key, og_error *err);
 /* What the store has of it is to be written to the topic again. */
 OG_MUSTCHECK og_status place_reassert(store_txn *t, og_arena *scratch, og_str key, og_error *err);
 

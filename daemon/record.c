@@ -44,9 +44,11 @@ bool record_patient_valid(og_str patient)
 {
     if (patient.n == 0 || patient.n > RECORD_MAX_PATIENT)
         return false;
-    for (size_t i = 0; i < patient.n; i++)
-        if ((unsigned char)patient.p[i] < 0x20 || patient.p[i] == 0x7f)
+    for (size_t i = 0; i < patient.n; i++) {
+        unsigned char c = (unsigned char)patient.p[i];
+        if (c < 0x20 || c == 0x7f || c >= 0xfe) /* no UTF-8; it would be twice as long in a key */
             return false;
+    }
     return true;
 }
 

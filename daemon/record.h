@@ -105,7 +105,7 @@ bool record_is_beat(og_str key);
 void record_via_text(og_str via, char out[RECORD_VIA_TEXT]);
 
 /* True when a patient's id can be part of keys: 1 to RECORD_MAX_PATIENT bytes without control
- * characters. */
+ * characters, and without 0xfe and 0xff, which no text has. */
 bool record_patient_valid(og_str patient);
 /* The text that routes: `tenant|patient`, for murmur2. */
 void record_write_route(og_buf *out, og_str tenant, og_str patient);

@@ -7,17 +7,18 @@
 
 #include "daemon/note.h"
 #include "daemon/packed.h"
+#include "daemon/source.h"
 #include "fhir/model.h"
 #include "fhir/reference.h"
 
-#define SCHEMA          "osteoguard-store-10"
+#define SCHEMA          "osteoguard-store-11"
 #define GENERATION      "1" /* of the records topic's partitioning: other partitions, other stores */
 #define MAX_SHARED_HOPS 3
 #define MAX_SHARED      256 /* shared resources in one patient's view */
 
 static const char *const table_names[STORE_TABLES] = {
-    "resource", "alert", "delivery", "due",    "review", "reference", "dirty", "outgoing",
-    "place",    "merge", "grave",    "errand", "wanted", "fetched",   "meta"};
+    "patient", "delivery", "due",    "reference", "dirty",   "outgoing", "place",
+    "merge",   "grave",    "errand", "wanted",    "fetched", "meta"};
 
 bool store_path(const char *root, int64_t partitions, const char *name, char *out, size_t size)
 {
@@ -98,34 +99,32 @@ void store_row_key(store_key *out, og_str patient, og_str name)
     key_add(out, name);
 }
 
-static void key_prefix(key *k, og_str patient)
+/* All rows of one kind begin with it. */
+static void key_rows(key *k, og_str patient, store_row kind)
 {
+    char byte = (char)kind;
     k->n = 0;
     key_add(k, patient);
-    key_zero(k);
+    key_add(k, (og_str){&byte, 1});
 }
 
 static void key_alert(key *k, og_str patient, const char *alert_id)
 {
-    key_prefix(k, patient);
+    key_rows(k, patient, STORE_ROW_ALERT);
     key_add(k, og_str_of(alert_id));
 }
 
 /* What calls have shown stands beside the alerts, not among them: whoever reads a patient's alerts
- * does not come across it. No patient's id holds the byte. */
+ * does not come across it. */
 static void key_shown(key *k, og_str patient, const char *id)
 {
-    k->n = 0;
-    key_add(k, patient);
-    key_add(k, OG_STR("\1"));
+    key_rows(k, patient, STORE_ROW_SHOWN);
     key_add(k, og_str_of(id));
 }
 
 void store_told_key(store_key *out, og_str patient, const char *alert_id, og_str endpoint)
 {
-    out->n = 0;
-    key_add(out, patient);
-    key_add(out, OG_STR("\3"));
+    key_rows(out, patient, STORE_ROW_TOLD);
     key_add(out, og_str_of(alert_id));
     key_zero(out);
     key_add(out, endpoint);
@@ -149,6 +148,20 @@ static int64_t due_of_key(og_str k)
     for (size_t i = 0; i < 8; i++)
         ordered = ordered << 8 | (unsigned char)k.p[i];
     return (int64_t)(ordered ^ ((uint64_t)1 << 63));
+}
+
+og_str store_patient_of(og_str row)
+{
+    size_t n = 0;
+    while (n < row.n && (unsigned char)row.p[n] >= STORE_ROWS)
+        n++;
+    return (og_str){row.p, n};
+}
+
+bool store_row_is(og_str row, store_row kind)
+{
+    og_str patient = store_patient_of(row);
+    return patient.n < row.n && (store_row)row.p[patient.n] == kind;
 }
 
 static og_str until_zero(og_str s)
@@ -182,66 +195,35 @@ static og_status get_int(store_txn *t, int table, og_str k, int64_t *ret, og_err
 
 /* ---- resources ---- */
 
-/* The head of a resource row, as it lies in the store (this machine's byte order: the store never
- * travels). The name of the source topic follows, the way of a copy, then the image. */
+/* The head of a resource row. In the store: form, deleted, hash, source (source.h); then the image.
+ */
 typedef struct head {
-    uint8_t form, deleted;
-    uint16_t topic_n, via_n, unused;
-    uint32_t epoch, topic;
-    int64_t round, time_us;
-    int32_t partition;
-    uint32_t order;
-    int64_t offset;
-    uint32_t entry, of;
-    int64_t timestamp_ms;
+    bool deleted;
     uint64_t hash;
+    record source;
 } head;
-#define HEAD_FORM 3
+#define HEAD_FORM  4
+#define HEAD_FIXED (2 + sizeof(uint64_t)) /* before the source */
 
-static head head_of(const record *r)
+/* Returns where the image goes; there is room for HEAD_FIXED and the source. */
+static char *write_head(const record *r, char *at)
 {
-    head h = {.form = HEAD_FORM,
-              .deleted = r->deleted,
-              .topic_n = (uint16_t)(r->topic.n < UINT16_MAX ? r->topic.n : UINT16_MAX),
-              .via_n = (uint16_t)r->via.n,
-              .epoch = r->order.epoch,
-              .round = r->order.round,
-              .time_us = r->order.time_us,
-              .topic = r->order.topic,
-              .partition = r->order.partition,
-              .offset = r->order.offset,
-              .order = r->order.entry,
-              .entry = r->entry,
-              .of = r->of,
-              .timestamp_ms = r->timestamp_ms,
-              .hash = og_str_hash(r->body)};
-    return h;
+    uint64_t hash = og_str_hash(r->body);
+    at[0] = HEAD_FORM;
+    at[1] = (char)r->deleted;
+    memcpy(at + 2, &hash, sizeof hash);
+    return at + HEAD_FIXED + source_put(at + HEAD_FIXED, r);
 }
 
-static record_order order_of(const head *h)
-{
-    return (record_order){h->round,     h->epoch,  h->time_us, h->topic,
-                          h->partition, h->offset, h->order};
-}
-
-static bool read_row(og_str value, head *ret, og_str *ret_topic, og_str *ret_via, og_str *ret_image)
-{
-    if (value.n < sizeof *ret)
-        return false;
-    memcpy(ret, value.p, sizeof *ret);
-    size_t names = (size_t)ret->topic_n + ret->via_n;
-    if (ret->form != HEAD_FORM || value.n < sizeof *ret + names)
-        return false;
-    *ret_topic = (og_str){value.p + sizeof *ret, ret->topic_n};
-    *ret_via = (og_str){value.p + sizeof *ret + ret->topic_n, ret->via_n};
-    *ret_image = og_str_from(value, sizeof *ret + names);
-    return true;
-}
-
+/* The names of the source are borrowed, as the image. */
 static bool read_head(og_str value, head *ret, og_str *ret_image)
 {
-    og_str topic, via;
-    return read_row(value, ret, &topic, &via, ret_image);
+    if (value.n < HEAD_FIXED || value.p[0] != HEAD_FORM)
+        return false;
+    ret->deleted = value.p[1] != 0;
+    memcpy(&ret->hash, value.p + 2, sizeof ret->hash);
+    *ret_image = og_str_from(value, HEAD_FIXED);
+    return source_take(ret_image, &ret->source);
 }
 
 /* The image is packed (packed.h). */
@@ -342,31 +324,25 @@ static og_status change_references(store_txn *t, og_arena *a, const record *r, o
 static og_status put_resource(store_txn *t, og_arena *a, og_str k, const record *r,
                               const fhir_doc *doc, og_error *err)
 {
-    head h = head_of(r);
-    size_t image = doc != NULL ? fhir_image_size(doc) : 0, at = sizeof h + h.topic_n + h.via_n;
+    size_t image = doc != NULL ? fhir_image_size(doc) : 0;
     char *plain = og_arena_alloc(a, image);
-    char *value = og_arena_alloc(a, at + packed_most(image));
+    char *value = og_arena_alloc(a, HEAD_FIXED + source_most(r) + packed_most(image));
     if (plain == NULL || value == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a resource");
-    memcpy(value, &h, sizeof h);
-    if (h.topic_n > 0)
-        memcpy(value + sizeof h, r->topic.p, h.topic_n);
-    if (h.via_n > 0)
-        memcpy(value + sizeof h + h.topic_n, r->via.p, h.via_n);
+    char *end = write_head(r, value);
     if (doc != NULL) {
         fhir_image_write(doc, plain);
-        at += packed_write((og_str){plain, image}, value + at);
+        end += packed_write((og_str){plain, image}, end);
     }
-    return kv_put(t, STORE_RESOURCE, k, (og_str){value, at}, err);
+    return kv_put(t, STORE_PATIENT, k, (og_str){value, (size_t)(end - value)}, err);
 }
 
 /* Whether the record stands behind what the store has, and is to be outdone by it. */
 static store_applied against(const record *r, const head *had, bool same)
 {
-    record_order order = order_of(had);
-    if (same && record_order_cmp_version(&r->order, &order) == 0)
+    if (same && record_order_cmp_version(&r->order, &had->source.order) == 0)
         return STORE_STALE;
-    int cmp = record_order_cmp(&r->order, &order);
+    int cmp = record_order_cmp(&r->order, &had->source.order);
     return cmp < 0 ? STORE_OUTDATED : cmp == 0 ? STORE_STALE : STORE_APPLIED;
 }
 
@@ -378,7 +354,7 @@ og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fh
     og_str value, old_image = {NULL, 0};
     store_applied applied = STORE_APPLIED;
     key_record(&k, r);
-    og_status status = kv_get(t, STORE_RESOURCE, key_str(&k), &value, err);
+    og_status status = kv_get(t, STORE_PATIENT, key_str(&k), &value, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
     bool known = status == OG_OK, same = !known && r->deleted;
@@ -411,12 +387,12 @@ og_status store_version(store_txn *t, og_str row, record_order *ret, bool *ret_d
 {
     og_str value, image;
     head h;
-    og_status status = kv_get(t, STORE_RESOURCE, row, &value, err);
+    og_status status = kv_get(t, STORE_PATIENT, row, &value, err);
     if (status != OG_OK)
         return status;
     if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
-    *ret = order_of(&h);
+    *ret = h.source.order;
     *ret_deleted = h.deleted;
     return OG_OK;
 }
@@ -454,13 +430,13 @@ static og_str until_via(og_str type_id)
 
 static og_status read_record(store_txn *t, og_arena *a, og_str row, record *ret, og_error *err)
 {
-    og_str value, topic, way, image, patient = until_zero(row);
+    og_str value, image, patient = store_patient_of(row);
     head h;
     fhir_doc doc;
-    og_status status = kv_get(t, STORE_RESOURCE, row, &value, err);
+    og_status status = kv_get(t, STORE_PATIENT, row, &value, err);
     if (status != OG_OK)
         return status;
-    if (!read_row(value, &h, &topic, &way, &image))
+    if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
     og_str type_id = until_via(og_str_from(row, patient.n + 1));
     ptrdiff_t slash = og_str_find(type_id, '/');
@@ -469,12 +445,12 @@ static og_status read_record(store_txn *t, og_arena *a, og_str row, record *ret,
     *ret = (record){.patient = patient,
                     .type = {type_id.p, (size_t)slash},
                     .id = og_str_from(type_id, (size_t)slash + 1),
-                    .via = og_arena_str(a, way),
-                    .order = order_of(&h),
-                    .topic = og_arena_str(a, topic),
-                    .timestamp_ms = h.timestamp_ms,
-                    .entry = h.entry,
-                    .of = h.of,
+                    .via = og_arena_str(a, h.source.via),
+                    .order = h.source.order,
+                    .topic = og_arena_str(a, h.source.topic),
+                    .timestamp_ms = h.source.timestamp_ms,
+                    .entry = h.source.entry,
+                    .of = h.source.of,
                     .deleted = h.deleted};
     if (h.deleted)
         return OG_OK;
@@ -548,9 +524,9 @@ og_status store_each_record(store_txn *t, og_arena *a, og_arena *scratch, og_str
 {
     row_names l = {.a = a};
     key k;
-    key_prefix(&k, patient);
+    key_rows(&k, patient, STORE_ROW_RESOURCE);
     key_add(&k, type);
-    og_status status = kv_scan(t, STORE_RESOURCE, key_str(&k), key_str(&k), add_row_name, &l, err);
+    og_status status = kv_scan(t, STORE_PATIENT, key_str(&k), key_str(&k), add_row_name, &l, err);
     for (size_t i = 0; status == OG_OK && i < l.count; i++) {
         record r;
         og_arena_reset(scratch);
@@ -579,7 +555,7 @@ typedef struct view {
     size_t count, cap;
     size_t shared_first; /* at[shared_first..count) are shared resources */
     store_txn *shared;
-    og_str last; /* Type/id of at[count - 1], while the patient's rows are visited */
+    key last; /* Type/id of at[count - 1], while the patient's rows are visited */
     record_order last_order;
 } view;
 
@@ -609,8 +585,11 @@ static og_status view_add(view *v, og_str type_id, const head *h, og_str image, 
         status = fhir_resource_of(fhir_root(doc), &v->at[v->count], err);
     if (status != OG_OK)
         return status;
+    og_str sender = og_arena_str(v->a, record_sender(behind_slash(type_id)));
+    if (sender.p == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the patient's resources");
     v->hashes[v->count] = h->hash;
-    v->senders[v->count++] = record_sender(behind_slash(type_id));
+    v->senders[v->count++] = sender;
     return OG_OK;
 }
 
@@ -627,19 +606,21 @@ static og_status view_visit(void *ctx, og_str k, og_str value, og_error *err)
 {
     view *v = ctx;
     head h;
-    og_str image, name = og_str_from(k, until_zero(k).n + 1), type_id = until_via(name);
+    og_str image, name = og_str_from(k, store_patient_of(k).n + 1), type_id = until_via(name);
     if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
     if (h.deleted || (name.n > type_id.n && !is_copied_type(type_id)))
         return OG_OK;
-    record_order order = order_of(&h);
+    record_order order = h.source.order;
     order.round = 0;
-    if (v->last.n > 0 && og_str_eq(v->last, type_id)) { /* it stands directly before its copies */
+    if (v->last.n > 0 &&
+        og_str_eq(key_str(&v->last), type_id)) { /* it stands directly before its copies */
         if (record_order_cmp(&order, &v->last_order) <= 0)
             return OG_OK;
         v->count--;
     }
-    v->last = type_id;
+    v->last.n = 0;
+    key_add(&v->last, type_id);
     v->last_order = order;
     return view_add(v, type_id, &h, image, err);
 }
@@ -666,7 +647,7 @@ static og_status view_refer(void *ctx, og_str type_id, og_error *err)
         return OG_OK;
     key_zero(&k);
     key_add(&k, type_id);
-    og_status status = kv_get(v->shared, STORE_RESOURCE, key_str(&k), &value, err);
+    og_status status = kv_get(v->shared, STORE_PATIENT, key_str(&k), &value, err);
     if (status != OG_OK)
         return status == OG_NOTFOUND ? OG_OK : status; /* it may come later, or never */
     if (!read_head(value, &h, &image))
@@ -680,10 +661,10 @@ og_status store_view_hashed(store_txn *t, store_txn *shared, og_arena *a, og_str
 {
     view v = {.a = a, .shared = shared};
     key k;
-    key_prefix(&k, patient);
+    key_rows(&k, patient, STORE_ROW_RESOURCE);
     og_status status = store_is_merged(t, patient, err);
     if (status == OG_NOTFOUND)
-        status = kv_scan(t, STORE_RESOURCE, key_str(&k), key_str(&k), view_visit, &v, err);
+        status = kv_scan(t, STORE_PATIENT, key_str(&k), key_str(&k), view_visit, &v, err);
     v.shared_first = v.count;
     size_t first = 0;
     for (int hop = 0; status == OG_OK && shared != NULL && hop < MAX_SHARED_HOPS; hop++) {
@@ -721,9 +702,9 @@ static og_status first_row(void *ctx, og_str k, og_str value, og_error *err)
 og_status store_knows(store_txn *t, og_str patient, bool *ret, og_error *err)
 {
     key k;
-    key_prefix(&k, patient);
+    key_rows(&k, patient, STORE_ROW_RESOURCE);
     *ret = false;
-    return kv_scan(t, STORE_RESOURCE, key_str(&k), key_str(&k), first_row, ret, err);
+    return kv_scan(t, STORE_PATIENT, key_str(&k), key_str(&k), first_row, ret, err);
 }
 
 og_status store_resource(store_txn *t, og_arena *a, og_str patient, og_str type, og_str id,
@@ -733,7 +714,7 @@ og_status store_resource(store_txn *t, og_arena *a, og_str patient, og_str type,
     head h;
     og_str value, image;
     key_resource(&k, patient, type, id);
-    og_status status = kv_get(t, STORE_RESOURCE, key_str(&k), &value, err);
+    og_status status = kv_get(t, STORE_PATIENT, key_str(&k), &value, err);
     if (status != OG_OK)
         return status;
     if (!read_head(value, &h, &image))
@@ -801,11 +782,21 @@ static og_status names_add(names *l, og_str name, og_error *err)
     return l->count >= l->max ? OG_AGAIN : OG_OK;
 }
 
+typedef struct next_patient {
+    key id;
+    bool found, has_resources; /* they are its first rows */
+} next_patient;
+
 static og_status first_patient(void *ctx, og_str k, og_str value, og_error *err)
 {
+    next_patient *p = ctx;
     (void)value;
-    og_status status = names_add(ctx, until_zero(k), err);
-    return status == OG_OK ? OG_AGAIN : status;
+    (void)err;
+    p->id.n = 0;
+    key_add(&p->id, store_patient_of(k));
+    p->found = true;
+    p->has_resources = store_row_is(k, STORE_ROW_RESOURCE);
+    return OG_AGAIN;
 }
 
 og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max, const og_str **ret,
@@ -813,21 +804,19 @@ og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max, co
 {
     names l = {.a = a, .max = SIZE_MAX};
     key from = {.n = 0};
-    if (after.n > 0) {
-        key_add(&from, after);
-        key_add(&from, OG_STR("\1")); /* behind every row of `after` */
-    }
+    if (after.n > 0)
+        key_rows(&from, after, STORE_ROWS);
     while (l.count < max) { /* one seek for each patient: its rows are not read */
-        size_t before = l.count;
+        next_patient next = {.found = false};
         og_status status =
-            kv_scan(t, STORE_RESOURCE, key_str(&from), (og_str){NULL, 0}, first_patient, &l, err);
+            kv_scan(t, STORE_PATIENT, key_str(&from), (og_str){NULL, 0}, first_patient, &next, err);
+        if (status == OG_OK && next.has_resources)
+            status = names_add(&l, key_str(&next.id), err);
         if (status != OG_OK)
             return status;
-        if (l.count == before)
+        if (!next.found)
             break;
-        from.n = 0;
-        key_add(&from, l.at[l.count - 1]);
-        key_add(&from, OG_STR("\1"));
+        key_rows(&from, key_str(&next.id), STORE_ROWS);
     }
     *ret = l.at;
     *ret_count = l.count;
@@ -882,18 +871,18 @@ static og_status visit_resource(void *ctx, og_str k, og_str value, og_error *err
 {
     const each_ctx *e = ctx;
     head h;
-    og_str image, patient = until_zero(k);
+    og_str image, patient = store_patient_of(k);
+    if (!store_row_is(k, STORE_ROW_RESOURCE))
+        return OG_OK;
     if (!read_head(value, &h, &image))
         return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
-    record_order order = order_of(&h);
-    return e->fn(e->ctx, patient, og_str_from(k, patient.n + 1), &order, h.deleted, err);
+    return e->fn(e->ctx, patient, og_str_from(k, patient.n + 1), &h.source.order, h.deleted, err);
 }
 
 og_status store_each_resource(store_txn *t, store_visit *fn, void *ctx, og_error *err)
 {
     each_ctx e = {fn, ctx};
-    return kv_scan(t, STORE_RESOURCE, (og_str){NULL, 0}, (og_str){NULL, 0}, visit_resource, &e,
-                   err);
+    return kv_scan(t, STORE_PATIENT, (og_str){NULL, 0}, (og_str){NULL, 0}, visit_resource, &e, err);
 }
 
 /* ---- alerts ---- */
@@ -933,7 +922,7 @@ static og_status read_alerts(store_txn *t, og_arena *a, const key *prefix, const
 {
     alerts l = {.a = a};
     og_status status =
-        kv_scan(t, STORE_ALERT, key_str(prefix), key_str(prefix), add_alert, &l, err);
+        kv_scan(t, STORE_PATIENT, key_str(prefix), key_str(prefix), add_alert, &l, err);
     if (status != OG_OK)
         return status;
     *ret = l.at;
@@ -945,7 +934,7 @@ og_status store_alerts(store_txn *t, og_arena *a, og_str patient, const plan_ale
                        size_t *ret_count, og_error *err)
 {
     key k;
-    key_prefix(&k, patient);
+    key_rows(&k, patient, STORE_ROW_ALERT);
     return read_alerts(t, a, &k, ret, ret_count, err);
 }
 
@@ -953,7 +942,7 @@ og_status store_shown(store_txn *t, og_arena *a, og_str patient, const plan_aler
                       size_t *ret_count, og_error *err)
 {
     key k;
-    key_shown(&k, patient, "");
+    key_rows(&k, patient, STORE_ROW_SHOWN);
     return read_alerts(t, a, &k, ret, ret_count, err);
 }
 
@@ -963,10 +952,10 @@ og_status store_alert(store_txn *t, og_arena *a, og_str patient, const char *ale
     key k;
     og_str value;
     key_alert(&k, patient, alert_id);
-    og_status status = kv_get(t, STORE_ALERT, key_str(&k), &value, err);
+    og_status status = kv_get(t, STORE_PATIENT, key_str(&k), &value, err);
     if (status == OG_NOTFOUND) {
         key_shown(&k, patient, alert_id);
-        status = kv_get(t, STORE_ALERT, key_str(&k), &value, err);
+        status = kv_get(t, STORE_PATIENT, key_str(&k), &value, err);
     }
     return status == OG_OK ? read_alert(a, value, ret, err) : status;
 }
@@ -1033,7 +1022,7 @@ og_status store_put_alert_text(store_txn *t, og_arena *a, og_str patient, const 
     char *packed = og_arena_alloc(a, packed_most(text.n));
     if (packed == NULL)
         return og_fail(err, OG_NOMEM, "no memory for an alert");
-    return kv_put(t, STORE_ALERT, key_str(&k), (og_str){packed, packed_write(text, packed)}, err);
+    return kv_put(t, STORE_PATIENT, key_str(&k), (og_str){packed, packed_write(text, packed)}, err);
 }
 
 og_status store_put_alert(store_txn *t, og_arena *a, og_str patient, const plan_alert *alert,
@@ -1054,7 +1043,7 @@ og_status store_forget_shown(store_txn *t, og_arena *a, og_str patient, const ch
         return status == OG_NOTFOUND ? OG_OK : status;
     status = change_feedback_row(t, patient, &shown, id, true, err);
     key_shown(&k, patient, id);
-    return status == OG_OK ? kv_delete(t, STORE_ALERT, key_str(&k), err) : status;
+    return status == OG_OK ? kv_delete(t, STORE_PATIENT, key_str(&k), err) : status;
 }
 
 /* ---- notes ---- */
@@ -1066,10 +1055,9 @@ og_status store_forget_shown(store_txn *t, og_arena *a, og_str patient, const ch
 
 static void key_note(key *k, og_str patient, size_t part)
 {
-    char name[2] = {'\4', (char)part};
-    k->n = 0;
-    key_add(k, patient);
-    key_add(k, (og_str){name, sizeof name});
+    char number = (char)part;
+    key_rows(k, patient, STORE_ROW_NOTE);
+    key_add(k, (og_str){&number, 1});
 }
 
 static og_status add_note_part(store_txn *t, og_arena *a, og_str patient, size_t part, og_str *note,
@@ -1078,7 +1066,7 @@ static og_status add_note_part(store_txn *t, og_arena *a, og_str patient, size_t
     key k;
     og_str value;
     key_note(&k, patient, part);
-    og_status status = kv_get(t, STORE_ALERT, key_str(&k), &value, err);
+    og_status status = kv_get(t, STORE_PATIENT, key_str(&k), &value, err);
     if (status != OG_OK)
         return status;
     char *all = og_arena_grow(a, (void *)(uintptr_t)note->p, note->n, note->n + value.n);
@@ -1120,13 +1108,13 @@ og_status store_put_note(store_txn *t, og_str patient, og_str note, og_error *er
         key_note(&k, patient, part);
         if (rest.n > NOTE_PART)
             rest.n = NOTE_PART;
-        status = kv_put(t, STORE_ALERT, key_str(&k), rest, err);
+        status = kv_put(t, STORE_PATIENT, key_str(&k), rest, err);
     }
     for (; status == OG_OK && part < NOTE_PARTS; part++) { /* of a longer one before */
         key_note(&k, patient, part);
-        status = kv_get(t, STORE_ALERT, key_str(&k), &value, NULL);
+        status = kv_get(t, STORE_PATIENT, key_str(&k), &value, NULL);
         if (status == OG_OK || status == OG_CORRUPT)
-            status = kv_delete(t, STORE_ALERT, key_str(&k), err);
+            status = kv_delete(t, STORE_PATIENT, key_str(&k), err);
     }
     return status == OG_NOTFOUND ? OG_OK : status;
 }
@@ -1154,9 +1142,10 @@ og_status store_dirty_count(store_txn *t, uint64_t *ret, og_error *err)
 
 og_status store_set_review(store_txn *t, og_str patient, int64_t due_ms, og_error *err)
 {
-    key k;
+    key k, row;
     int64_t old = 0;
-    og_status status = get_int(t, STORE_REVIEW, patient, &old, err);
+    key_rows(&row, patient, STORE_ROW_REVIEW);
+    og_status status = get_int(t, STORE_PATIENT, key_str(&row), &old, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
     if (status == OG_NOTFOUND && due_ms == 0)
@@ -1170,10 +1159,10 @@ og_status store_set_review(store_txn *t, og_str patient, int64_t due_ms, og_erro
             return status;
     }
     if (due_ms == 0)
-        return kv_delete(t, STORE_REVIEW, patient, err);
+        return kv_delete(t, STORE_PATIENT, key_str(&row), err);
     key_due(&k, due_ms, patient);
     status = kv_put(t, STORE_DUE, key_str(&k), OG_STR(""), err);
-    return status == OG_OK ? put_int(t, STORE_REVIEW, patient, due_ms, err) : status;
+    return status == OG_OK ? put_int(t, STORE_PATIENT, key_str(&row), due_ms, err) : status;
 }
 
 static og_status add_due(void *ctx, og_str k, og_str value, og_error *err)
@@ -1239,7 +1228,11 @@ og_status store_changes(store_txn *t, og_arena *a, int64_t after, size_t max, co
     *ret = l.at;
     *ret_count = l.count;
     *ret_last = after;
-    return l.count > 0 ? get_int(t, STORE_REVIEW, l.at[l.count - 1], ret_last, err) : OG_OK;
+    if (l.count == 0)
+        return OG_OK;
+    key row;
+    key_rows(&row, l.at[l.count - 1], STORE_ROW_REVIEW);
+    return get_int(t, STORE_PATIENT, key_str(&row), ret_last, err);
 }
 
 /* ---- the rest ---- */
@@ -1266,9 +1259,8 @@ og_status store_set_meta(store_txn *t, const char *name, og_str value, og_error 
 
 static key sequence_key(og_str endpoint, og_str patient)
 {
-    key k = {.n = 0};
-    key_add(&k, patient);
-    key_add(&k, OG_STR("\2"));
+    key k;
+    key_rows(&k, patient, STORE_ROW_SEQUENCE);
     key_add(&k, endpoint);
     return k;
 }
@@ -1278,10 +1270,10 @@ og_status store_next_sequence(store_txn *t, const char *endpoint, og_str patient
 {
     key k = sequence_key(og_str_of(endpoint), patient);
     int64_t last = 0;
-    og_status status = get_int(t, STORE_ALERT, key_str(&k), &last, err);
+    og_status status = get_int(t, STORE_PATIENT, key_str(&k), &last, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
-    status = put_int(t, STORE_ALERT, key_str(&k), last + 1, err);
+    status = put_int(t, STORE_PATIENT, key_str(&k), last + 1, err);
     if (status == OG_OK)
         *ret = last + 1;
     return status;
@@ -1292,8 +1284,8 @@ og_status store_raise_sequence(store_txn *t, og_str endpoint, og_str patient, in
 {
     key k = sequence_key(endpoint, patient);
     int64_t had = 0;
-    og_status status = get_int(t, STORE_ALERT, key_str(&k), &had, err);
+    og_status status = get_int(t, STORE_PATIENT, key_str(&k), &had, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
-    return had >= last ? OG_OK : put_int(t, STORE_ALERT, key_str(&k), last, err);
+    return had >= last ? OG_OK : put_int(t, STORE_PATIENT, key_str(&k), last, err);
 }

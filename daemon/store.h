@@ -2,25 +2,26 @@
  * log, never the only copy (STREAM 3.4): it may be thrown away at any time and is rebuilt from the
  * topic.
  *
- * One kv per partition. Rows (\0 to \4 are bytes that no id of a patient holds):
+ * One kv per partition. Rows (\0 to \6 are bytes that no id of a patient holds; what is read and
+ * written for an event of a patient lies on few pages so):
  *
- *   resource   patient \0 Type/id                 head (order, deleted, hash, source), image
- *                                                (packed.h);
+ *   patient    patient \0 Type/id                 a resource: head (order, deleted, hash, source),
+ *                                                image (packed.h);
  *                                                a copy (merge.h): Type/id and its way (record.h)
- *   alert      patient \0 alert id                plan_alert_write (packed.h)
- *              patient \1 card uuid               of what only calls have shown: the same
+ *              patient \1 card uuid               of what only calls have shown: as an alert
  *              patient \2 endpoint                number (text) of the last delivery
  *              patient \3 alert id \0 endpoint    delivery.h: the endpoint has been told
  *              patient \4 number (1 byte)         a part of the patient's note (note.h)
+ *              patient \5 alert id                an alert: plan_alert_write (packed.h)
+ *              patient \6                         due (text), to find the old index row
  *   delivery   endpoint \0 patient \0 alert id    delivery.h: it is to be told; empty as a rule
  *   due        due (8 bytes, big-endian) patient  - (timer index, for the sweep)
- *   review     patient                            due (text), to find the old index row
  *   reference  Type/id \0 patient \0 Type/id      - (shared resource: who refers to it; an alert
  *                                                refers to the feedback on its cards: that
  *                                                row's Type/id ends with their first 8 digits)
  *   dirty      patient                            offset (text), or waiting.h: to be evaluated
  *   outgoing   patient \0 Type/id                 mark (text): to be written to the topic again
- *   place      place|Type/id                      place.h
+ *   place      Type/id                            place.h
  *   merge      patient; patient \0 other          merge.h
  *   grave      moment, row                        grave.h
  *   errand     number                             errand.h
@@ -29,7 +30,7 @@
  *   meta       name                               text
  *
  * The store of the shared topic has the same tables; its resources have the empty patient, and due
- * and review say for Type/id where on the topic it last changed. */
+ * and \6 say for Type/id where on the topic it last changed. */
 #ifndef OG_DAEMON_STORE_H
 #define OG_DAEMON_STORE_H
 
@@ -42,11 +43,9 @@ typedef kv store;
 typedef kv_txn store_txn;
 
 typedef enum store_table {
-    STORE_RESOURCE,
-    STORE_ALERT,
+    STORE_PATIENT,
     STORE_DELIVERY,
     STORE_DUE,
-    STORE_REVIEW,
     STORE_REFERENCE,
     STORE_DIRTY,
     STORE_OUTGOING,
@@ -59,6 +58,18 @@ typedef enum store_table {
     STORE_META,
     STORE_TABLES
 } store_table;
+
+/* The kinds of a patient's rows: the byte behind its id in the key. */
+typedef enum store_row {
+    STORE_ROW_RESOURCE,
+    STORE_ROW_SHOWN,
+    STORE_ROW_SEQUENCE,
+    STORE_ROW_TOLD,
+    STORE_ROW_NOTE,
+    STORE_ROW_ALERT,
+    STORE_ROW_REVIEW,
+    STORE_ROWS /* a byte behind all of them */
+} store_row;
 
 /* The folder of one store below a daemon's store directory: name is the partition's number,
  * "shared" or "locator". False: too long. */
@@ -95,7 +106,10 @@ typedef struct store_key {
     size_t n;
 } store_key;
 void store_row_key(store_key *out, og_str patient, og_str name);
-/* Of a row of the resource table: its version, and whether it is deleted. OG_NOTFOUND. */
+/* Of a row of the patient table: whose it is, and whether it is of this kind. */
+og_str store_patient_of(og_str row);
+bool store_row_is(og_str row, store_row kind);
+/* Of a resource's row: its version, and whether it is deleted. OG_NOTFOUND. */
 OG_MUSTCHECK og_status store_version(store_txn *t, og_str row, record_order *ret, bool *ret_deleted,
                                      og_error *err);
 /* What the store has is to be written to the topic again. */
@@ -134,9 +148,9 @@ OG_MUSTCHECK og_status store_to_send(store_txn *t, og_arena *a, og_str tenant, s
 OG_MUSTCHECK og_status store_sent(store_txn *t, og_str row, int64_t mark, og_error *err);
 OG_MUSTCHECK og_status store_outgoing_count(store_txn *t, uint64_t *ret, og_error *err);
 
-/* All that is known of a patient and not deleted, in order of Type/id, then the shared resources
- * that it refers to, also indirectly (shared may be NULL). Nothing of a patient who was merged into
- * another; of a resource that came in copies, too, the newest. Documents live in a. */
+/* All that is known of a patient and not deleted, by Type/id in order (kv_key.h), then the shared
+ * resources that it refers to, also indirectly (shared may be NULL). Nothing of a patient who was
+ * merged into another; of a resource that came in copies, too, the newest. Documents live in a. */
 OG_MUSTCHECK og_status store_view(store_txn *t, store_txn *shared, og_arena *a, og_str patient,
                                   const fhir_resource **ret, size_t *ret_count, og_error *err);
 /* The same with a hash of each one's text: where it is the same, so is the resource. */
@@ -154,14 +168,14 @@ OG_MUSTCHECK og_status store_knows(store_txn *t, og_str patient, bool *ret, og_e
 OG_MUSTCHECK og_status store_resource(store_txn *t, og_arena *a, og_str patient, og_str type,
                                       og_str id, fhir_doc *ret, og_error *err);
 
-/* Ids of patients that have any row, in byte order, behind `after` (empty: from the first), at most
- * max. */
+/* Ids of patients that have any row of a resource, in order (kv_key.h), behind `after` (empty: from
+ * the first), at most max; one seek for each patient, also of those who have other rows only. */
 OG_MUSTCHECK og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max,
                                       const og_str **ret, size_t *ret_count, og_error *err);
 
-/* Patients whose resources refer to this shared resource, in byte order, behind `after` (empty:
- * from the first), at most max. Of feedback: whose alerts it may be about; among very many alerts
- * some begin alike. */
+/* Patients whose resources refer to this shared resource, in order (kv_key.h), behind `after`
+ * (empty: from the first), at most max. Of feedback: whose alerts it may be about; among very many
+ * alerts some begin alike. */
 OG_MUSTCHECK og_status store_referrers(store_txn *t, og_arena *a, og_str type_id, og_str after,
                                        size_t max, const og_str **ret, size_t *ret_count,
                                        og_error *err);

@@ -95,6 +95,7 @@ static void test_notices_damage(void **state)
     refused(OG_STR("a\xff"), MOST);
     refused(OG_STR("a\xfe"), MOST);
     refused((og_str){PACKED, sizeof PACKED - 2}, MOST);
+    refused(OG_STR("plain"), 4);
     refused(OG_STR(PACKED), 35);
     refused(OG_STR("a" PACKED), 36);
     refused(OG_STR(PACKED "a"), 36);

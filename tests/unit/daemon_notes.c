@@ -72,7 +72,7 @@ static void put_note(shelf *s, const char *patient, og_str note)
 static size_t rows(shelf *s)
 {
     uint64_t n = 0;
-    assert_int_equal(kv_count(s->t, STORE_ALERT, &n, NULL), OG_OK);
+    assert_int_equal(kv_count(s->t, STORE_PATIENT, &n, NULL), OG_OK);
     return n;
 }
 

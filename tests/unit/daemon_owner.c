@@ -361,7 +361,7 @@ static void a_damaged_shared_store_is_not_the_partition(void **state)
     work_off(s);
     snprintf(path, sizeof path, "%s/shared", s->w->dir);
     kv_close(s->w->shared_store);
-    damage(path, "resource", (og_str){"\0Medication/m", 13});
+    damage(path, "patient", (og_str){"\0Medication/m", 13});
     assert_int_equal(store_open(path, 256u << 20, false, NULL, &s->w->shared_store, &err), OG_OK);
     owner_set_store(s->owner, OWNER_SHARED, s->w->shared_store, 1);
     owner_assign(s->owner, OWNER_SHARED, 1);

@@ -9,7 +9,7 @@
 #include "daemon/packed.h"
 
 #define MOST  ((size_t)1 << 20)
-#define WORDS 0xe2344060u /* CRC-32C, of osteoguard-store-10 */
+#define WORDS 0xe2344060u /* CRC-32C, of osteoguard-store-10 and 11 */
 
 typedef struct bench {
     og_arena *a;

@@ -66,28 +66,19 @@ typedef struct search {
     size_t count;
 } search;
 
-/* Beside alerts stands what belongs to them, behind other bytes than zero. */
-static bool is_alert(og_str key)
-{
-    size_t n = 0;
-    while (n < key.n && (unsigned char)key.p[n] >= 0x20)
-        n++;
-    return n < key.n && key.p[n] == '\0';
-}
-
 static og_status find_alert(void *ctx, og_str key, og_str value, og_error *err)
 {
     static const char *const indicators[] = {"info", "warning", "critical"};
     search *s = ctx;
     plan_alert alert;
     found *f = &s->at[s->count];
-    if (!is_alert(key))
+    if (!store_row_is(key, STORE_ROW_ALERT))
         return OG_OK;
     og_str text;
     assert_int_equal(packed_read(s->w->arena, value, &text, err), OG_OK);
     assert_int_equal(plan_alert_read(s->w->arena, text, &alert, err), OG_OK);
     snprintf(f->patient, sizeof f->patient, "%s",
-             og_arena_str(s->w->arena, key).p); /* up to the zero byte */
+             og_arena_str(s->w->arena, store_patient_of(key)).p);
     snprintf(f->rule, sizeof f->rule, "%.*s", OG_STR_ARG(alert.rule));
     snprintf(f->indicator, sizeof f->indicator, "%s", indicators[alert.indicator]);
     snprintf(f->state, sizeof f->state, "%s",
@@ -109,7 +100,7 @@ static size_t all_alerts(world *w, found *out)
         store_txn *t;
         assert_int_equal(store_begin(w->stores[p], false, &t, &err), OG_OK);
         assert_int_equal(
-            kv_scan(t, STORE_ALERT, (og_str){NULL, 0}, (og_str){NULL, 0}, find_alert, &s, &err),
+            kv_scan(t, STORE_PATIENT, (og_str){NULL, 0}, (og_str){NULL, 0}, find_alert, &s, &err),
             OG_OK);
         store_abort(t);
     }
@@ -506,10 +497,12 @@ static void wake_alerted(world *w, int p)
 {
     store_txn *t;
     assert_int_equal(store_begin(w->stores[p], true, &t, NULL), OG_OK);
-    const keys *k = keys_of(w, t, STORE_ALERT);
+    const keys *k = keys_of(w, t, STORE_PATIENT);
     for (size_t i = 0; i < k->count; i++)
-        if (is_alert(k->at[i]))
-            assert_int_equal(store_mark_dirty(t, og_str_of(k->at[i].p), -1, NULL), OG_OK);
+        if (store_row_is(k->at[i], STORE_ROW_ALERT))
+            assert_int_equal(
+                store_mark_dirty(t, og_arena_str(w->arena, store_patient_of(k->at[i])), -1, NULL),
+                OG_OK);
     assert_int_equal(store_commit(t, NULL), OG_OK);
 }
 
@@ -520,9 +513,10 @@ static void lose_records(world *w)
         store_txn *t;
         wake_alerted(w, p);
         assert_int_equal(store_begin(w->stores[p], true, &t, NULL), OG_OK);
-        const keys *k = keys_of(w, t, STORE_RESOURCE);
+        const keys *k = keys_of(w, t, STORE_PATIENT);
         for (size_t i = 0; i < k->count; i++)
-            assert_int_equal(kv_delete(t, STORE_RESOURCE, k->at[i], NULL), OG_OK);
+            if (store_row_is(k->at[i], STORE_ROW_RESOURCE))
+                assert_int_equal(kv_delete(t, STORE_PATIENT, k->at[i], NULL), OG_OK);
         assert_int_equal(store_commit(t, NULL), OG_OK);
     }
 }
