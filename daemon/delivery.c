@@ -160,8 +160,24 @@ static og_status read_row(og_arena *a, og_str key, og_str value, delivery *ret, 
     return status;
 }
 
-/* A row that waits hides the one that says what was told before: that lies among many, is written
- * once, when the endpoint has heard all, and may be out of date until then. */
+/* The row that says what an endpoint has been told lies among the patient's. When something is
+ * wanted these pages are written anyway, so it is written then, as it will be; until the message
+ * has been taken the row that waits hides it. */
+static og_status put_told(store_txn *t, const delivery *d, og_str text, og_error *err)
+{
+    store_key told;
+    og_str had;
+    store_told_key(&told, d->patient, d->alert_id, d->endpoint);
+    og_str key = {told.p, told.n};
+    if (d->held_count == 0)
+        return kv_delete(t, STORE_PATIENT, key, err);
+    og_status status = kv_get(t, STORE_PATIENT, key, &had, err);
+    if (status == OG_OK && og_str_eq(had, text))
+        return OG_OK;
+    return status == OG_OK || status == OG_NOTFOUND ? kv_put(t, STORE_PATIENT, key, text, err)
+                                                    : status;
+}
+
 static og_status put_text(store_txn *t, og_arena *a, const delivery *d, og_str *ret, og_error *err)
 {
     char key[KV_MAX_KEY];
@@ -174,9 +190,7 @@ static og_status put_text(store_txn *t, og_arena *a, const delivery *d, og_str *
         return og_fail(err, OG_LIMIT, "the key of a delivery is too long");
     if (d->state != DELIVERY_DELIVERED)
         return kv_put(t, STORE_DELIVERY, (og_str){key, n}, text, err);
-    store_key told;
-    store_told_key(&told, d->patient, d->alert_id, d->endpoint);
-    og_status status = kv_put(t, STORE_PATIENT, (og_str){told.p, told.n}, text, err);
+    og_status status = put_told(t, d, text, err);
     return status == OG_OK ? kv_delete(t, STORE_DELIVERY, (og_str){key, n}, err) : status;
 }
 
@@ -335,12 +349,46 @@ static og_status wanted_row(store_txn *t, og_arena *a, const delivery_endpoint *
     return OG_OK;
 }
 
+/* The row when the message with this card has been taken. */
+static og_status taken_row(og_arena *a, const delivery_endpoint *ep, const delivery *d,
+                           const char *card, delivery *ret, og_error *err)
+{
+    delivery taken = *d;
+    char(*held)[UUID_TEXT] = og_arena_zalloc(a, 1, sizeof *held);
+    if (held == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    memcpy(*held, card, UUID_TEXT);
+    hold_only(&taken, d->resolved || ep->is_topic ? NULL : (const char(*)[UUID_TEXT])held);
+    taken.doubtful[0] = '\0';
+    taken.state = DELIVERY_DELIVERED;
+    *ret = taken;
+    return OG_OK;
+}
+
+/* It is wanted; what is to be written when its first attempt succeeds is written now. */
+static og_status put_wanted(store_txn *t, og_arena *a, const delivery_endpoint *ep,
+                            const plan_alert *alert, const delivery *d, og_error *err)
+{
+    delivery taken = {0};
+    og_status status = delivery_put(t, a, d, err);
+    if (status != OG_OK || ep->is_topic) /* nothing is told to a topic */
+        return status;
+    status = taken_row(a, ep, d, alert->card_uuid, &taken, err);
+    if (status != OG_OK)
+        return status;
+    taken.attempts++;
+    og_str text = taken.held_count > 0 ? delivery_write(a, &taken) : OG_STR("");
+    return text.p != NULL ? put_told(t, &taken, text, err)
+                          : og_fail(err, OG_NOMEM, "no memory for a delivery");
+}
+
 og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
                         const plan_alert *alert, int64_t cause_ms, delivery_wanted *ret,
                         delivery *ret_row, delivery_state *ret_was, og_error *err)
 {
     og_status status = wanted_row(t, a, ep, patient, alert, cause_ms, ret, ret_row, ret_was, err);
-    return status == OG_OK && *ret == DELIVERY_SEND ? delivery_put(t, a, ret_row, err) : status;
+    return status == OG_OK && *ret == DELIVERY_SEND ? put_wanted(t, a, ep, alert, ret_row, err)
+                                                    : status;
 }
 
 /* Same alert, revision, state and endpoint: same key, so that a repeat is recognisable. */
@@ -511,12 +559,12 @@ og_status delivery_want_now(store_txn *t, og_arena *a, const delivery_endpoint *
     if (status != OG_OK || *ret == DELIVERY_DROPPED)
         return status;
     if (*ret_was == DELIVERY_INTENT)
-        return delivery_put(t, a, ret_row, err);
+        return put_wanted(t, a, ep, alert, ret_row, err);
     status = make_message(a, ep, tenant, ret_row, alert, written, &m);
     if (status == OG_NOMEM)
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
     if (status == OG_LIMIT) /* whoever prepares it gives it up, and says so */
-        return delivery_put(t, a, ret_row, err);
+        return put_wanted(t, a, ep, alert, ret_row, err);
     status = intend(t, a, ret_row, &m, err);
     if (status == OG_OK)
         *ret_message = m;
@@ -540,16 +588,10 @@ static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint 
             hold_only(d, NULL);
         return put_text(t, a, d, ret_row, err);
     }
-    char(*card)[UUID_TEXT] = og_arena_zalloc(a, 1, sizeof *card);
-    if (card == NULL)
-        return og_fail(err, OG_NOMEM, "no memory for a delivery");
-    memcpy(*card, d->doubtful, UUID_TEXT);
-    hold_only(d, d->resolved || ep->is_topic ? NULL : (const char(*)[UUID_TEXT])card);
-    d->doubtful[0] = '\0';
-    d->state = DELIVERY_DELIVERED;
-    if (d->held_count > 0)
-        return put_text(t, a, d, ret_row, err);
-    og_status status = delivery_remove(t, d, err);
+    og_status status = taken_row(a, ep, d, d->doubtful, d, err);
+    if (status != OG_OK || d->held_count > 0)
+        return status == OG_OK ? put_text(t, a, d, ret_row, err) : status;
+    status = delivery_remove(t, d, err);
     return status == OG_OK ? write_row(a, d, ret_row, err) : status;
 }
 

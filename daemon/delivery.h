@@ -3,7 +3,8 @@
  *
  * One row per endpoint and alert, so an outage of any length leaves one pending row: only the
  * latest revision of an alert is ever sent. What waits has a table of its own; what is DELIVERED
- * stands beside its alert.
+ * stands beside its alert. Where an endpoint is to be told something, that row says already what it
+ * will have been told; until then the one that waits hides it.
  *
  *   (none) ──want──► PENDING ──prepare──► INTENT ──done──► DELIVERED (the row goes when the alert
  * is resolved) ▲                   │  └──never──► PARKED └──────again────────┘      every state

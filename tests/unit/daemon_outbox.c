@@ -920,6 +920,56 @@ static void a_late_answer_does_not_settle_the_new_revision(void **state)
     rows_end(&r);
 }
 
+/* Empty: there is none. */
+static og_str told_row(rows *r)
+{
+    store_key key;
+    og_str value;
+    store_told_key(&key, OG_STR("p"), r->alert.id, OG_STR("ehr"));
+    og_status status = kv_get(r->t, STORE_PATIENT, (og_str){key.p, key.n}, &value, NULL);
+    assert_true(status == OG_OK || status == OG_NOTFOUND);
+    return status == OG_OK ? og_arena_str(r->w->arena, value) : OG_STR("");
+}
+
+/* The row beside the alert says from the beginning what will have been told, behind the one that
+ * waits; an attempt that goes another way writes it again. */
+static void what_is_told_is_written_when_it_is_wanted(void **state)
+{
+    rows r;
+    delivery row;
+    og_str key;
+    (void)state;
+    rows_begin(&r);
+    (void)want(&r, 0, &row);
+    og_str told = told_row(&r);
+    assert_non_null(strstr(told.p, "\"state\":\"delivered\""));
+    assert_non_null(strstr(told.p, "\"held\":[\"" UUID1 "\"]"));
+    assert_int_equal(state_of(&r), DELIVERY_PENDING);
+    (void)body_of(&r, 0, &key);
+    assert_int_equal(state_of(&r), DELIVERY_INTENT);
+    settle(&r, CONN_DONE, false);
+    assert_int_equal(state_of(&r), DELIVERY_DELIVERED);
+    assert_true(og_str_eq(told_row(&r), told));
+    next_revision(&r, UUID2);
+    (void)want(&r, 0, &row);
+    (void)body_of(&r, 0, &key);
+    settle(&r, CONN_AGAIN, false);
+    assert_int_equal(state_of(&r), DELIVERY_PENDING);
+    (void)body_of(&r, 0, &key);
+    settle(&r, CONN_DONE, false);
+    assert_int_equal(
+        delivery_get(r.t, r.w->arena, OG_STR("ehr"), OG_STR("p"), r.alert.id, &row, NULL), OG_OK);
+    assert_int_equal(row.state, DELIVERY_DELIVERED);
+    assert_int_equal(row.attempts, 2);
+    assert_int_equal(row.held_count, 1);
+    assert_string_equal(row.held[0], UUID2);
+    r.alert.state = PLAN_ALERT_RESOLVED;
+    (void)want(&r, 0, &row);
+    assert_int_equal(told_row(&r).n, 0);
+    assert_int_equal(state_of(&r), DELIVERY_PENDING);
+    rows_end(&r);
+}
+
 static void the_alerts_topic_hears_every_state(void **state)
 {
     rows r;
@@ -1010,6 +1060,7 @@ int main(void)
         cmocka_unit_test(an_intent_counts_as_doubt_after_a_crash),
         cmocka_unit_test(a_refused_card_is_parked_until_something_changes),
         cmocka_unit_test(a_late_answer_does_not_settle_the_new_revision),
+        cmocka_unit_test(what_is_told_is_written_when_it_is_wanted),
         cmocka_unit_test(what_is_wanted_anew_overtakes_nobody),
         cmocka_unit_test(the_alerts_topic_hears_every_state),
     };
