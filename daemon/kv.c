@@ -554,7 +554,7 @@ static kv *new_kv(const kv_options *options, og_status *ret_status, og_error *er
     k->sync_each = options->sync_each;
     k->table_count = options->table_count;
     k->ahead = MIN_AHEAD;
-    k->keep_bytes = options->keep_bytes > 0 ? options->keep_bytes : memory_bytes() / 8;
+    k->keep_bytes = options->keep_bytes > 0 ? options->keep_bytes : memory_bytes() / 2;
     return k;
 }
 

@@ -27,7 +27,7 @@ typedef struct kv_options {
     bool sync_each;      /* every commit waits for the disk; else kv_sync does */
     const char *schema;  /* of what is in it: another one is not trusted */
     const char *boot_id; /* NULL: ask the kernel; for tests */
-    size_t keep_bytes;   /* kv_trim; 0: an eighth of the memory that this process may use */
+    size_t keep_bytes;   /* kv_trim; 0: half of the memory that this process may use */
 } kv_options;
 
 /* Opens it. OG_CORRUPT: not to be trusted, err says why (damaged, torn, of another schema, or not

@@ -11,7 +11,7 @@
 
 #define SCHEMA "osteoguard-locator-3"
 /* In one transaction: LMDB keeps the pages of the largest one for good. */
-#define MOST_PUTS   128
+#define MOST_PUTS   64
 #define MOST_FILLED 4096
 
 struct locator {

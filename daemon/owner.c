@@ -17,8 +17,8 @@
 #define HIGH_BYTES  ((size_t)8 << 20) /* waiting in one partition before it is paused */
 #define BATCH_BYTES ((size_t)8 << 20)
 #define RETRY_MS    1000
-#define MAX_TASKS   128
-#define MAX_SAID    500
+#define MAX_TASKS   64
+#define MAX_SAID    100
 #define LATE_MS     600000 /* who starts at the same time as we do has not been there before */
 #define BATCH_US    5000   /* that a batch takes, more or less: deliveries wait for it */
 #define LEAST       10     /* records or patients of a batch, however long it takes */

@@ -15,8 +15,8 @@ enum {
     PARTITIONS = 8,
     EVENTS = 20000,
     STEP = 7919,
-    TURN = 100,        /* events between two batches of each partition */
-    BATCH = 100,       /* records of a batch while they are only applied */
+    TURN = 80,         /* events between two batches of each partition */
+    BATCH = 50,        /* records of a batch while they are only applied */
     MAX_PATTERNS = 64, /* patients of the sample stream */
     MAX_TASKS = 4096,
     SAMPLE = 100000,      /* records that the bare loops take */
