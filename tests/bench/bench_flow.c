@@ -249,12 +249,19 @@ static long resident_kb(int pid, const char *what)
     return kb;
 }
 
+static void print_memory(const bench *b)
+{
+    printf("%.1f MB, of it anonymous %.1f MB (peak of both %.1f MB)\n",
+           (double)resident_kb(b->daemon.pid, "VmRSS:") / 1024,
+           (double)resident_kb(b->daemon.pid, "RssAnon:") / 1024,
+           (double)resident_kb(b->daemon.pid, "VmHWM:") / 1024);
+}
+
 static void finish(bench *b)
 {
-    printf("resident memory after %" PRIu64 " corpus resources (%.1f MB): %.1f MB (peak %.1f MB)\n",
-           b->corpus_sent, (double)b->corpus_bytes / 1e6,
-           (double)resident_kb(b->daemon.pid, "VmRSS:") / 1024,
-           (double)resident_kb(b->daemon.pid, "VmHWM:") / 1024);
+    printf("resident memory after %" PRIu64 " corpus resources (%.1f MB): ", b->corpus_sent,
+           (double)b->corpus_bytes / 1e6);
+    print_memory(b);
     b->phase = DONE;
     uv_process_kill(&b->daemon, SIGTERM);
 }
@@ -287,8 +294,8 @@ static void on_pace(uv_timer_t *timer)
         double cpu = daemon_cpu(b) - b->began_cpu;
         print_latencies(b);
         print_cost(b, cpu);
-        printf("resident memory with %u patients: %.1f MB\n", b->cards,
-               (double)resident_kb(b->daemon.pid, "VmRSS:") / 1024);
+        printf("resident memory with %u patients: ", b->cards);
+        print_memory(b);
         b->messages_before = b->total;
         b->phase = CORPUS;
         uv_timer_stop(timer);
