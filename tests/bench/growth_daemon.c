@@ -144,7 +144,8 @@ static void take_results(bench *b, int partition)
     }
 }
 
-static void run_batch(bench *b, int p, queue *q, bool restoring)
+static void run_batch(bench *b, int p, const pipeline_message *messages, size_t count,
+                      bool restoring)
 {
     pipeline_batch *x = &b->batch;
     size_t n = b->task_count[p];
@@ -159,9 +160,9 @@ static void run_batch(bench *b, int p, queue *q, bool restoring)
     x->content = b->content;
     x->store = b->stores[p];
     x->shared = b->shared;
-    x->messages = q != NULL ? q->at : NULL;
-    x->message_count = q != NULL ? q->count : 0;
-    x->next_offset = q != NULL ? q->next_offset : -1;
+    x->messages = messages;
+    x->message_count = count;
+    x->next_offset = count > 0 ? messages[count - 1].offset + 1 : -1;
     x->tasks = tasks;
     x->task_count = n;
     x->now_ms = NOW_MS;
@@ -173,8 +174,15 @@ static void run_batch(bench *b, int p, queue *q, bool restoring)
     for (size_t i = 0; i < n; i++)
         free((char *)(uintptr_t)tasks[i].patient.p);
     free(tasks);
-    if (q != NULL)
-        daemon_forget(q);
+}
+
+/* All that waits for the partition, so many records in a batch. */
+static void run_queue(bench *b, int p, size_t most, bool restoring)
+{
+    queue *q = &b->queues[p];
+    for (size_t i = 0; i < q->count; i += most)
+        run_batch(b, p, q->at + i, q->count - i < most ? q->count - i : most, restoring);
+    daemon_forget(q);
 }
 
 static void deliver(bench *b)
@@ -188,7 +196,7 @@ static void deliver(bench *b)
             if (b->task_count[p] == 0)
                 continue;
             any = true;
-            run_batch(b, p, NULL, true); /* true: nobody is evaluated in between */
+            run_batch(b, p, NULL, 0, true); /* true: nobody is evaluated in between */
         }
         stop(&b->f.deliver, b->answered - before);
         if (!any)
@@ -245,12 +253,11 @@ void daemon_load(bench *b)
             stop(&b->f.gather, 0);
         }
         for (int p = 0; p < PARTITIONS; p++) {
-            queue *q = &b->queues[p];
-            if (q->count < BATCH && !last)
+            uint64_t count = b->queues[p].count;
+            if (count < BATCH && !last)
                 continue;
-            uint64_t count = q->count;
             start(&b->f.apply);
-            run_batch(b, p, q, true);
+            run_queue(b, p, BATCH, true);
             stop(&b->f.apply, count);
         }
         apply_shared(b);
@@ -265,7 +272,7 @@ void daemon_evaluate_all(bench *b)
     for (int p = 0; p < PARTITIONS; p++)
         do {
             start(&b->f.evaluate);
-            run_batch(b, p, NULL, false);
+            run_batch(b, p, NULL, 0, false);
             stop(&b->f.evaluate, b->batch.counts.evaluations);
             bool more = b->batch.dirty > 0 || b->batch.sweeping;
             deliver(b);
@@ -325,7 +332,7 @@ void daemon_events(bench *b)
         stop(&b->f.event_gather, 0);
         for (int p = 0; p < PARTITIONS; p++) {
             start(&b->f.event_batch);
-            run_batch(b, p, &b->queues[p], false);
+            run_queue(b, p, EVALUATED, false);
             stop(&b->f.event_batch, 0);
         }
         deliver(b);
@@ -381,7 +388,7 @@ double daemon_reopen(bench *b, bool clean)
     double began = seconds(CLOCK_MONOTONIC);
     open_stores(b);
     for (int p = 0; p < PARTITIONS; p++)
-        run_batch(b, p, NULL, false);
+        run_batch(b, p, NULL, 0, false);
     return seconds(CLOCK_MONOTONIC) - began;
 }
 
@@ -442,7 +449,7 @@ void daemon_set_up(bench *b)
     b->gather = gather_new(&go, b->content, b->locator);
     b->outbox = outbox_new(&oo);
     b->batch.setup = &b->setup;
-    b->batch.max_patients = TURN / PARTITIONS; /* as the owner: a batch takes 3 ms or so */
+    b->batch.max_patients = EVALUATED;
     b->batch.results = og_arena_new((size_t)256 << 20);
     b->batch.scratch = og_arena_new((size_t)256 << 20);
     if (b->gather == NULL || b->outbox == NULL || b->batch.results == NULL ||
