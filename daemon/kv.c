@@ -27,13 +27,13 @@
 
 #include "daemon/file.h"
 #include "daemon/kv_key.h"
+#include "daemon/unsynced.h"
 
-#define CRC_BYTES     4u
-#define MAX_DEATHS    2
-#define BOOT_ID_BYTES 64
-#define MIN_AHEAD     ((size_t)64 << 10)
-#define MAX_AHEAD     ((size_t)8 << 20)
-#define FREE_LIST     0 /* LMDB's own table; can be read, and only in a read transaction */
+#define CRC_BYTES  4u
+#define MAX_DEATHS 2
+#define MIN_AHEAD  ((size_t)64 << 10)
+#define MAX_AHEAD  ((size_t)8 << 20)
+#define FREE_LIST  0 /* LMDB's own table; can be read, and only in a read transaction */
 
 struct kv {
     MDB_env *env;
@@ -120,18 +120,6 @@ static int put_checked(MDB_txn *txn, MDB_dbi dbi, og_str key, og_str value)
 }
 
 /* ---- can it be believed? ---- */
-
-static void read_boot_id(char out[BOOT_ID_BYTES])
-{
-    og_buf text;
-    og_buf_init(&text, 256);
-    if (file_read("/proc/sys/kernel/random/boot_id", 256, &text, NULL) == OG_OK && text.n > 0)
-        snprintf(out, BOOT_ID_BYTES, "%.*s", (int)strcspn(og_buf_str(&text).p, "\n"),
-                 og_buf_str(&text).p);
-    else
-        snprintf(out, BOOT_ID_BYTES, "unknown");
-    og_buf_done(&text);
-}
 
 static void data_path(const kv *k, char out[640])
 {
@@ -252,60 +240,6 @@ static void forget_opening(const kv *k)
     char path[640];
     opening_path(k, path);
     unlink(path);
-}
-
-static void unsynced_path(const kv *k, char out[640])
-{
-    snprintf(out, 640, "%s/unsynced", k->dir);
-}
-
-/* The boot on which it was used without waiting for the disk; false: all that it has is synced. */
-static bool unsynced_boot(const kv *k, char out[BOOT_ID_BYTES])
-{
-    char path[640];
-    og_buf text;
-    og_buf_init(&text, BOOT_ID_BYTES);
-    unsynced_path(k, path);
-    og_status status = file_read(path, BOOT_ID_BYTES - 1, &text, NULL);
-    snprintf(out, BOOT_ID_BYTES, "%.*s", OG_STR_ARG(og_buf_str(&text)));
-    og_buf_done(&text);
-    return status != OG_NOTFOUND;
-}
-
-static bool machine_stopped(const kv *k)
-{
-    char boot[BOOT_ID_BYTES];
-    return unsynced_boot(k, boot) && strcmp(boot, k->boot_id) != 0;
-}
-
-/* The names in it are on the disk. */
-static void sync_folder(const char *path)
-{
-    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return;
-    (void)fsync(dir);
-    close(dir);
-}
-
-/* A disk that does not take it shows itself with the first sync of the store. */
-static void mark_unsynced(const kv *k)
-{
-    char path[640], boot[BOOT_ID_BYTES];
-    if (unsynced_boot(k, boot) && strcmp(boot, k->boot_id) == 0)
-        return;
-    unsynced_path(k, path);
-    if (file_write(path, og_str_of(k->boot_id), NULL) == OG_OK)
-        sync_folder(k->dir);
-}
-
-/* Were the file back after a loss of power, a store that is whole would be thrown away. */
-static void mark_synced(const kv *k)
-{
-    char path[640];
-    unsynced_path(k, path);
-    if (unlink(path) == 0)
-        sync_folder(k->dir);
 }
 
 static void damaged_path(const kv *k, char out[640])
@@ -550,7 +484,7 @@ static kv *new_kv(const kv_options *options, og_status *ret_status, og_error *er
     if (options->boot_id != NULL)
         snprintf(k->boot_id, sizeof k->boot_id, "%s", options->boot_id);
     else
-        read_boot_id(k->boot_id);
+        unsynced_boot_id(k->boot_id);
     k->sync_each = options->sync_each;
     k->table_count = options->table_count;
     k->ahead = MIN_AHEAD;
@@ -582,7 +516,7 @@ og_status kv_open_to_read(const kv_options *options, kv **ret, og_error *err)
         kv_abandon(k);
         return OG_NOTFOUND;
     }
-    if (file_is_emptied(k) || is_marked_damaged(k) || machine_stopped(k))
+    if (file_is_emptied(k) || is_marked_damaged(k) || unsynced_machine_stopped(k->dir, k->boot_id))
         status = distrust(err, k, "it is damaged, or was in use when the machine stopped");
     if (status == OG_OK)
         status = open_env_to_read(k, options, err);
@@ -610,13 +544,13 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
         status = distrust(err, k, "a process died over its pages, or the disk did not take them");
         goto fail;
     }
-    if (machine_stopped(k)) {
+    if (unsynced_machine_stopped(k->dir, k->boot_id)) {
         status = distrust(err, k, "it was in use when the machine stopped");
         goto fail;
     }
     marked = true;
     if (!k->sync_each)
-        mark_unsynced(k);
+        unsynced_mark(k->dir, k->boot_id);
     if (died_too_often(k)) {
         status = distrust(err, k, "processes died while they opened it");
         goto fail;
@@ -631,7 +565,7 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
     if (status != OG_OK)
         goto fail;
     if (k->sync_each)
-        mark_synced(k); /* that commit has waited, for all that there was */
+        unsynced_clear(k->dir); /* that commit has waited, for all that there was */
     forget_opening(k);
     find_map(k);
     guard(k);
@@ -670,7 +604,7 @@ void kv_close(kv *k)
         rc = write_head(k, true, NULL) == OG_OK ? mdb_env_sync(k->env, 1) : EIO;
     in_lmdb = NULL;
     if (rc == 0)
-        mark_synced(k);
+        unsynced_clear(k->dir);
     else
         note_damage(k);
     kv_abandon(k);
@@ -682,7 +616,7 @@ og_status kv_discard(const char *dir, og_error *err)
     char path[640];
     snprintf(path, sizeof path, "%s/data.mdb", dir);
     if (unlink(path) == 0)
-        sync_folder(dir);
+        unsynced_sync_folder(dir);
     return file_remove_tree(dir, err);
 }
 
