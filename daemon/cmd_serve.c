@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "daemon/cmd.h"
-#include "daemon/kv.h"
+#include "daemon/damage.h"
 #include "daemon/serve.h"
 
 static const char usage[] =
@@ -180,7 +180,7 @@ int cmd_serve(int argc, char **argv)
     og_report report = {.fn = cmd_print_problem}, warn = {.fn = cmd_print_warning};
     if (config_load(path, &c, &report, &warn) != OG_OK)
         return 1;
-    kv_on_fatal_signals();
+    damage_on_fatal_signals();
     signal(SIGPIPE, SIG_IGN); /* a peer that goes is an error of the call, not of the process */
     signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
     int status = run(c);

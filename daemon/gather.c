@@ -39,7 +39,7 @@ typedef struct input {
 
 typedef enum outgoing_kind {
     OUT_RECORD, /* an input's record */
-    OUT_BESIDE, /* its place, or the old patient's tombstone */
+    OUT_BESIDE, /* its place */
     OUT_DEAD_LETTER
 } outgoing_kind;
 
@@ -71,7 +71,7 @@ typedef struct place {
 struct gather {
     gather_options options;
     const plan_content *content;
-    locator *locator;
+    idset *recorded;
     og_arena *arena;
     og_buf key, value, body;
     outgoing *queue, **queue_end; /* waits for room */
@@ -477,7 +477,7 @@ static int64_t version_time(place *at, og_str last_updated)
     return not_in_future(in, us);
 }
 
-static void produce(gather *g, place *at, const record *r, outgoing_kind kind)
+static void produce(gather *g, place *at, const record *r)
 {
     bool shared = r->patient.n == 0;
     int32_t partition = 0;
@@ -498,11 +498,11 @@ static void produce(gather *g, place *at, const record *r, outgoing_kind kind)
                         .partition = partition,
                         .key = og_buf_str(&g->key),
                         .value = og_buf_str(&g->value)};
-    send_out(g, at->in, kind, &out);
+    send_out(g, at->in, OUT_RECORD, &out);
 }
 
 /* Whose r is, or that it is deleted. */
-static void produce_place(gather *g, place *at, const record *r)
+static void produce_place(gather *g, place *at, const record *r, outgoing_kind kind)
 {
     og_buf_clear(&g->key);
     og_buf_clear(&g->value);
@@ -517,7 +517,7 @@ static void produce_place(gather *g, place *at, const record *r)
                             kafka_partition_for(og_buf_str(&g->key), g->options.partitions),
                         .key = og_buf_str(&g->key),
                         .value = og_buf_str(&g->value)};
-    send_out(g, at->in, OUT_BESIDE, &out);
+    send_out(g, at->in, kind, &out);
 }
 
 static record record_of(const gather *g, const place *at, og_str type, og_str id, int64_t time_us)
@@ -532,61 +532,20 @@ static record record_of(const gather *g, const place *at, og_str type, og_str id
                     .of = at->of};
 }
 
-/* An error of the locator is one of our disk: the message is not lost, it is read again. */
-static og_status locate(gather *g, place *at, og_str type, og_str id, locator_entry *ret)
+/* An error of the index is one of our disk: the message is not lost, it is read again. */
+static void index_failed(place *at, const og_error *why)
+{
+    log_failure(LOG_LEVEL_ERROR,
+                "cannot use the index of recorded ids; the message will be read again", why);
+    at->in->failed = true;
+}
+
+static void note_recorded(gather *g, place *at, const record *r)
 {
     og_error err;
     og_error_init(&err);
-    og_str type_id = og_arena_printf(g->arena, "%.*s/%.*s", OG_STR_ARG(type), OG_STR_ARG(id));
-    if (type_id.p == NULL) {
-        at->in->failed = true;
-        return OG_NOMEM;
-    }
-    og_status status = locator_get(g->locator, g->arena, type_id, ret, &err);
-    if (status != OG_OK && status != OG_NOTFOUND) {
-        log_failure(LOG_LEVEL_ERROR, "cannot read the locator; the message will be read again",
-                    &err);
-        at->in->failed = true;
-    }
-    return status;
-}
-
-static void note_place(gather *g, place *at, const record *r)
-{
-    og_error err;
-    og_error_init(&err);
-    locator_entry e = {
-        .type_id = og_arena_printf(g->arena, "%.*s/%.*s", OG_STR_ARG(r->type), OG_STR_ARG(r->id)),
-        .patient = r->patient,
-        .order = r->order,
-        .arrived_ms = r->timestamp_ms};
-    if (locator_put(g->locator, &e, &err) != OG_OK) {
-        log_failure(LOG_LEVEL_ERROR, "cannot write the locator; the message will be read again",
-                    &err);
-        at->in->failed = true;
-    }
-}
-
-/* The resource names another patient than before. The older version must not stay with its
- * patient, whichever of the two comes later. */
-static void correct_subject(gather *g, place *at, record *r)
-{
-    locator_entry before;
-    if (r->patient.n == 0 || locate(g, at, r->type, r->id, &before) != OG_OK ||
-        og_str_eq(before.patient, r->patient))
-        return;
-    if (record_order_cmp_version(&before.order, &r->order) > 0) { /* r is late */
-        r->order.epoch = before.order.epoch;
-        r->order.time_us = before.order.time_us;
-        r->deleted = true;
-        r->body = (og_str){NULL, 0};
-        return;
-    }
-    record gone = *r;
-    gone.patient = before.patient;
-    gone.deleted = true;
-    gone.body = (og_str){NULL, 0};
-    produce(g, at, &gone, OUT_BESIDE);
+    if (idset_add(g->recorded, r->type, r->id, &err) != OG_OK)
+        index_failed(at, &err);
 }
 
 static void record_resource(gather *g, place *at, const fhir_resource *res, og_str patient,
@@ -595,13 +554,11 @@ static void record_resource(gather *g, place *at, const fhir_resource *res, og_s
     record r = record_of(g, at, res->type, res->id, version_time(at, fhir_meta_last_updated(res)));
     r.patient = patient;
     r.body = body;
-    correct_subject(g, at, &r);
-    if (!r.deleted)
-        note_place(g, at, &r);
+    note_recorded(g, at, &r);
     at->in->recorded++;
-    produce(g, at, &r, OUT_RECORD);
-    if (!r.deleted && patient.n > 0)
-        produce_place(g, at, &r);
+    produce(g, at, &r);
+    if (patient.n > 0)
+        produce_place(g, at, &r, OUT_BESIDE);
 }
 
 /* ---- one resource ---- */
@@ -609,8 +566,14 @@ static void record_resource(gather *g, place *at, const fhir_resource *res, og_s
 /* Not wanted by its codes; but an older version may have been, and must not stay. */
 static bool was_wanted(gather *g, place *at, const fhir_resource *res)
 {
-    locator_entry known;
-    return res->id.n > 0 && locate(g, at, res->type, of_sender(g, at, res->id), &known) == OG_OK;
+    og_error err;
+    if (res->id.n == 0)
+        return false;
+    og_error_init(&err);
+    og_status status = idset_has(g->recorded, res->type, of_sender(g, at, res->id), &err);
+    if (status != OG_OK && status != OG_NOTFOUND)
+        index_failed(at, &err);
+    return status == OG_OK;
 }
 
 /* The bytes that are recorded: as they came, or out of their Bundle with its references resolved.
@@ -695,40 +658,24 @@ static void take_resource(gather *g, place *at, const fhir_entry *entry)
 
 /* ---- deletes ---- */
 
-/* A delete that does not say when it was is newer than what came before it, also when the sender's
- * clock was ahead of the broker's then; a message that is read again must not take away what came
- * after it. */
-static void outdo(record *r, const locator_entry *known, const input *in)
-{
-    if (known->order.epoch == r->order.epoch && known->order.time_us >= r->order.time_us &&
-        known->order.time_us < INT64_MAX &&
-        record_came_before(&known->order, known->arrived_ms, &r->order, in->timestamp_ms))
-        r->order.time_us = known->order.time_us + 1;
-}
-
+/* It names no patient, but for one of a Patient: whose the resource is its place knows (place.h).
+ */
 static void take_delete(gather *g, place *at, og_str type, og_str id)
 {
-    locator_entry known;
     if (!plan_content_wants_type(g->content, type)) {
         at->in->irrelevant++;
         return;
     }
-    bool own_patient = og_str_is(type, "Patient"), shared = store_is_shared_type(type);
-    id = of_sender(g, at, id);
-    og_status status = locate(g, at, type, id, &known);
-    if (at->in->failed)
-        return;
-    record r = record_of(g, at, type, id, at->default_us);
-    r.patient = own_patient ? id : shared || status != OG_OK ? (og_str){NULL, 0} : known.patient;
+    record r = record_of(g, at, type, of_sender(g, at, id), at->default_us);
+    if (og_str_is(type, "Patient"))
+        r.patient = r.id;
     r.deleted = true;
     r.untimed = !at->timed;
-    if (status == OG_OK && r.untimed)
-        outdo(&r, &known, at->in);
     at->in->recorded++;
-    if (shared || r.patient.n > 0)
-        produce(g, at, &r, OUT_RECORD);
-    if (!shared)
-        produce_place(g, at, &r);
+    if (store_is_shared_type(type))
+        produce(g, at, &r);
+    else
+        produce_place(g, at, &r, OUT_RECORD);
 }
 
 /* A null value: the key has to say what is deleted, as `Type/id`. */
@@ -942,14 +889,6 @@ void gather_message(gather *g, const conn_message *m)
     set_pause(g);
 }
 
-void gather_flush(gather *g)
-{
-    og_error err;
-    og_error_init(&err);
-    if (locator_flush(g->locator, &err) != OG_OK)
-        log_failure(LOG_LEVEL_ERROR, "cannot write the locator", &err);
-}
-
 size_t gather_in_flight(const gather *g)
 {
     return g->in_flight;
@@ -960,14 +899,14 @@ void gather_set_content(gather *g, const plan_content *content)
     g->content = content;
 }
 
-gather *gather_new(const gather_options *options, const plan_content *content, locator *l)
+gather *gather_new(const gather_options *options, const plan_content *content, idset *recorded)
 {
     gather *g = calloc(1, sizeof *g);
     if (g == NULL)
         return NULL;
     g->options = *options;
     g->content = content;
-    g->locator = l;
+    g->recorded = recorded;
     g->queue_end = &g->queue;
     g->arena = og_arena_new(options->arena_bytes);
     og_buf_init(&g->key, 1024);

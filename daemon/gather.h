@@ -6,9 +6,10 @@
  * ─► patient ─► record └────────────── cannot be used ──────────────────────────────────────────►
  * dead letter
  *
- * Beside each record of a patient goes its place (record.h), and a delete that names no patient is
- * a place alone: who owns the places brings them together (place.h), whichever instance gathers, in
- * whatever order. What is known here already saves that way.
+ * Beside each record of a patient goes its place (record.h), and a delete is a place alone, for it
+ * names no patient: who owns the places brings them together (place.h), whichever instance gathers,
+ * in whatever order. A version that no rule asks for is recorded when an older one was, so that it
+ * takes its place (idset.h).
  *
  * One message makes at most GATHER_MAX_LETTERS dead letters, and one more that says how many inputs
  * were left unsaid.
@@ -22,7 +23,7 @@
 #define OG_DAEMON_GATHER_H
 
 #include "connectors/kafka.h"
-#include "daemon/locator.h"
+#include "daemon/idset.h"
 #include "rules/plan/plan.h"
 
 typedef struct gather gather;
@@ -79,8 +80,9 @@ typedef struct gather_options {
     void (*reread)(void *ctx);
 } gather_options;
 
-/* options' strings, content and locator are borrowed for gather's life. NULL: no memory. */
-gather *gather_new(const gather_options *options, const plan_content *content, locator *l);
+/* options' strings, content and the index of what was recorded are borrowed for gather's life.
+ * NULL: no memory. */
+gather *gather_new(const gather_options *options, const plan_content *content, idset *recorded);
 /* Forgets what is under way. No report may come afterwards. Accepts NULL. */
 void gather_free(gather *g);
 /* From the next message on this content decides what is wanted. */
@@ -90,8 +92,6 @@ void gather_set_content(gather *g, const plan_content *content);
 void gather_message(gather *g, const conn_message *message);
 /* The sink has room again. */
 void gather_room(gather *g);
-/* End of a turn of the loop: what was located is written. */
-void gather_flush(gather *g);
 /* Messages that are not done. */
 size_t gather_in_flight(const gather *g);
 

@@ -10,7 +10,7 @@
  * damaged map can also kill the process: the file `opening` counts those that died while they
  * opened it. What kills a process later says nothing about the store (kill -9, out of memory), but
  * for a SIGBUS inside its map, and for a signal while LMDB reads its pages, which it trusts:
- * kv_on_fatal_signals leaves the file `damaged`. */
+ * damage.h leaves the file `damaged`. */
 #include "daemon/kv.h"
 
 #include <errno.h>
@@ -18,13 +18,12 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <lmdb.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/damage.h"
 #include "daemon/file.h"
 #include "daemon/kv_key.h"
 #include "daemon/unsynced.h"
@@ -45,17 +44,15 @@ struct kv {
     char *map; /* where LMDB has mapped the file; NULL when that is not known */
     size_t map_bytes, keep_bytes;
     size_t end, room, ahead; /* make_room; of the thread whose write transaction is open */
-    kv *next_guarded;
+    damage_watch watch;
 };
 
-/* Whose pages LMDB is reading in this thread: what kills us then is its damage. */
-static _Thread_local const kv *volatile in_lmdb;
-
-#define LMDB(k, call) (in_lmdb = (k), leave_lmdb(call))
+/* LMDB follows its pages: what kills us then is their damage. */
+#define LMDB(k, call) (damage_reading = (k)->dir, leave_lmdb(call))
 
 static int leave_lmdb(int rc)
 {
-    in_lmdb = NULL;
+    damage_reading = NULL;
     return rc;
 }
 
@@ -240,84 +237,6 @@ static void forget_opening(const kv *k)
     char path[640];
     opening_path(k, path);
     unlink(path);
-}
-
-static void damaged_path(const kv *k, char out[640])
-{
-    snprintf(out, 640, "%s/damaged", k->dir);
-}
-
-static bool is_marked_damaged(const kv *k)
-{
-    char path[640];
-    damaged_path(k, path);
-    return access(path, F_OK) == 0;
-}
-
-/* ---- deaths: the disk does not give what the map promises, LMDB stumbles over a page ---- */
-
-static kv *guarded; /* all open ones; written by the threads that open and close */
-static pthread_mutex_t guarded_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void guard(kv *k)
-{
-    if (k->map == NULL)
-        return;
-    pthread_mutex_lock(&guarded_lock);
-    k->next_guarded = guarded;
-    guarded = k;
-    pthread_mutex_unlock(&guarded_lock);
-}
-
-static void unguard(const kv *k)
-{
-    pthread_mutex_lock(&guarded_lock);
-    kv **link = &guarded;
-    while (*link != NULL && *link != k)
-        link = &(*link)->next_guarded;
-    if (*link != NULL)
-        *link = k->next_guarded;
-    pthread_mutex_unlock(&guarded_lock);
-}
-
-static const int fatal[] = {SIGBUS, SIGSEGV, SIGABRT};
-#define FATALS (sizeof fatal / sizeof fatal[0])
-static struct sigaction before[FATALS];
-
-/* Also in a signal handler, in a process that is about to die: no locks, no stdio. */
-static void note_damage(const kv *k)
-{
-    static const char name[] = "/damaged";
-    char path[sizeof k->dir + sizeof name];
-    size_t n = strlen(k->dir);
-    memcpy(path, k->dir, n);
-    memcpy(path + n, name, sizeof name);
-    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
-    if (fd >= 0)
-        close(fd);
-}
-
-static void on_fatal_signal(int number, siginfo_t *info, void *context)
-{
-    const kv *reading = in_lmdb;
-    uintptr_t at = (uintptr_t)info->si_addr;
-    (void)context;
-    for (const kv *k = guarded; number == SIGBUS && k != NULL; k = k->next_guarded)
-        if (at >= (uintptr_t)k->map && at < (uintptr_t)k->map + k->map_bytes)
-            note_damage(k);
-    if (reading != NULL)
-        note_damage(reading);
-    for (size_t i = 0; i < FATALS; i++)
-        if (fatal[i] == number)
-            (void)sigaction(number, &before[i], NULL);
-} /* back to the instruction, which kills us: the handler is gone */
-
-void kv_on_fatal_signals(void)
-{
-    struct sigaction action = {.sa_sigaction = on_fatal_signal, .sa_flags = SA_SIGINFO};
-    sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < FATALS; i++)
-        (void)sigaction(fatal[i], &action, &before[i]);
 }
 
 static void write_head_text(const kv *k, bool clean, char out[256])
@@ -516,7 +435,8 @@ og_status kv_open_to_read(const kv_options *options, kv **ret, og_error *err)
         kv_abandon(k);
         return OG_NOTFOUND;
     }
-    if (file_is_emptied(k) || is_marked_damaged(k) || unsynced_machine_stopped(k->dir, k->boot_id))
+    if (file_is_emptied(k) || damage_is_noted(k->dir) ||
+        unsynced_machine_stopped(k->dir, k->boot_id))
         status = distrust(err, k, "it is damaged, or was in use when the machine stopped");
     if (status == OG_OK)
         status = open_env_to_read(k, options, err);
@@ -540,7 +460,7 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
     status = file_make_dirs(k->dir, err);
     if (status != OG_OK)
         goto fail;
-    if (is_marked_damaged(k)) {
+    if (damage_is_noted(k->dir)) {
         status = distrust(err, k, "a process died over its pages, or the disk did not take them");
         goto fail;
     }
@@ -555,20 +475,23 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
         status = distrust(err, k, "processes died while they opened it");
         goto fail;
     }
-    in_lmdb = k;
+    damage_reading = k->dir;
     status = open_env(k, options, err);
     if (status == OG_OK)
         status = open_head(k, options, err);
     if (status == OG_OK)
         status = write_head(k, false, err);
-    in_lmdb = NULL;
+    damage_reading = NULL;
     if (status != OG_OK)
         goto fail;
     if (k->sync_each)
         unsynced_clear(k->dir); /* that commit has waited, for all that there was */
     forget_opening(k);
     find_map(k);
-    guard(k);
+    if (k->map != NULL) {
+        k->watch = (damage_watch){.map = k->map, .bytes = k->map_bytes, .dir = k->dir};
+        damage_watch_map(&k->watch);
+    }
     *ret = k;
     return OG_OK;
 
@@ -583,7 +506,7 @@ void kv_abandon(kv *k)
 {
     if (k == NULL)
         return;
-    unguard(k);
+    damage_unwatch(&k->watch);
     if (k->env != NULL)
         mdb_env_close(k->env);
     free(k);
@@ -598,15 +521,15 @@ void kv_close(kv *k)
         return;
     }
     /* What it says about itself must not reach the disk before what it speaks of. */
-    in_lmdb = k;
+    damage_reading = k->dir;
     int rc = mdb_env_sync(k->env, 1);
     if (rc == 0)
         rc = write_head(k, true, NULL) == OG_OK ? mdb_env_sync(k->env, 1) : EIO;
-    in_lmdb = NULL;
+    damage_reading = NULL;
     if (rc == 0)
         unsynced_clear(k->dir);
     else
-        note_damage(k);
+        damage_note(k->dir);
     kv_abandon(k);
 }
 
@@ -627,7 +550,7 @@ static og_status not_on_disk(const kv *k, int rc, og_error *err)
     og_status status =
         og_fail(err, OG_CORRUPT, "the disk has not taken what was written: %s", mdb_strerror(rc));
     og_error_origin(err, k->dir);
-    note_damage(k);
+    damage_note(k->dir);
     return status;
 }
 

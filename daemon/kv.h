@@ -53,10 +53,6 @@ OG_MUSTCHECK og_status kv_sync(kv *k, og_error *err);
  * files mapped: they stay in the page cache, but no longer count as its memory. Each page that is
  * needed again costs a fault. For any thread, at any time. */
 void kv_trim(const kv *k);
-/* Once per process: a SIGBUS inside the map of an open kv (its disk fails, its file was cut), and
- * what kills us while LMDB follows its pages (a damaged one leads anywhere), still kill the
- * process, but the next kv_open says OG_CORRUPT. */
-void kv_on_fatal_signals(void);
 /* True when an error that was made here is about this one. */
 bool kv_is_about(const kv *k, const og_error *err);
 /* True when nothing was ever stored in it before this kv_open. */

@@ -594,16 +594,6 @@ static void reset_results(pipeline_batch *b)
     b->lost_since_ms = 0;
 }
 
-/* A damaged locator is no damage of this store: it is renewed, and the batch repeated. */
-static og_status write_located(const run *r, og_error *err)
-{
-    og_status status = locator_ensure(r->b->setup->locator, r->located, r->located_count, err);
-    if (status != OG_CORRUPT)
-        return status;
-    err->status = OG_IO;
-    return OG_IO;
-}
-
 void pipeline_run(pipeline_batch *b)
 {
     run r = {.b = b};
@@ -617,10 +607,6 @@ void pipeline_run(pipeline_batch *b)
         status = store_begin(b->shared, false, &r.shared, err);
     if (status == OG_OK)
         status = steps(&r, err);
-    /* The index first: an entry without its record does no harm, a record without its entry would.
-     */
-    if (status == OG_OK && r.located_count > 0)
-        status = write_located(&r, err);
     if (status == OG_OK)
         status = store_commit(r.txn, err);
     else

@@ -10,7 +10,7 @@
 #include "daemon/backfill.h"
 #include "daemon/delivery.h"
 #include "daemon/feedback.h"
-#include "daemon/locator.h"
+#include "daemon/idset.h"
 #include "daemon/merge.h"
 #include "daemon/said.h"
 #include "daemon/store.h"
@@ -21,7 +21,7 @@ typedef struct pipeline_setup {
     const char *tenant;
     const delivery_endpoint *endpoints;
     size_t endpoint_count;
-    locator *locator;        /* may be NULL: no index is kept */
+    idset *recorded;         /* may be NULL: no index is kept */
     uint32_t max_depth;      /* of records */
     size_t evaluation_bytes; /* memory that one patient's evaluation may take */
     int64_t tombstone_ms;    /* how long it is remembered what was deleted; 0: always */

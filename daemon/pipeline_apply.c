@@ -15,19 +15,18 @@ static og_status bad_record(run *r, const pipeline_message *m, const og_error *w
     return OG_OK;
 }
 
-static og_status note_located(run *r, const record *rec, og_error *err)
+/* An id without its record does no harm, should the batch fail. A damaged index is no damage of
+ * this store: it is renewed, and the batch repeated. */
+static og_status note_recorded(const run *r, const record *rec, og_error *err)
 {
-    if (r->located == NULL || rec->patient.n == 0 || rec->via.n > 0)
+    idset *recorded = r->b->setup->recorded;
+    if (recorded == NULL || rec->via.n > 0)
         return OG_OK;
-    og_str type_id =
-        og_arena_printf(r->b->results, "%.*s/%.*s", OG_STR_ARG(rec->type), OG_STR_ARG(rec->id));
-    og_str patient = og_arena_str(r->b->results, rec->patient);
-    if (type_id.p == NULL || patient.p == NULL)
-        return pipeline__no_memory(err);
-    /* a deleted one is located too: a late older version must find the same place */
-    r->located[r->located_count++] =
-        (locator_entry){type_id, patient, rec->order, rec->timestamp_ms, rec->deleted};
-    return OG_OK;
+    og_status status = idset_add(recorded, rec->type, rec->id, err);
+    if (status != OG_CORRUPT)
+        return status;
+    err->status = OG_IO;
+    return OG_IO;
 }
 
 static og_status read_message(run *r, const pipeline_message *m, record *ret,
@@ -76,7 +75,7 @@ static og_status apply_place(run *r, const pipeline_message *m, og_error *err)
     c->placed += applied == PLACE_SENT;
     c->unplaced += applied == PLACE_WAITING;
     if (!rec.deleted)
-        return OG_OK;
+        return note_recorded(r, &rec, err);
     /* As it is now: it may have outdone the version of its message, or be outlived. */
     TRY(place_version(r->txn, r->b->scratch, m->key, &rec.order, &rec.deleted, err));
     return rec.deleted ? grave_note_place(r->txn, &rec, logged_ms(r, m), err) : OG_OK;
@@ -149,7 +148,7 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
     r->b->counts.applied++;
     if (rec.deleted && rec.patient.n > 0)
         TRY(grave_note_record(r->txn, &rec, logged_ms(r, m), err));
-    TRY(note_located(r, &rec, err));
+    TRY(note_recorded(r, &rec, err));
     if (applied == STORE_SAME)
         return OG_OK;
     if (r->of_shared)
@@ -166,11 +165,6 @@ static og_status apply_message(run *r, const pipeline_message *m, og_error *err)
 og_status pipeline__apply_all(run *r, og_error *err)
 {
     const pipeline_batch *b = r->b;
-    if (b->setup->locator != NULL && b->message_count > 0) {
-        r->located = og_arena_zalloc(b->results, b->message_count, sizeof *r->located);
-        if (r->located == NULL)
-            return pipeline__no_memory(err);
-    }
     for (size_t i = 0; i < b->message_count; i++)
         TRY(apply_message(r, &b->messages[i], err));
     return b->next_offset >= 0 ? store_set_meta_int(r->txn, STORE_NEXT_OFFSET, b->next_offset, err)

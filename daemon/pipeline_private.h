@@ -25,8 +25,6 @@ typedef struct run {
     size_t evaluation_cap;
     pipeline_event *events;
     size_t event_cap;
-    locator_entry *located;
-    size_t located_count;
 } run;
 
 typedef struct touch {

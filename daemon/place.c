@@ -53,16 +53,6 @@ static og_status read_row(store_txn *t, og_arena *a, og_str key, record *ret, og
     return OG_OK;
 }
 
-/* A delete without a time of its own is newer than what arrived before it, also when the sender's
- * clock was ahead. */
-static void outdo(record *gone, const record *had)
-{
-    if (gone->untimed && !had->deleted && gone->order.epoch == had->order.epoch &&
-        gone->order.time_us <= had->order.time_us && had->order.time_us < INT64_MAX &&
-        record_came_before(&had->order, had->timestamp_ms, &gone->order, gone->timestamp_ms))
-        gone->order.time_us = had->order.time_us + 1;
-}
-
 static og_status send_tombstone(store_txn *t, og_str tenant, og_str patient, const record *newer,
                                 place_applied *ret, og_error *err)
 {
@@ -125,9 +115,9 @@ og_status place_apply(store_txn *t, og_arena *scratch, og_str tenant, const reco
         status = errand_place_said(t, key, err);
     } else if (status == OG_OK) {
         if (now.deleted)
-            outdo(&now, &had);
+            record_outdo(&now, &had);
         else if (had.deleted)
-            outdo(&had, &now);
+            record_outdo(&had, &now);
         if (record_order_cmp(&now.order, &had.order) < 0) {
             status = outlive(t, scratch, tenant, key, &had, &now, &applied, err);
         } else {
@@ -163,4 +153,26 @@ og_status place_reassert(store_txn *t, og_arena *scratch, og_str key, og_error *
     record had = {0};
     og_status status = read_row(t, scratch, key, &had, err);
     return status == OG_OK ? errand_place(t, &had, err) : status;
+}
+
+typedef struct each {
+    place_visit *fn;
+    void *ctx;
+} each;
+
+static og_status visit_row(void *ctx, og_str key, og_str value, og_error *err)
+{
+    const each *e = ctx;
+    ptrdiff_t slash = og_str_find(key, '/');
+    if (slash < 0 || value.n == 0)
+        return og_fail(err, OG_CORRUPT, "a stored place is none");
+    if ((value.p[0] & ROW_DELETED) != 0)
+        return OG_OK;
+    return e->fn(e->ctx, (og_str){key.p, (size_t)slash}, og_str_from(key, (size_t)slash + 1), err);
+}
+
+og_status place_each(store_txn *t, place_visit *fn, void *ctx, og_error *err)
+{
+    each e = {fn, ctx};
+    return kv_scan(t, STORE_PLACE, (og_str){NULL, 0}, (og_str){NULL, 0}, visit_row, &e, err);
 }

@@ -33,4 +33,8 @@ OG_MUSTCHECK og_status place_remove(store_txn *t, og_str key, og_error *err);
 /* What the store has of it is to be written to the topic again. */
 OG_MUSTCHECK og_status place_reassert(store_txn *t, og_arena *scratch, og_str key, og_error *err);
 
+/* Visits all that are not deleted; type and id are borrowed for the call. */
+typedef og_status place_visit(void *ctx, og_str type, og_str id, og_error *err);
+OG_MUSTCHECK og_status place_each(store_txn *t, place_visit *fn, void *ctx, og_error *err);
+
 #endif

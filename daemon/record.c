@@ -40,6 +40,14 @@ bool record_came_before(const record_order *a, int64_t a_ms, const record_order 
     return a_ms >= 0 && a_ms < b_ms;
 }
 
+void record_outdo(record *gone, const record *had)
+{
+    if (gone->untimed && !had->deleted && gone->order.epoch == had->order.epoch &&
+        gone->order.time_us <= had->order.time_us && had->order.time_us < INT64_MAX &&
+        record_came_before(&had->order, had->timestamp_ms, &gone->order, gone->timestamp_ms))
+        gone->order.time_us = had->order.time_us + 1;
+}
+
 bool record_patient_valid(og_str patient)
 {
     if (patient.n == 0 || patient.n > RECORD_MAX_PATIENT)

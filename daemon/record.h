@@ -73,6 +73,11 @@ typedef struct record {
     og_str body;  /* the resource's bytes; empty when deleted */
 } record;
 
+/* A delete that does not say when it was is newer than what arrived before it, also when the
+ * sender's clock was ahead of the broker's then; a message that is read again takes nothing away
+ * that came after it. gone gets a version behind had's where that is so. */
+void record_outdo(record *gone, const record *had);
+
 /* Appends key and value. Everything is the caller's to have checked (record_patient_valid, ids of
  * FHIR). */
 void record_write_key(og_buf *out, const record *r);

@@ -58,17 +58,18 @@ void serve__advance(serve *s, serve_step step)
 
 /* ---- one turn of the loop ---- */
 
-static void renew_locator(serve *s)
+static void renew_recorded(serve *s)
 {
     og_error err;
     og_error_init(&err);
-    s->locator_retry_ms = clock_monotonic_ms() + TICK_MS;
-    if (serve__renew_locator(s, &err) != OG_OK) {
-        log_failure(LOG_LEVEL_ERROR, "the locator is damaged and cannot be renewed yet", &err);
+    s->recorded_retry_ms = clock_monotonic_ms() + TICK_MS;
+    if (serve__renew_recorded(s, &err) != OG_OK) {
+        log_failure(LOG_LEVEL_ERROR,
+                    "the index of recorded ids is damaged and cannot be renewed yet", &err);
         return;
     }
-    metric_add(METRIC_LOCATOR_RENEWED, 1);
-    log_warn("the locator was damaged; it has been filled again from the stores");
+    metric_add(METRIC_IDS_RENEWED, 1);
+    log_warn("the index of recorded ids was damaged; it has been filled again from the stores");
 }
 
 static bool is_to_be_rebuilt(const serve *s, int i)
@@ -80,7 +81,7 @@ static bool is_to_be_rebuilt(const serve *s, int i)
 
 static bool is_to_be_renewed(const serve *s)
 {
-    return locator_is_broken(s->locator) && clock_monotonic_ms() >= s->locator_retry_ms;
+    return idset_is_broken(s->recorded) && clock_monotonic_ms() >= s->recorded_retry_ms;
 }
 
 /* Stopping has taken so long that what is left stays for the next start. */
@@ -105,7 +106,7 @@ static void rebuild_damaged(serve *s)
     if (owner_busy(s->owner) || s->sync_busy)
         return;
     if (is_to_be_renewed(s))
-        renew_locator(s);
+        renew_recorded(s);
     for (int i = 0; i <= s->count; i++) {
         og_error err;
         og_error_init(&err);
@@ -163,7 +164,6 @@ static void turn(uv_prepare_t *h)
         crash_point(CRASH_POSTED);
     s->posted = false;
     serve__breathe(s);
-    gather_flush(s->gather);
     rebuild_damaged(s);
     serve__tend_said(s);
     serve__tend_revoke(s);
@@ -441,7 +441,7 @@ static og_status open_gather(serve *s, og_error *err)
                          .done = gather_done,
                          .pause = gather_pause,
                          .reread = gather_reread};
-    s->gather = gather_new(&go, s->content, s->locator);
+    s->gather = gather_new(&go, s->content, s->recorded);
     return s->gather != NULL ? OG_OK : og_fail(err, OG_NOMEM, "out of memory");
 }
 

@@ -739,7 +739,7 @@ void serve__tend_sources(serve *s)
 {
     if (serve__stopping(s) || s->step < SERVE_RESTORE)
         return;
-    /* Nothing is gathered before the locator and the patients are what they were. */
+    /* Nothing is gathered before the index of recorded ids and the patients are what they were. */
     bool pause = s->step < SERVE_WORKING || s->gather_paused;
     if (s->sources != NULL && pause != s->sources_paused) {
         s->sources_paused = pause;

@@ -85,8 +85,8 @@ struct serve {
     plan_content *content;
     serve_partition *partitions; /* [0..count) and, behind them, the shared topic's */
     int count;
-    locator *locator;
-    int lock; /* of the store's directory; 0: not held */
+    idset *recorded; /* ids; the gatherer's and all batches' */
+    int lock;        /* of the store's directory; 0: not held */
 
     pipeline_setup setup;
     delivery_endpoint *endpoints; /* webhooks, then the alerts topic */
@@ -117,11 +117,11 @@ struct serve {
     int64_t mark[SERVE_MARKS]; /* these ends */
     size_t mark_count, share;  /* share: partitions of the sources that are ours */
     int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
-    bool sync_failed;         /* the last one: the disk */
-    int64_t gave_back_ms;     /* when the allocator was asked for what lies idle */
-    int64_t breath_ms;        /* when the loop turned last */
-    bool fill_locator;        /* it is new: stores that are opened fill it */
-    int64_t locator_retry_ms; /* when a damaged one may be renewed next; monotonic */
+    bool sync_failed;          /* the last one: the disk */
+    int64_t gave_back_ms;      /* when the allocator was asked for what lies idle */
+    int64_t breath_ms;         /* when the loop turned last */
+    bool fill_recorded;        /* it is new: stores that are opened fill it */
+    int64_t recorded_retry_ms; /* when a damaged one may be renewed next; monotonic */
     bool sources_closing, records_closing, shared_closing;
     bool gather_paused, sources_paused;
     bool joined, gathering; /* the groups of the records and of the sources have let us in */
@@ -250,7 +250,8 @@ void serve__hear_loss(const serve *s, serve_partition *p, fhir_elem said, serve_
 void serve__tend_lost(serve *s);
 
 /* serve_stores.c */
-/* The shared one and the locator; a partition's store is opened when the partition is assigned. */
+/* The shared one and the index of recorded ids; a partition's store is opened when the partition is
+ * assigned. */
 OG_MUSTCHECK og_status serve__open_stores(serve *s, og_error *err);
 OG_MUSTCHECK og_status serve__open_partition(serve *s, int partition, og_error *err);
 /* Closes the stores of partitions that are not ours, when nobody uses them. */
@@ -258,9 +259,9 @@ void serve__close_foreign(serve *s);
 void serve__close_stores(serve *s);
 /* A store is thrown away and opened empty; the caller sees to it that nobody uses it. */
 OG_MUSTCHECK og_status serve__rebuild(serve *s, serve_partition *p, og_error *err);
-/* A damaged locator is thrown away and filled from the stores that are open; nobody else may be
- * using it. */
-OG_MUSTCHECK og_status serve__renew_locator(serve *s, og_error *err);
+/* A damaged index of recorded ids is thrown away and filled from the stores that are open; nobody
+ * else may be using it. */
+OG_MUSTCHECK og_status serve__renew_recorded(serve *s, og_error *err);
 /* Rows that are to be sent go into the outbox. */
 OG_MUSTCHECK og_status serve__load_outbox(serve *s, int partition, og_error *err);
 /* Begins to write all stores to the disk and to give their pages back, in a worker. */

@@ -1,5 +1,6 @@
 /* Stores of a daemon: STORE_DIR/GENERATION/PARTITION/, one more for the shared topic, and the
- * locator. Whatever cannot be trusted is thrown away here and comes back from the topics. */
+ * index of recorded ids. Whatever cannot be trusted is thrown away here and comes back from the
+ * topics. */
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -9,6 +10,7 @@
 
 #include "daemon/file.h"
 #include "daemon/metrics.h"
+#include "daemon/place.h"
 #include "daemon/serve_private.h"
 
 #define DAY_MS       86400000
@@ -132,7 +134,7 @@ static og_status open_store(serve *s, serve_partition *p, int number, og_error *
     return OG_OK;
 }
 
-static og_status fill_locator(serve *s, store *st, og_error *err);
+static og_status fill_recorded(serve *s, store *st, og_error *err);
 
 og_status serve__open_partition(serve *s, int partition, og_error *err)
 {
@@ -140,8 +142,8 @@ og_status serve__open_partition(serve *s, int partition, og_error *err)
     if (p->store != NULL)
         return OG_OK;
     og_status status = open_store(s, p, partition, err);
-    if (status == OG_OK && s->fill_locator)
-        status = fill_locator(s, p->store, err);
+    if (status == OG_OK && s->fill_recorded)
+        status = fill_recorded(s, p->store, err);
     return status;
 }
 
@@ -182,63 +184,73 @@ og_status serve__rebuild(serve *s, serve_partition *p, og_error *err)
     return status == OG_OK ? open_store(s, p, number, err) : status;
 }
 
-/* ---- the locator ---- */
+/* ---- the index of recorded ids ---- */
 
-typedef struct fill {
-    locator *locator;
-    og_arena *arena;
-} fill;
-
-static og_status fill_one(void *ctx, og_str patient, og_str type_id, const record_order *order,
-                          bool deleted, og_error *err)
+static og_status add_place(void *ctx, og_str type, og_str id, og_error *err)
 {
-    const fill *f = ctx;
-    if (og_str_find(type_id, RECORD_VIA) >= 0)
-        return OG_OK; /* a copy */
-    locator_entry e = {.type_id = type_id,
-                       .patient = patient,
-                       .order = *order,
-                       .arrived_ms = -1,
-                       .deleted = deleted};
-    return locator_fill(f->locator, &e, err);
+    return idset_add(ctx, type, id, err);
 }
 
-static og_status fill_locator(serve *s, store *st, og_error *err)
+static og_status add_resource(void *ctx, og_str patient, og_str type_id, const record_order *order,
+                              bool deleted, og_error *err)
 {
-    fill f = {.locator = s->locator};
+    ptrdiff_t slash = og_str_find(type_id, '/');
+    (void)patient;
+    (void)order;
+    (void)deleted;
+    if (slash < 0 || og_str_find(type_id, RECORD_VIA) >= 0)
+        return OG_OK; /* a copy */
+    return idset_add(ctx, (og_str){type_id.p, (size_t)slash},
+                     og_str_from(type_id, (size_t)slash + 1), err);
+}
+
+static og_status fill_recorded(serve *s, store *st, og_error *err)
+{
     store_txn *t;
     og_status status = store_begin(st, false, &t, err);
     if (status != OG_OK)
         return status;
-    status = store_each_resource(t, fill_one, &f, err);
+    status = store_each_resource(t, add_resource, s->recorded, err);
+    if (status == OG_OK)
+        status = place_each(t, add_place, s->recorded, err);
     store_abort(t);
-    return status == OG_OK ? locator_flush(s->locator, err) : status;
-}
-
-static og_status open_locator(serve *s, og_error *err)
-{
-    char *dir = path_of(s, "locator");
-    if (dir == NULL)
-        return og_fail(err, OG_NOMEM, "no memory for the locator");
-    og_status status = locator_open(dir, map_bytes(s), NULL, &s->locator, &s->fill_locator, err);
-    free(dir);
-    if (status == OG_OK && s->fill_locator)
-        status = fill_locator(s, SERVE_SHARED(s)->store, err);
-    s->setup.locator = s->locator;
     return status;
 }
 
-og_status serve__renew_locator(serve *s, og_error *err)
+/* Versions up to osteoguard-store-11 had another index beside the stores. */
+static void forget_former_index(const serve *s)
 {
-    og_status status = locator_renew(s->locator, err);
-    s->fill_locator = true;
+    char *dir = path_of(s, "locator");
+    if (dir != NULL && file_remove_tree(dir, NULL) != OG_OK)
+        log_warn("cannot remove %s, which is not used any more", dir);
+    free(dir);
+}
+
+static og_status open_recorded(serve *s, og_error *err)
+{
+    char *dir = path_of(s, "ids");
+    if (dir == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for the index of recorded ids");
+    forget_former_index(s);
+    og_status status = idset_open(dir, NULL, &s->recorded, &s->fill_recorded, err);
+    free(dir);
+    if (status == OG_OK && s->fill_recorded)
+        status = fill_recorded(s, SERVE_SHARED(s)->store, err);
+    s->setup.recorded = s->recorded;
+    return status;
+}
+
+og_status serve__renew_recorded(serve *s, og_error *err)
+{
+    og_status status = idset_renew(s->recorded, err);
+    s->fill_recorded = true;
     for (int i = 0; status == OG_OK && i <= s->count; i++) {
         serve_partition *p = &s->partitions[i];
         if (p->store == NULL || p->rebuild)
             continue;
-        status = fill_locator(s, p->store, err);
-        if (status == OG_CORRUPT && !locator_is_broken(s->locator)) {
-            p->rebuild = true; /* what it will read again fills the locator too */
+        status = fill_recorded(s, p->store, err);
+        if (status == OG_CORRUPT && !idset_is_broken(s->recorded)) {
+            p->rebuild = true; /* what it will read again fills the index too */
             status = OG_OK;
         }
     }
@@ -320,7 +332,7 @@ og_status serve__open_stores(serve *s, og_error *err)
     }
     if (status == OG_OK)
         status = open_store(s, SERVE_SHARED(s), OWNER_SHARED, err);
-    return status == OG_OK ? open_locator(s, err) : status;
+    return status == OG_OK ? open_recorded(s, err) : status;
 }
 
 void serve__close_stores(serve *s)
@@ -332,8 +344,8 @@ void serve__close_stores(serve *s)
     }
     free(s->partitions);
     s->partitions = NULL;
-    locator_close(s->locator);
-    s->locator = NULL;
+    idset_close(s->recorded);
+    s->recorded = NULL;
     if (s->lock > 0)
         close(s->lock);
     s->lock = 0;
@@ -373,7 +385,6 @@ static void sync_work(uv_work_t *w)
     serve *s = w->data;
     s->sync_failed = false;
     give_back_memory(s);
-    locator_trim(s->locator);
     for (int i = 0; i <= s->count; i++) {
         serve_partition *p = &s->partitions[i];
         og_error err;

@@ -223,6 +223,7 @@ static bool read_head(og_str value, head *ret, og_str *ret_image)
     ret->deleted = value.p[1] != 0;
     memcpy(&ret->hash, value.p + 2, sizeof ret->hash);
     *ret_image = og_str_from(value, HEAD_FIXED);
+    ret->source.deleted = ret->deleted;
     return source_take(ret_image, &ret->source);
 }
 
@@ -351,6 +352,7 @@ og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fh
 {
     key k;
     head old;
+    record now = *r;
     og_str value, old_image = {NULL, 0};
     store_applied applied = STORE_APPLIED;
     key_record(&k, r);
@@ -362,21 +364,22 @@ og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fh
         if (!read_head(value, &old, &old_image))
             return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
         same = old.hash == og_str_hash(r->body) && old.deleted == r->deleted;
-        applied = against(r, &old, same);
+        if (r->patient.n == 0) /* what is a patient's has a place, which sees to it */
+            record_outdo(&now, &old.source);
+        applied = against(&now, &old, same);
     }
-    if (applied == STORE_OUTDATED)
+    status = OG_OK;
+    if (applied == STORE_APPLIED && !same) /* before all writes: old_image is borrowed until then */
+        status = change_references(t, scratch, r, old_image, doc, err);
+    if (status == OG_OK && applied == STORE_APPLIED)
+        status = put_resource(t, scratch, key_str(&k), &now, doc, err);
+    bool outdid = now.order.time_us != r->order.time_us; /* which the topic does not say */
+    if (status == OG_OK && (applied == STORE_OUTDATED || outdid))
         status = put_int(t, STORE_OUTGOING, key_str(&k), mark, err);
-    else if (known) /* what stands last is what the store has */
+    else if (status == OG_OK && known) /* what stands last is what the store has */
         status = kv_delete(t, STORE_OUTGOING, key_str(&k), err);
-    else
-        status = OG_OK;
-    if (applied == STORE_APPLIED) {
-        if (status == OG_OK && !same) /* before the put: old_image is borrowed until then */
-            status = change_references(t, scratch, r, old_image, doc, err);
-        if (status == OG_OK)
-            status = put_resource(t, scratch, key_str(&k), r, doc, err);
-        applied = same ? STORE_SAME : STORE_APPLIED;
-    }
+    if (applied == STORE_APPLIED && same)
+        applied = STORE_SAME;
     if (status == OG_OK)
         *ret = applied;
     return status;

@@ -72,7 +72,7 @@ typedef enum store_row {
 } store_row;
 
 /* The folder of one store below a daemon's store directory: name is the partition's number,
- * "shared" or "locator". False: too long. */
+ * "shared" or "ids". False: too long. */
 bool store_path(const char *root, int64_t partitions, const char *name, char *out, size_t size);
 
 /* Opens the store in dir. OG_CORRUPT: discard it and open again. map_bytes: kv_options. boot_id
@@ -127,7 +127,8 @@ typedef enum store_applied {
  * for the call.
  *
  * Compaction keeps the last record of a key, not the newest: whoever finds an outdated one behind a
- * newer one has to write the newer one again (the outgoing table), until it stands last. mark is
+ * newer one has to write the newer one again (the outgoing table), until it stands last. The same
+ * where the delete of a shared resource has outdone (record_outdo) what the topic says. mark is
  * where the record stood. */
 OG_MUSTCHECK og_status store_apply(store_txn *t, og_arena *scratch, const record *r,
                                    const fhir_doc *doc, int64_t mark, store_applied *ret,

@@ -33,7 +33,7 @@ typedef struct work {
     char bootstrap[300];
     uint64_t count, bytes;
     plan_content *content;
-    locator *locator;
+    idset *recorded;
 } work;
 
 typedef struct flow { /* our source and gather */
@@ -228,7 +228,7 @@ static timing ours(const work *w)
                         .done = on_done,
                         .pause = on_pause,
                         .reread = on_reread};
-    f.gather = gather_new(&g, w->content, w->locator);
+    f.gather = gather_new(&g, w->content, w->recorded);
     kafka_property bootstrap = {"bootstrap.servers", w->bootstrap};
     kafka_source_options s = {.mode = KAFKA_SOURCE_READER,
                               .group = "bench-ours",
@@ -277,9 +277,8 @@ int main(int argc, char **argv)
     bool fresh;
     og_error err;
     og_error_init(&err);
-    if (mkdtemp(dir) == NULL ||
-        locator_open(dir, (size_t)64 << 20, "bench", &w.locator, &fresh, &err) != OG_OK)
-        die("locator", err.text);
+    if (mkdtemp(dir) == NULL || idset_open(dir, "bench", &w.recorded, &fresh, &err) != OG_OK)
+        die("the index of recorded ids", err.text);
 
     timing transport = {0}, jansson = {0}, gathered = {0};
     for (int rounds = argc > 3 ? atoi(argv[3]) : 3; rounds > 0; rounds--) {
@@ -296,7 +295,7 @@ int main(int argc, char **argv)
            "processor time\n",
            gathered.wall_us, gathered.cpu_us, jansson.wall_us / gathered.wall_us,
            jansson.cpu_us / gathered.cpu_us);
-    locator_close(w.locator);
+    idset_close(w.recorded);
     if (file_remove_tree(dir, NULL) != OG_OK)
         fprintf(stderr, "bench_gather: cannot remove %s\n", dir);
     plan_content_free(w.content);

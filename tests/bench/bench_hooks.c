@@ -432,9 +432,11 @@ static void make_broker(bench *b)
     static const struct {
         const char *name;
         int partitions;
-    } topics[] = {{"fhir.bundle", 1},        {"osteoguard.records", 4},
-                  {"osteoguard.alerts", 4},  {"osteoguard.shared", 1},
-                  {"osteoguard.locator", 4}, {"osteoguard.dead-letters", 1}};
+    } topics[] = {{"fhir.bundle", 1},
+                  {"osteoguard.records", 4},
+                  {"osteoguard.alerts", 4},
+                  {"osteoguard.shared", 1},
+                  {"osteoguard.dead-letters", 1}};
     char text[256];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_conf_set(conf, "test.mock.num.brokers", "1", text, sizeof text);

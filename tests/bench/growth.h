@@ -62,7 +62,7 @@ typedef struct bench {
     char *patterns[MAX_PATTERNS];
     size_t pattern_count;
     og_buf text;
-    locator *locator;
+    idset *recorded;
     gather *gather;
     store *stores[PARTITIONS], *shared;
     queue queues[PARTITIONS + 1]; /* the last one: the shared topic */

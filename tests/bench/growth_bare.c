@@ -71,7 +71,6 @@ void bare_write(bench *b)
             daemon_forget(q);
         }
     }
-    gather_flush(b->gather);
     start(&b->f.write);
     flush(&x);
     stop(&b->f.write, 0);

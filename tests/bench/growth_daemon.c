@@ -218,7 +218,6 @@ void daemon_sync(bench *b, bool now)
         kv_trim(b->stores[p]);
     }
     kv_trim(b->shared);
-    locator_trim(b->locator);
     stop(&b->f.sync, 1);
 }
 
@@ -244,14 +243,7 @@ void daemon_load(bench *b)
     for (uint32_t n = 0; n < b->f.patients; n++) {
         daemon_take_in(b, patients_bundle(b, n), &b->f.gather);
         daemon_take_in(b, patients_creatinine(b, n, 0), &b->f.gather);
-        bool last = n + 1 == b->f.patients, full = last;
-        for (int p = 0; p < PARTITIONS; p++)
-            full |= b->queues[p].count >= BATCH;
-        if (full) { /* before a batch writes to the locator too */
-            start(&b->f.gather);
-            gather_flush(b->gather);
-            stop(&b->f.gather, 0);
-        }
+        bool last = n + 1 == b->f.patients;
         for (int p = 0; p < PARTITIONS; p++) {
             uint64_t count = b->queues[p].count;
             if (count < BATCH && !last)
@@ -327,9 +319,6 @@ void daemon_events(bench *b)
         daemon_take_in(b, patients_creatinine(b, n, version), &b->f.event_gather);
         if (i % TURN != TURN - 1)
             continue;
-        start(&b->f.event_gather);
-        gather_flush(b->gather);
-        stop(&b->f.event_gather, 0);
         for (int p = 0; p < PARTITIONS; p++) {
             start(&b->f.event_batch);
             run_queue(b, p, EVALUATED, false);
@@ -360,10 +349,10 @@ static void open_stores(bench *b)
                        &err) != OG_OK)
             die(path, err.text);
     }
-    snprintf(path, sizeof path, "%s/locator", b->dir);
-    if (locator_open(path, MAP_BYTES, NULL, &b->locator, &fresh, &err) != OG_OK)
+    snprintf(path, sizeof path, "%s/ids", b->dir);
+    if (idset_open(path, NULL, &b->recorded, &fresh, &err) != OG_OK)
         die(path, err.text);
-    b->setup.locator = b->locator;
+    b->setup.recorded = b->recorded;
 }
 
 void daemon_close(bench *b, bool clean)
@@ -376,9 +365,9 @@ void daemon_close(bench *b, bool clean)
             kv_abandon(s);
     }
     if (clean)
-        locator_close(b->locator);
+        idset_close(b->recorded);
     else
-        locator_abandon(b->locator);
+        idset_abandon(b->recorded);
 }
 
 /* Open, and one batch of each partition: what a daemon does before it can go on. */
@@ -401,7 +390,7 @@ double daemon_disk(const bench *b)
         if (p <= PARTITIONS)
             snprintf(path, sizeof path, "%s/%d/data.mdb", b->dir, p);
         else
-            snprintf(path, sizeof path, "%s/locator/data.mdb", b->dir);
+            snprintf(path, sizeof path, "%s/ids/data", b->dir);
         if (stat(path, &st) == 0)
             sum += (double)st.st_blocks * 512;
     }
@@ -446,7 +435,7 @@ void daemon_set_up(bench *b)
                                 .feedback = {90, 24},
                                 .program = "bench"};
     open_stores(b);
-    b->gather = gather_new(&go, b->content, b->locator);
+    b->gather = gather_new(&go, b->content, b->recorded);
     b->outbox = outbox_new(&oo);
     b->batch.setup = &b->setup;
     b->batch.max_patients = EVALUATED;

@@ -49,11 +49,11 @@ static size_t write_late(int late, int disk, late_writes way)
     return writes;
 }
 
-/* data.mdb is what the disk has; from now on that is synced. */
-static size_t power_back(const char *dir, late_writes way)
+/* The file is what the disk has; from now on that is synced. */
+static size_t power_back(const char *dir, const char *name, late_writes way)
 {
     char file[200], on_disk[220], late_writes_path[220], command[480];
-    snprintf(file, sizeof file, "%s/data.mdb", dir);
+    snprintf(file, sizeof file, "%s/%s", dir, name);
     snprintf(on_disk, sizeof on_disk, "%s.disk", file);
     snprintf(late_writes_path, sizeof late_writes_path, "%s.late", file);
     int late = open(late_writes_path, O_RDONLY | O_CLOEXEC);
@@ -105,13 +105,19 @@ static void forget_names(const stage *s, const char *dir, const char *name)
 
 static size_t power_fails(const stage *s, late_writes way)
 {
-    static const char *const stores[] = {"0", "1", "2", "shared", "locator"};
+    static const struct {
+        const char *dir, *file;
+    } stores[] = {{"0", "data.mdb"},
+                  {"1", "data.mdb"},
+                  {"2", "data.mdb"},
+                  {"shared", "data.mdb"},
+                  {"ids", "data"}};
     static int boots;
     char dir[160], path[160], boot[32];
     size_t writes = 0;
     for (size_t i = 0; i < sizeof stores / sizeof stores[0]; i++) {
-        snprintf(dir, sizeof dir, "%s/store/1-%d/%s", s->dir, PARTITIONS, stores[i]);
-        writes += power_back(dir, way);
+        snprintf(dir, sizeof dir, "%s/store/1-%d/%s", s->dir, PARTITIONS, stores[i].dir);
+        writes += power_back(dir, stores[i].file, way);
         forget_names(s, dir, "unsynced");
     }
     (void)unlink(stage_path(s, "synced", path));

@@ -1,7 +1,8 @@
 /* A disk whose power may go, for a daemon that is begun with this library before all others
  * (LD_PRELOAD): of the stores below the folder POWER_DISK it is noted what would be there then.
  *
- *   data.mdb.disk   beside each data.mdb: what it was when it was synced last
+ *   data.mdb.disk   beside each data.mdb, and beside the data of the index of recorded ids: what it
+ *                   was when it was synced last
  *   data.mdb.late   the writes since then: place and length (8 bytes each), bytes
  *   synced          in the folder itself: paths of whatever else was synced, and behind a '-' paths
  *                   of files that were removed, one a line
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -52,10 +54,16 @@ static bool path_of(int fd, char out[PATHS])
     return strncmp(out, dir, strlen(dir)) == 0;
 }
 
+static bool is_ids(const char *path)
+{
+    const char *name = strrchr(path, '/');
+    return name != NULL && strcmp(name, "/data") == 0;
+}
+
 static bool is_store(const char *path)
 {
     const char *name = strrchr(path, '/');
-    return name != NULL && strcmp(name, "/data.mdb") == 0;
+    return is_ids(path) || (name != NULL && strcmp(name, "/data.mdb") == 0);
 }
 
 static void must(ssize_t done, size_t n)
@@ -98,6 +106,11 @@ static void come_to_disk(const char *path)
         free(bytes);
     }
     must(ftruncate(late, 0), 0);
+    if (is_ids(path)) { /* it got its length without a write */
+        struct stat st;
+        must(stat(path, &st), 0);
+        must(ftruncate(disk, st.st_size), 0);
+    }
     close(late);
     close(disk);
 }

@@ -78,12 +78,14 @@ static const struct {
 };
 #define DAMAGES (sizeof damages / sizeof damages[0])
 
-static const char *const store_names[] = {"0", "1", "2", "shared", "locator"};
-#define STORES (sizeof store_names / sizeof store_names[0])
+static const char *const store_files[] = {"0/data.mdb", "1/data.mdb", "2/data.mdb",
+                                          "shared/data.mdb", "ids/data"};
+#define STORES (sizeof store_files / sizeof store_files[0])
+#define IDS    (STORES - 1) /* the index of recorded ids */
 
 static void store_file(const stage *s, size_t which, char out[200])
 {
-    snprintf(out, 200, "%s/store/1-%d/%s/data.mdb", s->dir, PARTITIONS, store_names[which]);
+    snprintf(out, 200, "%s/store/1-%d/%s", s->dir, PARTITIONS, store_files[which]);
 }
 
 static void damage(const stage *s, size_t which, damage_fn *fn)
@@ -159,7 +161,8 @@ void store_is_damaged_under_it(void)
         if (!life_comes_to_rest(s, &l))
             fail_msg("it died before anything was done to it");
         for (size_t k = 0; k < PARTITIONS; k++)
-            damage(s, (k + i) % STORES, damages[ways[i]].fn);
+            damage(s, (k + i) % IDS, damages[ways[i]].fn);
+        damage(s, IDS, damages[ways[i]].fn);
         next += send_stream(s, next, next + 4);
         bool lived = life_comes_to_rest(s, &l);
         printf("%s under it: %s\n", damages[ways[i]].what, lived ? "lives on" : "dies");

@@ -6,7 +6,7 @@
 #include "daemon/kv.h"
 #include "daemon/record.h"
 
-static const char *const store_names[] = {"0", "1", "2", "shared", "locator"};
+static const char *const store_names[] = {"0", "1", "2", "shared"};
 #define STORES (sizeof store_names / sizeof store_names[0])
 
 /* In the store's place, one of another schema; of its rows nothing can be made. */
@@ -68,20 +68,35 @@ static size_t posts_about(const stage *s, size_t from, const char *rule)
     return n;
 }
 
+/* An index of recorded ids of another form, and the one that versions up to store-11 had. */
+static void put_other_index(const stage *s, char former[200])
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/store/1-%d/ids/data", s->dir, PARTITIONS);
+    assert_int_equal(file_write(path, OG_STR("osteoguard-ids-999\n"), NULL), OG_OK);
+    snprintf(former, 200, "%s/store/1-%d/locator", s->dir, PARTITIONS);
+    assert_int_equal(file_make_dirs(former, NULL), OG_OK);
+    snprintf(path, sizeof path, "%s/data.mdb", former);
+    assert_int_equal(file_write(path, OG_STR("what is this?"), NULL), OG_OK);
+}
+
 /* An older store, then a newer one: rebuilt, and nothing is said for that. */
 static void other_schemas(stage *s)
 {
     static const char *const schemas[] = {"osteoguard-store-1", "osteoguard-store-999"};
     for (size_t i = 0; i < 2; i++) {
+        char former[200];
         size_t said = s->post_count;
         for (size_t k = 0; k < STORES; k++)
             put_other_store(s, k, schemas[i]);
+        put_other_index(s, former);
         start_and_wait(s);
         wait_until(s, "rest", at_rest);
         check(metric_value(METRIC_STORE_DISCARDED) == PARTITIONS + 1,
               "%s: each is thrown away (%lld)", schemas[i],
               (long long)metric_value(METRIC_STORE_DISCARDED));
-        check(s->at[0].serve->fill_locator, "%s: and the locator", schemas[i]);
+        check(s->at[0].serve->fill_recorded, "%s: and the index of recorded ids", schemas[i]);
+        check(!file_exists(former), "%s: the index that was there before is gone", schemas[i]);
         check(s->post_count == said, "%s: nothing new is said", schemas[i]);
         stop(s);
     }

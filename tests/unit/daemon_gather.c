@@ -1,4 +1,6 @@
 /* Gather: every input counted once, every refusal with its reason and its place. */
+#include <fcntl.h>
+
 #include "daemon_world.h"
 
 #define DENOSUMAB                                                                                  \
@@ -140,7 +142,7 @@ static void envelopes_are_opened(void **state)
         w->envelope_count = 1;
         gather_free(w->gather);
         gather_options o = world_gather_options(w);
-        w->gather = gather_new(&o, w->content, w->locator);
+        w->gather = gather_new(&o, w->content, w->recorded);
         world_event(w, table[i].value);
         adds_up(w);
         if (w->records.count != (table[i].reason == NULL) ||
@@ -227,7 +229,7 @@ static void too_deep_and_too_large(void **state)
     w->max_record_bytes = 2000;
     gather_free(w->gather);
     gather_options go = world_gather_options(w);
-    w->gather = gather_new(&go, w->content, w->locator);
+    w->gather = gather_new(&go, w->content, w->recorded);
     og_buf_clear(&b);
     og_buf_addz(&b, "{\"resourceType\":\"Patient\",\"id\":\"p\",\"name\":[{\"text\":\"");
     for (int i = 0; i < 3000; i++)
@@ -238,7 +240,7 @@ static void too_deep_and_too_large(void **state)
     /* a message over the limit is not even read */
     go.max_message_bytes = 2500;
     gather_free(w->gather);
-    w->gather = gather_new(&go, w->content, w->locator);
+    w->gather = gather_new(&go, w->content, w->recorded);
     world_put(w, "fhir.test", (og_str){NULL, 0}, og_buf_str(&b));
     assert_non_null(strstr(w->dead.at[2].headers, "reason=too-large\n"));
     assert_int_equal(w->records.count, 0);
@@ -386,6 +388,13 @@ static void deletes_find_their_patient(void **state)
     (void)state;
     world_event(w, STATEMENT("m1", "{\"reference\":\"Patient/p1\"}"));
     world_put(w, "fhir.test", OG_STR("MedicationStatement/m1"), (og_str){NULL, 0});
+    assert_int_equal(w->records.count, 1); /* a place alone */
+    assert_int_equal(w->places.count, 2);
+    assert_string_equal(w->places.at[1].key, "place|MedicationStatement/m1");
+    assert_int_equal(w->places.at[1].partition, w->places.at[0].partition);
+    assert_non_null(strstr(w->places.at[1].value, "\"deleted\":true"));
+    assert_int_equal(now().recorded, 2);
+    world_settle_down(w);
     assert_int_equal(w->records.count, 2);
     assert_string_equal(w->records.at[1].key, "t|p1|MedicationStatement/m1");
     assert_true(record_at(w, &w->records, 1).deleted);
@@ -395,9 +404,13 @@ static void deletes_find_their_patient(void **state)
         "\"DELETE\",\"url\":"
         "\"MedicationStatement/m1\"}},{\"request\":{\"method\":\"DELETE\",\"url\":\"Patient/p1\"}},"
         "{\"request\":{\"method\":\"DELETE\",\"url\":\"Coverage/e1\"}}]}");
-    assert_int_equal(w->records.count, 4);
-    assert_string_equal(w->records.at[3].key, "t|p1|Patient/p1");
+    assert_int_equal(w->places.count, 4);
+    assert_int_equal(now().recorded, 4);
     assert_int_equal(now().irrelevant, 1);
+    world_settle_down(w);
+    assert_int_equal(w->records.count, 3); /* m1 was deleted already */
+    assert_string_equal(w->records.at[2].key, "t|p1|Patient/p1");
+    assert_true(record_at(w, &w->records, 2).deleted);
     /* a null value whose key says nothing */
     world_put(w, "fhir.test", OG_STR("hash-of-something"), (og_str){NULL, 0});
     world_put(w, "fhir.test", (og_str){NULL, 0}, (og_str){NULL, 0});
@@ -426,6 +439,66 @@ static void what_was_wanted_once_is_replaced(void **state)
     world_free(w);
 }
 
+/* The same when another instance gathered v1: this one follows the patient, or keeps the place. */
+static void what_others_recorded_is_replaced(void **state)
+{
+    char path[128];
+    idset *other;
+    bool is_new;
+    (void)state;
+    for (int place = 0; place < 2; place++) {
+        world *w = world_new();
+        gather_options go = world_gather_options(w);
+        snprintf(path, sizeof path, "%s/other", w->dir);
+        assert_int_equal(idset_open(path, NULL, &other, &is_new, NULL), OG_OK);
+        gather *g = gather_new(&go, w->content, other);
+        world_event(w, CREATININE("2160-0"));
+        assert_int_equal(w->records.count, 1);
+        conn_message m = {.origin = {"fhir.test", 1, 0, 1767312000000},
+                          .value = OG_STR(CREATININE("8867-4"))};
+        gather_message(g, &m);
+        assert_int_equal(w->records.count, 1);
+        w->setup.recorded = other;
+        if (place)
+            w->records_read = 1;
+        else
+            w->places_read = 1;
+        world_apply_records(w);
+        m.origin.offset = 1;
+        gather_message(g, &m);
+        assert_int_equal(w->records.count, 2);
+        gather_free(g);
+        idset_close(other);
+        world_free(w);
+    }
+}
+
+/* It is damaged: nothing is taken for irrelevant, and all is read again when it is renewed. */
+static void a_damaged_index_means_reading_again(void **state)
+{
+    char path[128];
+    world *w = world_new();
+    (void)state;
+    world_event(w, CREATININE("2160-0"));
+    assert_int_equal(w->done, 1);
+    snprintf(path, sizeof path, "%s/ids/data", w->dir);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (off_t at = 65536; at < 65536 + 4096 * 64; at += 64)
+        assert_int_equal(pwrite(fd, "?", 1, at), 1);
+    close(fd);
+    world_event(w, CREATININE("8867-4"));
+    world_event(w, PATIENT("a"));
+    assert_int_equal(w->done, 1);
+    assert_int_equal(w->rereads, 2);
+    assert_true(idset_is_broken(w->recorded));
+    assert_int_equal(metric_value(METRIC_INPUTS), 1);
+    assert_int_equal(idset_renew(w->recorded, NULL), OG_OK);
+    world_event(w, PATIENT("a"));
+    assert_int_equal(w->done, 2);
+    world_free(w);
+}
+
 /* A resource that names another patient than before leaves the old one. */
 static void a_corrected_subject_leaves_the_old_patient(void **state)
 {
@@ -433,11 +506,13 @@ static void a_corrected_subject_leaves_the_old_patient(void **state)
     (void)state;
     world_event(w, STATEMENT("m1", "{\"reference\":\"Patient/wrong\"}"));
     world_event(w, STATEMENT("m1", "{\"reference\":\"Patient/right\"}"));
-    assert_int_equal(w->records.count, 3);
-    assert_string_equal(w->records.at[1].key, "t|wrong|MedicationStatement/m1");
-    assert_true(record_at(w, &w->records, 1).deleted);
-    assert_string_equal(w->records.at[2].key, "t|right|MedicationStatement/m1");
+    assert_int_equal(w->records.count, 2);
+    assert_string_equal(w->records.at[1].key, "t|right|MedicationStatement/m1");
     assert_int_equal(now().recorded, 2);
+    world_settle_down(w);
+    assert_int_equal(w->records.count, 3);
+    assert_string_equal(w->records.at[2].key, "t|wrong|MedicationStatement/m1");
+    assert_true(record_at(w, &w->records, 2).deleted);
     adds_up(w);
     world_free(w);
 }
@@ -581,6 +656,8 @@ int main(void)
         cmocka_unit_test(references_inside_a_bundle_are_resolved),
         cmocka_unit_test(deletes_find_their_patient),
         cmocka_unit_test(what_was_wanted_once_is_replaced),
+        cmocka_unit_test(what_others_recorded_is_replaced),
+        cmocka_unit_test(a_damaged_index_means_reading_again),
         cmocka_unit_test(a_corrected_subject_leaves_the_old_patient),
         cmocka_unit_test(shared_resources_have_their_topic),
         cmocka_unit_test(a_message_is_done_when_all_is_acknowledged),

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/damage.h"
 #include "daemon/file.h"
 #include "daemon/kv.h"
 
@@ -291,7 +292,7 @@ static void watch_for_deaths(void)
     signal(SIGBUS, SIG_DFL);
     signal(SIGSEGV, SIG_DFL);
     signal(SIGABRT, SIG_DFL);
-    kv_on_fatal_signals();
+    damage_on_fatal_signals();
 }
 
 /* The file is cut while it is open, and a row behind its end is read. */

@@ -294,7 +294,7 @@ static void a_damaged_note_stops_nobody(void **state)
     world_open_stores(w);
     gather_free(w->gather);
     gather_options go = world_gather_options(w);
-    w->gather = gather_new(&go, w->content, w->locator);
+    w->gather = gather_new(&go, w->content, w->recorded);
     assert_int_equal(note_of(w).n, 0);
     assert_in_range(asked_for(w, 1), plan_content_rule_count(w->content), 10000);
     assert_true(note_of(w).n > 0);

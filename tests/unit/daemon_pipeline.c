@@ -324,7 +324,6 @@ static void what_is_referred_to_wakes_behind_a_shut_store(void **state)
     w->now_ms = BEFORE_MIDNIGHT;
     size_t shared = w->shared.count;
     send_lines(w, 32, 33, false);
-    gather_flush(w->gather);
     assert_int_equal(w->shared.count, shared + 1);
     world_apply_records(w);
     assert_null(lookup(list, all_alerts(w, list), "sample-33", "B1")); /* given what? */
@@ -401,14 +400,14 @@ static void stores_come_back_from_the_topics(void **state)
         if (i >= 0)
             snprintf(path, sizeof path, "%s/%d", w->dir, i);
         else
-            snprintf(path, sizeof path, "%s/%s", w->dir, i == -1 ? "shared" : "locator");
+            snprintf(path, sizeof path, "%s/%s", w->dir, i == -1 ? "shared" : "ids");
         assert_int_equal(kv_discard(path, NULL), OG_OK);
     }
     world_open_stores(w);
     world_open_outbox(w);
     gather_options go = world_gather_options(w);
-    w->gather = gather_new(&go, w->content, w->locator);
-    w->records_read = w->shared_read = 0;
+    w->gather = gather_new(&go, w->content, w->recorded);
+    w->records_read = w->places_read = w->shared_read = 0;
     memset(&w->total, 0, sizeof w->total);
     w->restoring = true;
     world_apply_shared(w);
@@ -431,7 +430,7 @@ static void stores_come_back_from_the_topics(void **state)
     for (size_t i = 0; i < m; i++)
         open_after += strcmp(after[i].state, "open") == 0;
     assert_int_equal(open_after, open_before);
-    /* the locator knows again whose a resource is: a delete finds its patient */
+    /* the places know again whose a resource is: a delete finds its patient */
     size_t records = w->records.count;
     const char *key = NULL;
     for (size_t i = 0; i < records && key == NULL; i++)
@@ -439,6 +438,7 @@ static void stores_come_back_from_the_topics(void **state)
             key = strstr(w->records.at[i].key, "|Condition/") + 1;
     assert_non_null(key);
     world_put(w, "fhir.condition", og_str_of(key), (og_str){NULL, 0});
+    world_settle_down(w);
     assert_int_equal(w->records.count, records + 1);
     assert_non_null(strstr(w->records.at[records].value, "\"deleted\":true"));
     world_free(w);

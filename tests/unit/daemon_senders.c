@@ -11,7 +11,7 @@ static world *senders_world(void)
     go.senders = senders;
     go.sender_count = 2;
     gather_free(w->gather);
-    w->gather = gather_new(&go, w->content, w->locator);
+    w->gather = gather_new(&go, w->content, w->recorded);
     assert_non_null(w->gather);
     return w;
 }

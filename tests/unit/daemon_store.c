@@ -422,6 +422,63 @@ static void a_delete_has_a_version_too(void **state)
     shelf_close(&s);
 }
 
+#define MEDICATION "{\"resourceType\":\"Medication\",\"id\":\"m\"}"
+
+static store_applied put_medication(shelf *s, version v)
+{
+    return apply_to(s, s->ts, "", MEDICATION, false, "Medication", "m", v);
+}
+
+static store_applied delete_medication(shelf *s, version v, bool untimed)
+{
+    store_applied applied;
+    record r = {.tenant = OG_STR("t"),
+                .type = OG_STR("Medication"),
+                .id = OG_STR("m"),
+                .order = {.time_us = v.time_us, .offset = v.offset},
+                .topic = OG_STR("x"),
+                .deleted = true,
+                .untimed = untimed};
+    r.order.topic = og_crc32c(0, r.topic.p, r.topic.n);
+    assert_int_equal(store_apply(s->ts, s->a, &r, NULL, v.offset, &applied, NULL), OG_OK);
+    return applied;
+}
+
+/* It says no time of its own, and the sender's clock was ahead when it wrote what is deleted.
+ * Nobody keeps the place of a shared resource. */
+static void a_delete_of_what_is_shared_outdoes_a_fast_clock(void **state)
+{
+    shelf s;
+    store_outgoing *out;
+    store_key row;
+    record_order order;
+    size_t n;
+    bool deleted;
+    (void)state;
+    shelf_open(&s);
+    store_row_key(&row, OG_STR(""), OG_STR("Medication/m"));
+    assert_int_equal(put_medication(&s, (version){0, 500, 7}), STORE_APPLIED);
+    assert_int_equal(delete_medication(&s, (version){0, 300, 6}, true), STORE_OUTDATED);
+    assert_int_equal(delete_medication(&s, (version){0, 300, 8}, false), STORE_OUTDATED);
+    assert_int_equal(delete_medication(&s, (version){0, 300, 9}, true), STORE_APPLIED);
+    assert_int_equal(store_version(s.ts, (og_str){row.p, row.n}, &order, &deleted, NULL), OG_OK);
+    assert_true(deleted);
+    assert_int_equal(order.time_us, 501);
+    assert_int_equal(order.offset, 9);
+    /* the topic has to say so too, or the version that was deleted could come again */
+    assert_int_equal(store_to_send(s.ts, s.a, OG_STR("t"), 100, &out, &n, NULL), OG_OK);
+    assert_int_equal(n, 1);
+    assert_true(out->record.deleted);
+    assert_false(out->record.untimed);
+    assert_int_equal(out->record.order.time_us, 501);
+    assert_int_equal(out->mark, 9);
+    assert_int_equal(put_medication(&s, (version){0, 500, 7}), STORE_OUTDATED);
+    assert_int_equal(delete_medication(&s, (version){0, 501, 9}, false), STORE_STALE);
+    assert_int_equal(store_to_send(s.ts, s.a, OG_STR("t"), 100, &out, &n, NULL), OG_OK);
+    assert_int_equal(n, 0);
+    shelf_close(&s);
+}
+
 static void a_view_holds_one_patient_and_what_it_refers_to(void **state)
 {
 #define STATEMENT(id, medication)                                                                  \
@@ -755,6 +812,7 @@ int main(void)
         cmocka_unit_test(a_place_is_said_again_once),
         cmocka_unit_test(a_compacted_log_keeps_the_newest),
         cmocka_unit_test(a_delete_has_a_version_too),
+        cmocka_unit_test(a_delete_of_what_is_shared_outdoes_a_fast_clock),
         cmocka_unit_test(a_view_holds_one_patient_and_what_it_refers_to),
         cmocka_unit_test(references_are_forgotten_with_their_resource),
         cmocka_unit_test(reviews_come_in_order_and_once),

@@ -133,7 +133,6 @@ static void the_owner_tells_how_far_it_is(void **state)
         owner_assign(own, i, 0);
         owner_end(own, i);
     }
-    assert_int_equal(locator_flush(w->locator, NULL), OG_OK);
     int64_t swept = metric_value(METRIC_SWEPT);
     owner_run(own);
     while (owner_busy(own)) {

@@ -62,7 +62,7 @@ static void a_late_version_of_another_patient_stays_away(void **state)
     world_free(w);
 }
 
-static void a_corrected_subject_is_located_once(void **state)
+static void a_corrected_subject_has_one_place(void **state)
 {
     world *w = world_new();
     (void)state;
@@ -72,30 +72,6 @@ static void a_corrected_subject_is_located_once(void **state)
     assert_false(has(w, "A", "MedicationRequest/r"));
     put_at(w, 2, MS(2), "MedicationRequest/r", NULL);
     assert_false(has(w, "B", "MedicationRequest/r"));
-    world_free(w);
-}
-
-static void the_locator_prefers_records_to_tombstones(void **state)
-{
-    world *w = world_new();
-    locator_entry got;
-    const record_order v1 = {.time_us = 1}, v2 = {.time_us = 2}, v3 = {.time_us = 3};
-    const og_str o = OG_STR("Observation/1");
-    const locator_entry a = {o, OG_STR("A"), v2, 5, true}, b = {o, OG_STR("B"), v2, 5, false},
-                        old = {o, OG_STR("A"), v1, 9, false}, gone = {o, OG_STR("B"), v3, 7, true};
-    (void)state;
-    for (int order = 0; order < 2; order++) {
-        assert_int_equal(locator_ensure(w->locator, order ? &a : &b, 1, NULL), OG_OK);
-        assert_int_equal(locator_ensure(w->locator, order ? &b : &a, 1, NULL), OG_OK);
-        assert_int_equal(locator_ensure(w->locator, &old, 1, NULL), OG_OK);
-        assert_int_equal(locator_get(w->locator, w->arena, o, &got, NULL), OG_OK);
-        assert_true(og_str_is(got.patient, "B"));
-        assert_int_equal(got.order.time_us, order ? 3 : 2);
-        assert_int_equal(locator_put(w->locator, &gone, NULL), OG_OK);
-        assert_int_equal(locator_flush(w->locator, NULL), OG_OK);
-    }
-    assert_int_equal(locator_get(w->locator, w->arena, o, &got, NULL), OG_OK);
-    assert_int_equal(got.arrived_ms, 7);
     world_free(w);
 }
 
@@ -242,8 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_late_version_of_another_patient_stays_away),
-        cmocka_unit_test(a_corrected_subject_is_located_once),
-        cmocka_unit_test(the_locator_prefers_records_to_tombstones),
+        cmocka_unit_test(a_corrected_subject_has_one_place),
         cmocka_unit_test(a_delete_outdoes_a_clock_that_is_ahead),
         cmocka_unit_test(a_delete_read_again_spares_what_followed),
         cmocka_unit_test(a_delete_with_a_time_keeps_to_it),

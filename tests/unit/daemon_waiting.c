@@ -10,7 +10,6 @@
 static void turn(world *w, int64_t passed_ms)
 {
     w->batch.steady_ms += passed_ms;
-    gather_flush(w->gather);
     world_apply_shared(w);
     world_apply_records(w);
     for (int i = 0; i < 5; i++) {

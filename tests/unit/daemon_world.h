@@ -48,7 +48,7 @@ typedef struct world {
     char dir[64];
     plan_content *content;
     og_arena *arena;
-    locator *locator;
+    idset *recorded;
     gather *gather;
     size_t max_record_bytes, max_in_flight;
     const kafka_property *envelopes; /* of a gather that is made anew */
@@ -303,9 +303,9 @@ static inline void world_open_stores(world *w)
     }
     snprintf(path, sizeof path, "%s/shared", w->dir);
     assert_int_equal(store_open(path, 256u << 20, false, NULL, &w->shared_store, &err), OG_OK);
-    snprintf(path, sizeof path, "%s/locator", w->dir);
-    assert_int_equal(locator_open(path, 256u << 20, NULL, &w->locator, &is_new, &err), OG_OK);
-    w->setup.locator = w->locator;
+    snprintf(path, sizeof path, "%s/ids", w->dir);
+    assert_int_equal(idset_open(path, NULL, &w->recorded, &is_new, &err), OG_OK);
+    w->setup.recorded = w->recorded;
 }
 
 static inline void world_open_outbox(world *w)
@@ -399,7 +399,7 @@ static inline world *world_new(void)
     w->arena = og_arena_new((size_t)1 << 30);
     world_open_stores(w);
     gather_options go = world_gather_options(w);
-    w->gather = gather_new(&go, w->content, w->locator);
+    w->gather = gather_new(&go, w->content, w->recorded);
     w->endpoints[0] =
         (delivery_endpoint){"ehr", false, "https://fhir.example.org", "osteoguard", false};
     w->endpoints[1] = (delivery_endpoint){"@alerts", true, "", "", true};
@@ -439,10 +439,10 @@ static inline void world_close_stores(world *w, bool clean)
     }
     if (clean) {
         kv_close(w->shared_store);
-        locator_close(w->locator);
+        idset_close(w->recorded);
     } else {
         kv_abandon(w->shared_store);
-        locator_abandon(w->locator);
+        idset_abandon(w->recorded);
     }
 }
 
@@ -695,7 +695,6 @@ static inline void world_said(world *w, const char *key, const char *value)
 static inline void world_settle_down(world *w)
 {
     for (int turn = 0; turn < 50; turn++) {
-        gather_flush(w->gather);
         world_apply_shared(w);
         world_apply_records(w);
         outbox_deliver(w->outbox, w->real_ms);
@@ -749,7 +748,7 @@ static inline void world_restart(world *w, bool clean)
     world_open_stores(w);
     world_open_outbox(w);
     gather_options go = world_gather_options(w);
-    w->gather = gather_new(&go, w->content, w->locator);
+    w->gather = gather_new(&go, w->content, w->recorded);
     w->unanswered_count = 0;
     for (int p = 0; p < WORLD_PARTITIONS; p++) {
         store_txn *t;
