@@ -109,6 +109,7 @@ void serve__set_gauges(serve *s)
     metric_set(METRIC_READY, serve_ready(s));
     metric_set(METRIC_NOT_CURRENT, not_current(s));
     metric_set(METRIC_RULES, (int64_t)plan_content_rule_count(s->content));
+    serve__set_progress(s);
     serve__set_lags(s);
 }
 

@@ -806,30 +806,48 @@ og_status serve__open_sink(serve *s, og_error *err)
 
 /* ---- lags ---- */
 
-void serve__tell_progress(serve *s)
+typedef struct progress {
+    int ours, restoring; /* partitions that the group gave us, and of these not done yet */
+    int awaited;         /* that were ours a moment ago, and have not been given to others */
+    int64_t left;        /* records that are to be read yet */
+} progress;
+
+static progress progress_of(const serve *s)
 {
-    int ours = 0, restoring = 0;
-    int64_t left = 0;
+    progress all = {0};
     for (int i = 0; i < s->count; i++) {
+        const serve_partition *p = &s->partitions[i];
         owner_state state = owner_get(s->owner, i);
         int64_t next = state.next_offset > 0 ? state.next_offset : 0;
-        ours += state.assigned;
-        restoring += state.assigned && !state.settled;
+        all.ours += state.assigned;
+        all.restoring += state.assigned && !state.settled;
+        all.awaited += !state.assigned && p->store != NULL && !p->foreign;
         if (state.assigned && !state.restored && state.end_offset != INT64_MAX)
-            left += state.end_offset > next ? state.end_offset - next : 0;
+            all.left += state.end_offset > next ? state.end_offset - next : 0;
     }
-    metric_set(METRIC_PARTITIONS, ours);
-    metric_set(METRIC_RESTORING, restoring);
-    metric_set(METRIC_RESTORE_LEFT, left);
-    bool done = s->restoring_told && restoring == 0;
-    if (restoring > 0 && s->progress_ticks++ % PROGRESS_TICKS == PROGRESS_TICKS - 1) {
+    return all;
+}
+
+void serve__set_progress(const serve *s)
+{
+    progress all = progress_of(s);
+    metric_set(METRIC_PARTITIONS, all.ours);
+    metric_set(METRIC_RESTORING, all.restoring + all.awaited);
+    metric_set(METRIC_RESTORE_LEFT, all.left);
+}
+
+void serve__tell_progress(serve *s)
+{
+    progress all = progress_of(s);
+    bool done = s->restoring_told && all.restoring == 0;
+    if (all.restoring > 0 && s->progress_ticks++ % PROGRESS_TICKS == PROGRESS_TICKS - 1) {
         s->restoring_told = true;
-        log_info("restoring: %d of %d partitions are not done yet, %lld records left", restoring,
-                 ours, (long long)left);
+        log_info("restoring: %d of %d partitions are not done yet, %lld records left",
+                 all.restoring, all.ours, (long long)all.left);
     } else if (done) {
-        log_info("restored: %d partitions", ours);
+        log_info("restored: %d partitions", all.ours);
     }
-    if (restoring == 0) {
+    if (all.restoring == 0) {
         s->progress_ticks = 0;
         s->restoring_told = false;
     }

@@ -295,7 +295,10 @@ void serve__tend_revoke(serve *s);
 void serve__on_settled(void *ctx, int partition);
 /* Says how far restoring has come, every few seconds while it lasts. */
 void serve__tell_progress(serve *s);
-/* The same of the evaluation of everybody with new content; and when a partition is through. */
+/* The same as gauges; what was ours a moment ago and is nobody else's yet counts as not done. */
+void serve__set_progress(const serve *s);
+/* Says how far the evaluation of everybody with new content has come, and when a partition is
+ * through. */
 void serve__tell_sweep(serve *s);
 void serve__on_swept(void *ctx, int partition, const owner_sweep *sweep);
 

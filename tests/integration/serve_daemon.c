@@ -208,6 +208,16 @@ static bool is_rebuilt(stage *s)
            owner_restored(s->at[0].serve->owner) && owner_get(s->at[0].serve->owner, 0).assigned;
 }
 
+/* From the moment in which a store is thrown away nobody may take the instance for one at rest. */
+static bool is_rebuilt_and_says_so(stage *s)
+{
+    bool rebuilt = is_rebuilt(s);
+    serve__set_gauges(s->at[0].serve);
+    if (metric_value(METRIC_STORE_DISCARDED) > 0 && !rebuilt)
+        assert_true(metric_value(METRIC_RESTORING) > 0);
+    return rebuilt;
+}
+
 static size_t patients_in(stage *s, int partition)
 {
     const og_str *list;
@@ -248,7 +258,7 @@ static void a_damaged_store_comes_back_whole(void **state)
         say_much(s, i);
         s->at[0].serve->partitions[i].rebuild = true;
     }
-    wait_until(s, "the stores rebuilt", is_rebuilt);
+    wait_until(s, "the stores rebuilt", is_rebuilt_and_says_so);
     wait_until(s, "every card", nothing_waits);
     for (int i = 0; i < PARTITIONS; i++)
         assert_int_equal(patients_in(s, i), before[i]);
