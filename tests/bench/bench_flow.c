@@ -7,11 +7,12 @@
  * answers with one card) at a steady rate, or, with OSTEOGUARD_BENCH_CARD_EVERY=N, such a one as
  * every Nth event and between them what most of a hospital's stream is: values that no rule asks
  * for, and one in three a haemoglobin of a patient with a card, which is kept and evaluated and
- * changes nothing. Prints the time from the call that sends the event
- * to the request that brings the card: p50, p90, p99, max, how long the turns of the daemon's loop
- * were, and the daemon's processor time for each event, which tells what a core can do whatever
- * else runs beside it. Then sends a corpus and prints the daemon's resident memory. Nothing here is
- * asserted. */
+ * changes nothing. With OSTEOGUARD_BENCH_BEFORE=N so many patients with a card have come before, as
+ * fast as the daemon takes them: what an event costs then, in time and memory. Prints the time from
+ * the call that sends the event to the request that brings the card: p50, p90, p99, max, how long
+ * the turns of the daemon's loop were, and the daemon's processor time for each event, which tells
+ * what a core can do whatever else runs beside it. Then sends a corpus and prints the daemon's
+ * resident memory. Nothing here is asserted. */
 #include <errno.h>
 #include <inttypes.h>
 #include <librdkafka/rdkafka.h>
@@ -26,7 +27,8 @@
 #include "connectors/http_server.h"
 #include "connectors/kafka.h"
 
-enum { PARTITIONS = 8, POLL_MS = 100, WARM_UP = 200 };
+enum { PARTITIONS = 8, POLL_MS = 100, WARM_UP = 200, MOST_UNDER_WAY = 2000 };
+enum { SCATTER = 9 }; /* of an id behind "bench-": letters before the number */
 
 enum { TURN_BUCKETS = 24 };
 typedef struct turns { /* osteoguard_loop_turn_seconds: up to so long, so many */
@@ -47,17 +49,17 @@ typedef struct bench {
     uv_timer_t poll, pace;
     bool ready, daemon_gone, asking;
     int rate;
-    uint32_t total, every, cards, sent, arrived,
-        late; /* total, sent: events; one in every a card */
+    uint32_t total, every, cards, sent, arrived; /* total, sent: events; one in every a card */
+    uint32_t before, loaded, came; /* patients before them: of these sent, and with their card */
     uint64_t began_ns;
     double began_cpu;
     uint64_t *sent_ns, *took_ns;
     gzFile file;
     uint64_t corpus_sent, corpus_bytes, in_flight_bytes, messages_before;
     double messages, lag, pending;
-    turns before; /* when the events began */
+    turns turns_before; /* when the events began */
     bool turns_told;
-    enum { STARTING, EVENTS, CORPUS, DONE } phase;
+    enum { STARTING, LOADING, LOADED, EVENTS, CORPUS, DONE } phase;
 } bench;
 
 static void die(const char *what, const char *why)
@@ -89,6 +91,8 @@ static void make_broker(bench *b)
         rd_kafka_mock_topic_create(b->cluster, inner[i], i < 2 ? PARTITIONS : 1, 1);
 }
 
+static void load(bench *b);
+
 /* --- the EHR: notes when a patient's first card arrives --- */
 
 /* It reads no more than it needs: what it computes is time that the daemon has not. */
@@ -99,8 +103,11 @@ static void on_cards(void *ctx, http_exchange *x)
     uint64_t now = uv_hrtime();
     og_str body = http_exchange_body(x);
     const char *at = memmem(body.p, body.n, mark, sizeof mark - 1);
-    uint64_t n = at != NULL ? strtoul(at + sizeof mark - 1, NULL, 10) : UINT64_MAX;
-    if (n < b->cards && b->took_ns[n] == 0) {
+    uint64_t n = at != NULL ? strtoul(at + sizeof mark - 1 + SCATTER, NULL, 10) : UINT64_MAX;
+    if (b->phase == LOADING && at != NULL) {
+        b->came++;
+        load(b);
+    } else if (n >= b->before && (n -= b->before) < b->cards && b->took_ns[n] == 0) {
         b->took_ns[n] = now - b->sent_ns[n];
         b->arrived++;
     }
@@ -108,6 +115,12 @@ static void on_cards(void *ctx, http_exchange *x)
 }
 
 /* --- events at a steady rate --- */
+
+/* Of patient n; scattered as a hospital's are. */
+static void patient_id(uint32_t n, char out[32])
+{
+    snprintf(out, 32, "bench-%08x-%u", n * 2654435761u, n);
+}
 
 static void send_value(bench *b, const char *topic, og_str key, og_str value)
 {
@@ -128,25 +141,27 @@ static void send_value(bench *b, const char *topic, og_str key, og_str value)
 /* Of a patient who has a card already. */
 static void send_value_of(bench *b, uint32_t event)
 {
-    char key[64], value[1024];
-    uint32_t cards = event / b->every + 1, patient = event * 2654435761u % cards;
+    char key[64], id[32], value[1024];
+    uint32_t cards = b->before + event / b->every + 1, patient = event * 2654435761u % cards;
     bool wanted = event % 3 == 0;
+    patient_id(patient, id);
     snprintf(key, sizeof key, "Observation/value-%u", event);
     int size = snprintf(
         value, sizeof value,
         "{\"resourceType\":\"Observation\",\"id\":\"value-%u\",\"meta\":{\"versionId\":\"1\","
         "\"lastUpdated\":\"2026-02-28T10:00:00Z\"},\"status\":\"final\",\"code\":{\"coding\":[{"
         "\"system\":\"http://loinc.org\",\"code\":\"%s\"}]},\"subject\":{\"reference\":\"Patient/"
-        "bench-%u\"},\"effectiveDateTime\":\"2026-02-%02uT09:00:00+01:00\",\"valueQuantity\":{"
+        "%s\"},\"effectiveDateTime\":\"2026-02-%02uT09:00:00+01:00\",\"valueQuantity\":{"
         "\"value\":%u,\"unit\":\"%s\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"%s\"}}",
-        event, wanted ? "718-7" : "8867-4", patient, 1 + event % 15, wanted ? 12 : 72,
+        event, wanted ? "718-7" : "8867-4", id, 1 + event % 15, wanted ? 12 : 72,
         wanted ? "g/dL" : "/min", wanted ? "g/dL" : "/min");
     send_value(b, "fhir.observation", og_str_of(key), (og_str){value, (size_t)size});
 }
 
 static void send_dose(bench *b, uint32_t n)
 {
-    char key[64], value[1024];
+    char key[64], id[32], value[1024];
+    patient_id(n, id);
     snprintf(key, sizeof key, "MedicationAdministration/dose-%u", n);
     int size = snprintf(
         value, sizeof value,
@@ -157,19 +172,29 @@ static void send_dose(bench *b, uint32_t n)
         "[{\"system\":\"http://www.whocc.no/"
         "atc\",\"code\":\"M05BX04\",\"display\":\"denosumab\"}],\"text\":\"Denosumab 120 mg\"},"
         "\"subject\":{\"reference\":\"Patient/"
-        "bench-%u\"},\"effectiveDateTime\":\"2026-02-%02uT09:00:00+01:00\",\"dosage\":{\"dose\":"
+        "%s\"},\"effectiveDateTime\":\"2026-02-%02uT09:00:00+01:00\",\"dosage\":{\"dose\":"
         "{\"value\":120,\"unit\":\"mg\",\"system\":\"http://"
         "unitsofmeasure.org\",\"code\":\"mg\"}}}",
-        n, n, 1 + n % 15);
-    b->sent_ns[n] = uv_hrtime();
+        n, id, 1 + n % 15);
     send_value(b, "fhir.medicationadministration", og_str_of(key), (og_str){value, (size_t)size});
+}
+
+/* Who comes before the events: so many under way at a time. */
+static void load(bench *b)
+{
+    while (b->loaded < b->before && b->loaded - b->came < MOST_UNDER_WAY)
+        send_dose(b, b->loaded++);
+    if (b->came >= b->before)
+        b->phase = LOADED;
 }
 
 static void send_event(bench *b, uint32_t event)
 {
-    if (event % b->every == 0)
-        send_dose(b, event / b->every);
-    else
+    if (event % b->every == 0) {
+        uint32_t n = event / b->every;
+        b->sent_ns[n] = uv_hrtime();
+        send_dose(b, b->before + n);
+    } else
         send_value_of(b, event);
 }
 
@@ -294,9 +319,9 @@ static void on_pace(uv_timer_t *timer)
         double cpu = daemon_cpu(b) - b->began_cpu;
         print_latencies(b);
         print_cost(b, cpu);
-        printf("resident memory with %u patients: ", b->cards);
+        printf("resident memory with %u patients: ", b->before + b->cards);
         print_memory(b);
-        b->messages_before = b->total;
+        b->messages_before = b->before + b->total;
         b->phase = CORPUS;
         uv_timer_stop(timer);
     }
@@ -359,14 +384,18 @@ static void on_metrics(void *ctx, const http_response *r)
     b->lag = metric(r->body, "osteoguard_records_lag") + metric(r->body, "osteoguard_source_lag");
     b->pending = metric(r->body, "osteoguard_outbox_pending");
     if (b->phase == STARTING && metric(r->body, "osteoguard_ready") == 1) {
+        b->phase = LOADING;
+        load(b);
+    }
+    if (b->phase == LOADED && b->lag == 0 && b->pending == 0) {
         b->phase = EVENTS;
         b->began_ns = uv_hrtime();
         b->began_cpu = daemon_cpu(b);
-        b->before = read_turns(r->body);
+        b->turns_before = read_turns(r->body);
     } else if (b->phase == CORPUS) {
         turns now = read_turns(r->body);
         if (!b->turns_told)
-            print_turns(&b->before, &now);
+            print_turns(&b->turns_before, &now);
         b->turns_told = true;
         step_corpus(b);
     }
@@ -385,7 +414,7 @@ static void on_poll(uv_timer_t *timer)
         fclose(f);
         return;
     }
-    if (b->asking || b->phase == EVENTS)
+    if (b->asking || b->phase == LOADING || b->phase == EVENTS)
         return; /* no questions while the clock runs */
     http_request request = {.url = b->metrics_url, .timeout_ms = 2000};
     if (http_client_send(b->client, &request, on_metrics, b, NULL, NULL) == OG_OK)
@@ -457,6 +486,8 @@ int main(int argc, char **argv)
     b.total = (uint32_t)((argc > 5 ? atoi(argv[5]) : 20) * b.rate);
     const char *every = getenv("OSTEOGUARD_BENCH_CARD_EVERY");
     b.every = every != NULL && atoi(every) > 0 ? (uint32_t)atoi(every) : 1;
+    const char *before = getenv("OSTEOGUARD_BENCH_BEFORE");
+    b.before = before != NULL && atoi(before) > 0 ? (uint32_t)atoi(before) : 0;
     b.cards = (b.total + b.every - 1) / b.every;
     b.file = argc > 6 ? gzopen(argv[6], "rb") : NULL;
     if (b.rate <= 0 || b.cards <= WARM_UP)
