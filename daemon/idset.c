@@ -18,11 +18,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "daemon/damage.h"
 #include "daemon/file.h"
+#include "daemon/log.h"
 #include "daemon/unsynced.h"
+#include "daemon/uuid.h"
 
 #define MAGIC        "osteoguard-ids-1"
 #define BLOCK        64
@@ -33,10 +36,11 @@
 #define MAX_LAYERS   10
 #define HEAD_BYTES   65536 /* the largest page of any machine: what follows can be mapped */
 #define NOTE_EVERY   256   /* ids after which the head says how many there are */
+#define TRIES        16    /* to grow, before a layer has twice what it is good for */
 
 typedef struct head {
-    char magic[24];
-    uint64_t layers, ids; /* ids: in the last layer; after a kill a few too few */
+    char magic[24], name[40]; /* the name is a uuid */
+    uint64_t layers, ids;     /* ids: in the last layer; after a kill a few too few */
     uint32_t crc;
 } head;
 
@@ -51,6 +55,7 @@ struct idset {
     pthread_mutex_t lock; /* of what follows */
     int fd;               /* -1: it could not be renewed */
     head head;
+    uint64_t grow_at; /* ids in the last layer when it is tried again; 0: when it is full */
     damage_watch maps[MAX_LAYERS];
     uint32_t empty_crc; /* taken out of each, so that a block of nothing but zeros proves itself */
     atomic_bool broken;
@@ -148,10 +153,10 @@ static uint32_t crc_of_head(const head *h)
     return og_crc32c(0, h, offsetof(head, crc));
 }
 
-static og_status write_head(idset *s, og_error *err)
+static og_status write_head(const idset *s, head *h, og_error *err)
 {
-    s->head.crc = crc_of_head(&s->head);
-    return write_at(s, &s->head, sizeof s->head, 0, err);
+    h->crc = crc_of_head(h);
+    return write_at(s, h, sizeof *h, 0, err);
 }
 
 static og_status map_layer(idset *s, uint64_t layer, og_error *err)
@@ -161,6 +166,7 @@ static og_status map_layer(idset *s, uint64_t layer, og_error *err)
     void *at = mmap(NULL, n, PROT_READ, MAP_SHARED, s->fd, (off_t)begin_of(layer));
     if (at == MAP_FAILED)
         return fail(s, err, OG_IO, "cannot map", errno);
+    (void)madvise(at, n, MADV_RANDOM);
     *w = (damage_watch){.map = at, .bytes = n, .dir = s->dir};
     damage_watch_map(w);
     return OG_OK;
@@ -171,19 +177,39 @@ static uint64_t last_layer(const idset *s)
     return s->head.layers > 0 ? s->head.layers - 1 : 0;
 }
 
+/* What is left of a disk is not taken for this. */
+static bool has_room(const idset *s, uint64_t bytes)
+{
+    struct statvfs st;
+    return fstatvfs(s->fd, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize / 4 >= bytes;
+}
+
 /* The bytes must be there before they are written: a disk that is full shows itself here. */
+static og_status make_room(idset *s, uint64_t from, uint64_t to, og_error *err)
+{
+    int number = from > begin_of(0) && !has_room(s, to - from)
+                     ? ENOSPC
+                     : posix_fallocate(s->fd, (off_t)from, (off_t)(to - from));
+    if (number == 0)
+        return OG_OK;
+    (void)ftruncate(s->fd, (off_t)from); /* it may have got a part of it */
+    return fail(s, err, number == ENOSPC ? OG_LIMIT : OG_IO, "no room for more ids", number);
+}
+
+/* The head first: a layer that it does not name is not looked into after the next start. */
 static og_status add_layer(idset *s, og_error *err)
 {
-    uint64_t layer = s->head.layers, from = begin_of(layer), to = begin_of(layer + 1);
-    int number = posix_fallocate(s->fd, (off_t)from, (off_t)(to - from));
-    if (number != 0)
-        return fail(s, err, number == ENOSPC ? OG_LIMIT : OG_IO, "no room for more ids", number);
-    og_status status = map_layer(s, layer, err);
-    if (status != OG_OK)
-        return status;
-    s->head.layers++;
-    s->head.ids = 0;
-    return write_head(s, err);
+    head next = s->head;
+    uint64_t layer = next.layers++;
+    next.ids = 0;
+    og_status status = make_room(s, begin_of(layer), begin_of(layer + 1), err);
+    if (status == OG_OK)
+        status = write_head(s, &next, err);
+    if (status == OG_OK)
+        status = map_layer(s, layer, err);
+    if (status == OG_OK)
+        s->head = next;
+    return status;
 }
 
 static bool read_head(idset *s)
@@ -223,6 +249,11 @@ static void close_file(idset *s)
     s->fd = -1;
 }
 
+static og_status mark(const idset *s, og_error *err)
+{
+    return unsynced_mark(s->dir, s->boot_id) ? OG_OK : fail(s, err, OG_IO, "cannot mark", errno);
+}
+
 /* What is there goes, on the disk before its mark. */
 static og_status begin_anew(idset *s, og_error *err)
 {
@@ -235,9 +266,13 @@ static og_status begin_anew(idset *s, og_error *err)
         status = file_make_dirs(s->dir, err);
     if (status != OG_OK)
         return status;
-    unsynced_mark(s->dir, s->boot_id);
-    status = open_file(s, O_CREAT | O_TRUNC, err);
-    s->head = (head){.magic = MAGIC};
+    status = mark(s, err);
+    if (status == OG_OK)
+        status = open_file(s, O_CREAT | O_TRUNC, err);
+    memset(&s->head, 0, sizeof s->head);
+    memcpy(s->head.magic, MAGIC, sizeof MAGIC);
+    uuid_random(s->head.name);
+    s->grow_at = 0;
     if (status == OG_OK)
         status = add_layer(s, err);
     if (status != OG_OK)
@@ -245,8 +280,7 @@ static og_status begin_anew(idset *s, og_error *err)
     return status;
 }
 
-og_status idset_open(const char *dir, const char *boot_id, idset **ret, bool *ret_new,
-                     og_error *err)
+og_status idset_open(const char *dir, const char *boot_id, idset **ret, og_error *err)
 {
     static const block empty = {.crc = 0};
     idset *s = calloc(1, sizeof *s);
@@ -262,20 +296,20 @@ og_status idset_open(const char *dir, const char *boot_id, idset **ret, bool *re
     pthread_mutex_init(&s->lock, NULL);
     bool believed = !damage_is_noted(dir) && !unsynced_machine_stopped(dir, s->boot_id) &&
                     open_file(s, 0, NULL) == OG_OK && read_head(s);
-    og_status status = OG_OK;
-    if (believed) {
-        unsynced_mark(dir, s->boot_id);
-    } else {
+    if (!believed)
         close_file(s);
-        status = begin_anew(s, err);
-    }
+    og_status status = believed ? mark(s, err) : begin_anew(s, err);
     if (status != OG_OK) {
         idset_abandon(s);
         return status;
     }
-    *ret_new = !believed;
     *ret = s;
     return OG_OK;
+}
+
+const char *idset_name(const idset *s)
+{
+    return s->head.name;
 }
 
 void idset_abandon(idset *s)
@@ -287,13 +321,44 @@ void idset_abandon(idset *s)
     free(s);
 }
 
+/* The kernel tells of pages that it could not write once (kv.c). */
+static og_status sync_file(idset *s, og_error *err)
+{
+    if (fdatasync(s->fd) == 0)
+        return OG_OK;
+    damage_note(s->dir);
+    s->broken = true;
+    return fail(s, err, OG_CORRUPT, "the disk has not taken what was written", errno);
+}
+
+/* Ids that come meanwhile are for the next one. */
+og_status idset_sync(idset *s, og_error *err)
+{
+    return s->broken || s->fd < 0 ? OG_OK : sync_file(s, err);
+}
+
+void idset_trim(idset *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < MAX_LAYERS; i++)
+        if (s->maps[i].map != NULL)
+            (void)madvise((void *)(uintptr_t)s->maps[i].map, s->maps[i].bytes, MADV_DONTNEED);
+    pthread_mutex_unlock(&s->lock);
+}
+
 void idset_close(idset *s)
 {
     if (s == NULL)
         return;
-    if (!s->broken && s->fd >= 0 && write_head(s, NULL) == OG_OK && fdatasync(s->fd) == 0)
+    if (!s->broken && s->fd >= 0 && write_head(s, &s->head, NULL) == OG_OK &&
+        sync_file(s, NULL) == OG_OK)
         unsynced_clear(s->dir);
     idset_abandon(s);
+}
+
+void idset_distrust(idset *s)
+{
+    s->broken = true;
 }
 
 bool idset_is_broken(const idset *s)
@@ -342,16 +407,25 @@ static og_status insert(idset *s, const spot *where, block *b, og_error *err)
     uint64_t last = last_layer(s);
     og_status status = write_at(s, b, sizeof *b, begin_of(last) + offset_in(where, last), err);
     if (status == OG_OK && ++s->head.ids % NOTE_EVERY == 0)
-        status = write_head(s, err);
+        status = write_head(s, &s->head, err);
     return status;
 }
 
 /* Where there is no room for another layer the last one takes more than it is good for: it says yes
- * more often. */
+ * more often. Tried again from time to time. */
 static bool has_grown(idset *s)
 {
-    return s->head.ids >= blocks_of(last_layer(s)) * BLOCK_IDS && s->head.layers < MAX_LAYERS &&
-           add_layer(s, NULL) == OG_OK;
+    uint64_t full = blocks_of(last_layer(s)) * BLOCK_IDS;
+    og_error err;
+    og_error_init(&err);
+    if (s->head.layers == MAX_LAYERS || s->head.ids < (s->grow_at > full ? s->grow_at : full))
+        return false;
+    bool grown = add_layer(s, &err) == OG_OK;
+    if (!grown)
+        log_failure(LOG_LEVEL_WARN, "the index of recorded ids is too small, and cannot grow yet",
+                    &err);
+    s->grow_at = grown ? 0 : s->head.ids + full / TRIES;
+    return grown;
 }
 
 og_status idset_has(idset *s, og_str type, og_str id, og_error *err)

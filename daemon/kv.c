@@ -470,7 +470,7 @@ og_status kv_open(const kv_options *options, kv **ret, og_error *err)
     }
     marked = true;
     if (!k->sync_each)
-        unsynced_mark(k->dir, k->boot_id);
+        (void)unsynced_mark(k->dir, k->boot_id); /* the first sync shows what the disk is like */
     if (died_too_often(k)) {
         status = distrust(err, k, "processes died while they opened it");
         goto fail;
@@ -577,20 +577,17 @@ static size_t mapped_bytes(void)
 /* Pages of the map that were touched count as ours, up to the whole file. They are the page cache's
  * in truth: given back here, the next read finds them there. But to find one costs 3 us, and an
  * event among many patients needs ten. */
-void kv_trim(const kv *k)
+bool kv_trim(const kv *k)
 {
-    if (k->map != NULL && mapped_bytes() > k->keep_bytes)
-        (void)madvise(k->map, k->map_bytes, MADV_DONTNEED);
+    if (k->map == NULL || mapped_bytes() <= k->keep_bytes)
+        return false;
+    (void)madvise(k->map, k->map_bytes, MADV_DONTNEED);
+    return true;
 }
 
 bool kv_is_about(const kv *k, const og_error *err)
 {
     return strncmp(err->origin, k->dir, sizeof err->origin - 1) == 0;
-}
-
-bool kv_is_new(const kv *k)
-{
-    return k->is_new;
 }
 
 /* ---- room at the end of the file ---- */

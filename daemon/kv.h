@@ -51,12 +51,10 @@ OG_MUSTCHECK og_status kv_discard(const char *dir, og_error *err);
 OG_MUSTCHECK og_status kv_sync(kv *k, og_error *err);
 /* Gives back the pages of its file that were read, when this process has more than keep_bytes of
  * files mapped: they stay in the page cache, but no longer count as its memory. Each page that is
- * needed again costs a fault. For any thread, at any time. */
-void kv_trim(const kv *k);
+ * needed again costs a fault. True when it did. For any thread, at any time. */
+bool kv_trim(const kv *k);
 /* True when an error that was made here is about this one. */
 bool kv_is_about(const kv *k, const og_error *err);
-/* True when nothing was ever stored in it before this kv_open. */
-bool kv_is_new(const kv *k);
 
 OG_MUSTCHECK og_status kv_begin(kv *k, bool write, kv_txn **ret, og_error *err);
 /* All or nothing; the transaction is gone afterwards, also on failure. OG_LIMIT: the store is full;

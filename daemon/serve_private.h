@@ -120,8 +120,8 @@ struct serve {
     bool sync_failed;          /* the last one: the disk */
     int64_t gave_back_ms;      /* when the allocator was asked for what lies idle */
     int64_t breath_ms;         /* when the loop turned last */
-    bool fill_recorded;        /* it is new: stores that are opened fill it */
     int64_t recorded_retry_ms; /* when a damaged one may be renewed next; monotonic */
+    int64_t recorded_sync_ms;  /* when it was synced last; of the worker */
     bool sources_closing, records_closing, shared_closing;
     bool gather_paused, sources_paused;
     bool joined, gathering; /* the groups of the records and of the sources have let us in */

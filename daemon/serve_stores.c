@@ -16,6 +16,7 @@
 #define DAY_MS       86400000
 #define SEEN_MS      3600000 /* how often it is noted that a store is followed */
 #define GIVE_BACK_MS 10000   /* how often the allocator is asked for what lies idle */
+#define SYNC_IDS_MS  30000   /* how often the index of recorded ids is */
 
 static size_t map_bytes(const serve *s)
 {
@@ -134,7 +135,7 @@ static og_status open_store(serve *s, serve_partition *p, int number, og_error *
     return OG_OK;
 }
 
-static og_status fill_recorded(serve *s, store *st, og_error *err);
+static og_status index_store(const serve *s, serve_partition *p, og_error *err);
 
 og_status serve__open_partition(serve *s, int partition, og_error *err)
 {
@@ -142,9 +143,7 @@ og_status serve__open_partition(serve *s, int partition, og_error *err)
     if (p->store != NULL)
         return OG_OK;
     og_status status = open_store(s, p, partition, err);
-    if (status == OG_OK && s->fill_recorded)
-        status = fill_recorded(s, p->store, err);
-    return status;
+    return status == OG_OK ? index_store(s, p, err) : status;
 }
 
 void serve__close_foreign(serve *s)
@@ -181,7 +180,9 @@ og_status serve__rebuild(serve *s, serve_partition *p, og_error *err)
      * begins to read that topic at its beginning. */
     p->assigned = false;
     og_status status = kv_discard(p->dir, err);
-    return status == OG_OK ? open_store(s, p, number, err) : status;
+    if (status == OG_OK)
+        status = open_store(s, p, number, err);
+    return status == OG_OK ? index_store(s, p, err) : status;
 }
 
 /* ---- the index of recorded ids ---- */
@@ -204,7 +205,7 @@ static og_status add_resource(void *ctx, og_str patient, og_str type_id, const r
                      og_str_from(type_id, (size_t)slash + 1), err);
 }
 
-static og_status fill_recorded(serve *s, store *st, og_error *err)
+static og_status add_all(const serve *s, store *st, og_error *err)
 {
     store_txn *t;
     og_status status = store_begin(st, false, &t, err);
@@ -217,7 +218,50 @@ static og_status fill_recorded(serve *s, store *st, og_error *err)
     return status;
 }
 
-/* Versions up to osteoguard-store-11 had another index beside the stores. */
+static og_status is_indexed(const serve *s, store *st, bool *ret, og_error *err)
+{
+    store_txn *t;
+    og_str name;
+    og_status status = store_begin(st, false, &t, err);
+    if (status != OG_OK)
+        return status;
+    status = store_meta(t, STORE_INDEXED, &name, err);
+    *ret = status == OG_OK && og_str_is(name, idset_name(s->recorded));
+    store_abort(t);
+    return status == OG_NOTFOUND ? OG_OK : status;
+}
+
+static og_status note_indexed(const serve *s, store *st, og_error *err)
+{
+    store_txn *t;
+    og_status status = store_begin(st, true, &t, err);
+    if (status != OG_OK)
+        return status;
+    status = store_set_meta(t, STORE_INDEXED, og_str_of(idset_name(s->recorded)), err);
+    if (status == OG_OK)
+        return store_commit(t, err);
+    store_abort(t);
+    return status;
+}
+
+/* The index has all ids of the store; nobody else may be writing to it. A damaged store is thrown
+ * away, and what it will read again comes into the index too; a damaged index is renewed, and then
+ * all stores are looked at. */
+static og_status index_store(const serve *s, serve_partition *p, og_error *err)
+{
+    bool indexed = false;
+    og_status status = is_indexed(s, p->store, &indexed, err);
+    if (status == OG_OK && !indexed)
+        status = add_all(s, p->store, err);
+    if (status == OG_OK && !indexed)
+        status = note_indexed(s, p->store, err);
+    if (status != OG_CORRUPT)
+        return status;
+    p->rebuild |= !idset_is_broken(s->recorded);
+    return OG_OK;
+}
+
+/* Versions before this index had another one beside the stores. */
 static void forget_former_index(const serve *s)
 {
     char *dir = path_of(s, "locator");
@@ -232,28 +276,24 @@ static og_status open_recorded(serve *s, og_error *err)
     if (dir == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the index of recorded ids");
     forget_former_index(s);
-    og_status status = idset_open(dir, NULL, &s->recorded, &s->fill_recorded, err);
+    og_status status = idset_open(dir, NULL, &s->recorded, err);
     free(dir);
-    if (status == OG_OK && s->fill_recorded)
-        status = fill_recorded(s, SERVE_SHARED(s)->store, err);
     s->setup.recorded = s->recorded;
-    return status;
+    return status == OG_OK ? index_store(s, SERVE_SHARED(s), err) : status;
 }
 
 og_status serve__renew_recorded(serve *s, og_error *err)
 {
     og_status status = idset_renew(s->recorded, err);
-    s->fill_recorded = true;
     for (int i = 0; status == OG_OK && i <= s->count; i++) {
         serve_partition *p = &s->partitions[i];
-        if (p->store == NULL || p->rebuild)
-            continue;
-        status = fill_recorded(s, p->store, err);
-        if (status == OG_CORRUPT && !idset_is_broken(s->recorded)) {
-            p->rebuild = true; /* what it will read again fills the index too */
-            status = OG_OK;
-        }
+        if (p->store != NULL && !p->rebuild)
+            status = index_store(s, p, err);
     }
+    if (status != OG_OK)
+        idset_distrust(s->recorded);
+    else if (idset_is_broken(s->recorded))
+        status = og_fail(err, OG_CORRUPT, "it is damaged again");
     return status;
 }
 
@@ -380,11 +420,26 @@ static void give_back_memory(serve *s)
 #endif
 }
 
+/* Losing what is written there since then would only mean to begin it anew. */
+static void sync_recorded(serve *s)
+{
+    int64_t now = clock_monotonic_ms();
+    og_error err;
+    if (now < s->recorded_sync_ms + SYNC_IDS_MS)
+        return;
+    s->recorded_sync_ms = now;
+    og_error_init(&err);
+    if (idset_sync(s->recorded, &err) != OG_OK)
+        log_failure(LOG_LEVEL_ERROR, "the index of recorded ids will be filled anew", &err);
+}
+
 static void sync_work(uv_work_t *w)
 {
     serve *s = w->data;
+    bool trimmed = false;
     s->sync_failed = false;
     give_back_memory(s);
+    sync_recorded(s);
     for (int i = 0; i <= s->count; i++) {
         serve_partition *p = &s->partitions[i];
         og_error err;
@@ -393,7 +448,7 @@ static void sync_work(uv_work_t *w)
             continue;
         if (p->syncing_ours)
             note_seen(p);
-        kv_trim(p->syncing);
+        trimmed |= kv_trim(p->syncing);
         if (p->syncing_offset == p->synced_offset)
             continue;
         if (kv_sync(p->syncing, &err) != OG_OK) {
@@ -403,6 +458,8 @@ static void sync_work(uv_work_t *w)
             p->syncing_offset = p->synced_offset; /* no commit says more than the disk holds */
         }
     }
+    if (trimmed)
+        idset_trim(s->recorded);
 }
 
 static void sync_done(uv_work_t *w, int status)

@@ -302,6 +302,7 @@ OG_MUSTCHECK og_status store_raise_sequence(store_txn *t, og_str endpoint, og_st
 #define STORE_ID          "id" /* a random name: what this store's owner wrote to the alerts topic */
 #define STORE_SAID_OFFSET "said_offset" /* of the alerts topic's partition */
 #define STORE_SAID_CLAIM  "said_claim"  /* the newest claim before that offset */
+#define STORE_INDEXED     "indexed"     /* name of the index (idset.h) that has all of its ids */
 #define STORE_SEEN                                                                                 \
     "seen" /* real time at which it was last known to follow its topic: an hour old at most */
 #define STORE_NEXT_OFFSET "next_offset" /* of the topic's partition */

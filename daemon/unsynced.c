@@ -52,14 +52,16 @@ void unsynced_sync_folder(const char *dir)
     close(fd);
 }
 
-void unsynced_mark(const char *dir, const char *boot_id)
+bool unsynced_mark(const char *dir, const char *boot_id)
 {
     char path[640], boot[BOOT_ID_BYTES];
     if (read_mark(dir, boot) && strcmp(boot, boot_id) == 0)
-        return;
+        return true;
     path_of(dir, path);
-    if (file_write(path, og_str_of(boot_id), NULL) == OG_OK)
-        unsynced_sync_folder(dir);
+    if (file_write(path, og_str_of(boot_id), NULL) != OG_OK)
+        return false;
+    unsynced_sync_folder(dir);
+    return true;
 }
 
 /* Were the file back after a loss of power, what is whole would be thrown away. */

@@ -14,8 +14,8 @@
 void unsynced_boot_id(char out[BOOT_ID_BYTES]);
 /* True when the folder was used without waiting on another boot than this one. */
 bool unsynced_machine_stopped(const char *dir, const char *boot_id);
-/* A disk that does not take it shows itself with the first sync of what is in the folder. */
-void unsynced_mark(const char *dir, const char *boot_id);
+/* False: the disk does not take it. */
+bool unsynced_mark(const char *dir, const char *boot_id);
 /* All that is in the folder is on the disk. */
 void unsynced_clear(const char *dir);
 /* The names in a folder are on the disk. */

@@ -274,10 +274,9 @@ int main(int argc, char **argv)
     fill(&w, argv[2]);
 
     char dir[] = "/tmp/bench_gather.XXXXXX";
-    bool fresh;
     og_error err;
     og_error_init(&err);
-    if (mkdtemp(dir) == NULL || idset_open(dir, "bench", &w.recorded, &fresh, &err) != OG_OK)
+    if (mkdtemp(dir) == NULL || idset_open(dir, "bench", &w.recorded, &err) != OG_OK)
         die("the index of recorded ids", err.text);
 
     timing transport = {0}, jansson = {0}, gathered = {0};

@@ -210,14 +210,17 @@ void daemon_sync(bench *b, bool now)
     int64_t us = clock_monotonic_us();
     if (!now && us - b->synced_us < SYNC_US)
         return;
+    bool trimmed = false;
     b->synced_us = us;
     start(&b->f.sync);
     for (int p = 0; p < PARTITIONS; p++) {
         if (kv_sync(b->stores[p], NULL) != OG_OK)
             die("sync", b->dir);
-        kv_trim(b->stores[p]);
+        trimmed |= kv_trim(b->stores[p]);
     }
-    kv_trim(b->shared);
+    trimmed |= kv_trim(b->shared);
+    if (trimmed)
+        idset_trim(b->recorded);
     stop(&b->f.sync, 1);
 }
 
@@ -341,7 +344,6 @@ static void open_stores(bench *b)
 {
     char path[300];
     og_error err;
-    bool fresh;
     og_error_init(&err);
     for (int p = 0; p <= PARTITIONS; p++) {
         snprintf(path, sizeof path, "%s/%d", b->dir, p);
@@ -350,7 +352,7 @@ static void open_stores(bench *b)
             die(path, err.text);
     }
     snprintf(path, sizeof path, "%s/ids", b->dir);
-    if (idset_open(path, NULL, &b->recorded, &fresh, &err) != OG_OK)
+    if (idset_open(path, NULL, &b->recorded, &err) != OG_OK)
         die(path, err.text);
     b->setup.recorded = b->recorded;
 }

@@ -444,13 +444,12 @@ static void what_others_recorded_is_replaced(void **state)
 {
     char path[128];
     idset *other;
-    bool is_new;
     (void)state;
     for (int place = 0; place < 2; place++) {
         world *w = world_new();
         gather_options go = world_gather_options(w);
         snprintf(path, sizeof path, "%s/other", w->dir);
-        assert_int_equal(idset_open(path, NULL, &other, &is_new, NULL), OG_OK);
+        assert_int_equal(idset_open(path, NULL, &other, NULL), OG_OK);
         gather *g = gather_new(&go, w->content, other);
         world_event(w, CREATININE("2160-0"));
         assert_int_equal(w->records.count, 1);

@@ -23,23 +23,23 @@
 #define SECOND_END  (FIRST_END + 4 * 4096 * 64)
 
 typedef struct place {
-    char around[64], dir[96], file[128];
+    char around[64], dir[96], file[128], name[40];
     idset *set;
 } place;
 
-static void open_set(place *p, const char *boot, bool is_new)
+static void open_set(place *p, const char *boot, bool anew)
 {
-    bool empty;
     og_error err;
     og_error_init(&err);
-    if (idset_open(p->dir, boot, &p->set, &empty, &err) != OG_OK)
+    if (idset_open(p->dir, boot, &p->set, &err) != OG_OK)
         fail_msg("%s", err.text);
-    assert_int_equal(empty, is_new);
+    assert_int_equal(strcmp(p->name, idset_name(p->set)) != 0, anew);
+    snprintf(p->name, sizeof p->name, "%s", idset_name(p->set));
 }
 
 static place place_new(void)
 {
-    place p;
+    place p = {.name = ""};
     strcpy(p.around, "/tmp/og-idset-XXXXXX");
     assert_non_null(mkdtemp(p.around));
     snprintf(p.dir, sizeof p.dir, "%s/ids", p.around);
@@ -176,6 +176,8 @@ static void damage_shows_and_it_is_renewed(void **state)
     assert_int_equal(idset_add(p.set, type, id_of(text, 2), NULL), OG_CORRUPT);
     assert_int_equal(idset_renew(p.set, NULL), OG_OK);
     assert_false(idset_is_broken(p.set));
+    assert_string_not_equal(idset_name(p.set), p.name);
+    snprintf(p.name, sizeof p.name, "%s", idset_name(p.set));
     assert_false(has(&p, 1));
     add(&p, 2);
     idset_abandon(p.set);
@@ -272,6 +274,23 @@ static void a_file_that_is_cut_in_use_kills_once(void **state)
     place_done(&p);
 }
 
+/* Whoever cannot complete it may say so; then nobody believes it. */
+static void one_that_is_distrusted_is_broken(void **state)
+{
+    place p = place_new();
+    (void)state;
+    add(&p, 1);
+    assert_int_equal(idset_sync(p.set, NULL), OG_OK);
+    idset_trim(p.set);
+    assert_true(has(&p, 1));
+    idset_distrust(p.set);
+    assert_int_equal(idset_has(p.set, type, OG_STR("x"), NULL), OG_CORRUPT);
+    assert_int_equal(idset_sync(p.set, NULL), OG_OK); /* there is nothing to be kept */
+    assert_int_equal(idset_renew(p.set, NULL), OG_OK);
+    assert_false(has(&p, 1));
+    place_done(&p);
+}
+
 /* No room for a second layer: the first one takes all. */
 static void a_full_disk_costs_no_id(void **state)
 {
@@ -334,6 +353,7 @@ int main(void)
         cmocka_unit_test(one_that_cannot_be_renewed_stays_broken),
         cmocka_unit_test(what_cannot_be_believed_is_emptied),
         cmocka_unit_test(a_file_that_is_cut_in_use_kills_once),
+        cmocka_unit_test(one_that_is_distrusted_is_broken),
         cmocka_unit_test(a_full_disk_costs_no_id),
         cmocka_unit_test(threads_do_not_disturb_each_other),
     };

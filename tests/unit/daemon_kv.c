@@ -185,7 +185,7 @@ static void pages_go_when_they_are_many(void **state)
         assert_int_equal(kv_begin(k, false, &t, NULL), OG_OK);
         assert_int_equal(kv_get(t, 0, OG_STR("large"), &value, NULL), OG_OK);
         long before = mapped_pages();
-        kv_trim(k);
+        (void)kv_trim(k);
         long given_back = before - mapped_pages();
         if (i == 0)
             assert_in_range(given_back + 100, 0, 200);
@@ -218,7 +218,6 @@ static void a_torn_file_is_not_believed(void **state)
     assert_non_null(strstr(err.text, "shorter"));
     assert_int_equal(kv_discard(p.path, &err), OG_OK);
     k = must_open(&p);
-    assert_true(kv_is_new(k));
     kv_close(k);
     place_done(&p);
 }

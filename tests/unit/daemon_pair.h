@@ -16,10 +16,9 @@ typedef struct pair {
 static inline void open_second(pair *p)
 {
     char path[128];
-    bool is_new;
     gather_options go = world_gather_options(p->w);
     snprintf(path, sizeof path, "%s/second", p->w->dir);
-    assert_int_equal(idset_open(path, NULL, &p->recorded, &is_new, NULL), OG_OK);
+    assert_int_equal(idset_open(path, NULL, &p->recorded, NULL), OG_OK);
     p->second = gather_new(&go, p->w->content, p->recorded);
     assert_non_null(p->second);
 }

@@ -295,7 +295,6 @@ static inline void world_open_stores(world *w)
 {
     char path[128];
     og_error err;
-    bool is_new;
     og_error_init(&err);
     for (int i = 0; i < WORLD_PARTITIONS; i++) {
         snprintf(path, sizeof path, "%s/%d", w->dir, i);
@@ -304,7 +303,7 @@ static inline void world_open_stores(world *w)
     snprintf(path, sizeof path, "%s/shared", w->dir);
     assert_int_equal(store_open(path, 256u << 20, false, NULL, &w->shared_store, &err), OG_OK);
     snprintf(path, sizeof path, "%s/ids", w->dir);
-    assert_int_equal(idset_open(path, NULL, &w->recorded, &is_new, &err), OG_OK);
+    assert_int_equal(idset_open(path, NULL, &w->recorded, &err), OG_OK);
     w->setup.recorded = w->recorded;
 }
 
