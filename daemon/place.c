@@ -105,7 +105,7 @@ og_status place_apply(store_txn *t, og_arena *scratch, og_str tenant, const reco
                                      : og_fail(err, OG_NOMEM, "no memory for a place");
     if (status == OG_NOTFOUND) {
         applied = r->patient.n == 0 ? PLACE_WAITING : PLACE_NOTED;
-        if (r->deleted) /* whoever said so may not have been able to tell the patient */
+        if (r->deleted) /* of a Patient, whom nobody else tells */
             status = send_tombstone(t, tenant, r->patient, r, &applied, err);
         else
             status = OG_OK;

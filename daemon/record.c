@@ -33,7 +33,9 @@ int record_order_cmp(const record_order *a, const record_order *b)
     return 0;
 }
 
-bool record_came_before(const record_order *a, int64_t a_ms, const record_order *b, int64_t b_ms)
+/* Did a arrive before b? Offsets tell within a partition, the brokers' timestamps (-1: unknown)
+ * between them. */
+static bool came_before(const record_order *a, int64_t a_ms, const record_order *b, int64_t b_ms)
 {
     if (a->topic == b->topic && a->partition == b->partition)
         return a->offset < b->offset || (a->offset == b->offset && a->entry < b->entry);
@@ -44,7 +46,7 @@ void record_outdo(record *gone, const record *had)
 {
     if (gone->untimed && !had->deleted && gone->order.epoch == had->order.epoch &&
         gone->order.time_us <= had->order.time_us && had->order.time_us < INT64_MAX &&
-        record_came_before(&had->order, had->timestamp_ms, &gone->order, gone->timestamp_ms))
+        came_before(&had->order, had->timestamp_ms, &gone->order, gone->timestamp_ms))
         gone->order.time_us = had->order.time_us + 1;
 }
 

@@ -55,10 +55,6 @@ typedef struct record_order {
 int record_order_cmp(const record_order *a, const record_order *b);
 /* Compares what the sender said (round, epoch and time) and leaves out where it was read. */
 int record_order_cmp_version(const record_order *a, const record_order *b);
-/* Did a arrive before b? Offsets tell within a partition, the brokers' timestamps (-1: unknown)
- * between them. */
-bool record_came_before(const record_order *a, int64_t a_ms, const record_order *b, int64_t b_ms);
-
 typedef struct record {
     og_str tenant, patient; /* patient is empty on the shared topic */
     og_str type, id;

@@ -195,22 +195,24 @@ static og_status get_int(store_txn *t, int table, og_str k, int64_t *ret, og_err
 
 /* ---- resources ---- */
 
-/* The head of a resource row. In the store: form, deleted, hash, source (source.h); then the image.
- */
+/* The head of a resource row. In the store: form, whether it is deleted and untimed, hash, source
+ * (source.h); then the image. */
 typedef struct head {
     bool deleted;
     uint64_t hash;
     record source;
 } head;
-#define HEAD_FORM  4
-#define HEAD_FIXED (2 + sizeof(uint64_t)) /* before the source */
+#define HEAD_FORM    4
+#define HEAD_DELETED 1
+#define HEAD_UNTIMED 2
+#define HEAD_FIXED   (2 + sizeof(uint64_t)) /* before the source */
 
 /* Returns where the image goes; there is room for HEAD_FIXED and the source. */
 static char *write_head(const record *r, char *at)
 {
     uint64_t hash = og_str_hash(r->body);
     at[0] = HEAD_FORM;
-    at[1] = (char)r->deleted;
+    at[1] = (char)((r->deleted ? HEAD_DELETED : 0) | (r->untimed ? HEAD_UNTIMED : 0));
     memcpy(at + 2, &hash, sizeof hash);
     return at + HEAD_FIXED + source_put(at + HEAD_FIXED, r);
 }
@@ -220,10 +222,11 @@ static bool read_head(og_str value, head *ret, og_str *ret_image)
 {
     if (value.n < HEAD_FIXED || value.p[0] != HEAD_FORM)
         return false;
-    ret->deleted = value.p[1] != 0;
+    ret->deleted = (value.p[1] & HEAD_DELETED) != 0;
     memcpy(&ret->hash, value.p + 2, sizeof ret->hash);
     *ret_image = og_str_from(value, HEAD_FIXED);
     ret->source.deleted = ret->deleted;
+    ret->source.untimed = (value.p[1] & HEAD_UNTIMED) != 0;
     return source_take(ret_image, &ret->source);
 }
 
@@ -347,11 +350,34 @@ static store_applied against(const record *r, const head *had, bool same)
     return cmp < 0 ? STORE_OUTDATED : cmp == 0 ? STORE_STALE : STORE_APPLIED;
 }
 
+/* Of a shared resource; what is a patient's has a place, which sees to it (place.h). Whichever of
+ * the two is a delete that says no time of its own may get a newer version. *ret_had: what the
+ * store has did, and is written. */
+static og_status outdo(store_txn *t, og_arena *a, og_str k, record *now, head *old, bool *ret_had,
+                       og_error *err)
+{
+    int64_t had_us = old->source.order.time_us;
+    *ret_had = false;
+    if (now->patient.n > 0)
+        return OG_OK;
+    if (now->deleted)
+        record_outdo(now, &old->source);
+    else if (old->deleted)
+        record_outdo(&old->source, now);
+    if (old->source.order.time_us == had_us)
+        return OG_OK;
+    record had = old->source; /* its names lie in the row that is written */
+    had.topic = og_arena_str(a, had.topic);
+    had.via = og_arena_str(a, had.via);
+    *ret_had = true;
+    return put_resource(t, a, k, &had, NULL, err);
+}
+
 og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fhir_doc *doc,
                       int64_t mark, store_applied *ret, og_error *err)
 {
     key k;
-    head old;
+    head old = {.deleted = false};
     record now = *r;
     og_str value, old_image = {NULL, 0};
     store_applied applied = STORE_APPLIED;
@@ -359,21 +385,21 @@ og_status store_apply(store_txn *t, og_arena *scratch, const record *r, const fh
     og_status status = kv_get(t, STORE_PATIENT, key_str(&k), &value, err);
     if (status != OG_OK && status != OG_NOTFOUND)
         return status;
-    bool known = status == OG_OK, same = !known && r->deleted;
+    bool known = status == OG_OK, same = !known && r->deleted, had_outdid = false;
+    status = OG_OK;
     if (known) {
         if (!read_head(value, &old, &old_image))
             return og_fail(err, OG_CORRUPT, "a stored resource has an unknown form");
         same = old.hash == og_str_hash(r->body) && old.deleted == r->deleted;
-        if (r->patient.n == 0) /* what is a patient's has a place, which sees to it */
-            record_outdo(&now, &old.source);
+        status = outdo(t, scratch, key_str(&k), &now, &old, &had_outdid, err);
         applied = against(&now, &old, same);
     }
-    status = OG_OK;
-    if (applied == STORE_APPLIED && !same) /* before all writes: old_image is borrowed until then */
-        status = change_references(t, scratch, r, old_image, doc, err);
-    if (status == OG_OK && applied == STORE_APPLIED)
+    if (status == OG_OK && applied == STORE_APPLIED && !same)
+        status = change_references(t, scratch, r, old_image, doc, err); /* old_image is borrowed: */
+    if (status == OG_OK && applied == STORE_APPLIED)                    /* before the put */
         status = put_resource(t, scratch, key_str(&k), &now, doc, err);
-    bool outdid = now.order.time_us != r->order.time_us; /* which the topic does not say */
+    bool outdid =
+        now.order.time_us != r->order.time_us || had_outdid; /* the topic does not say so */
     if (status == OG_OK && (applied == STORE_OUTDATED || outdid))
         status = put_int(t, STORE_OUTGOING, key_str(&k), mark, err);
     else if (status == OG_OK && known) /* what stands last is what the store has */
@@ -454,7 +480,8 @@ static og_status read_record(store_txn *t, og_arena *a, og_str row, record *ret,
                     .timestamp_ms = h.source.timestamp_ms,
                     .entry = h.source.entry,
                     .of = h.source.of,
-                    .deleted = h.deleted};
+                    .deleted = h.deleted,
+                    .untimed = h.source.untimed};
     if (h.deleted)
         return OG_OK;
     status = read_image(a, image, &doc, err);

@@ -469,13 +469,47 @@ static void a_delete_of_what_is_shared_outdoes_a_fast_clock(void **state)
     assert_int_equal(store_to_send(s.ts, s.a, OG_STR("t"), 100, &out, &n, NULL), OG_OK);
     assert_int_equal(n, 1);
     assert_true(out->record.deleted);
-    assert_false(out->record.untimed);
+    assert_true(out->record.untimed);
     assert_int_equal(out->record.order.time_us, 501);
     assert_int_equal(out->mark, 9);
     assert_int_equal(put_medication(&s, (version){0, 500, 7}), STORE_OUTDATED);
-    assert_int_equal(delete_medication(&s, (version){0, 501, 9}, false), STORE_STALE);
+    assert_int_equal(delete_medication(&s, (version){0, 501, 9}, true), STORE_STALE);
     assert_int_equal(store_to_send(s.ts, s.a, OG_STR("t"), 100, &out, &n, NULL), OG_OK);
     assert_int_equal(n, 0);
+    assert_int_equal(put_medication(&s, (version){0, 600, 12}), STORE_APPLIED); /* made anew */
+    shelf_close(&s);
+}
+
+/* The same when the delete is read first. */
+static void a_delete_of_what_is_shared_may_come_first(void **state)
+{
+    shelf s;
+    store_outgoing *out;
+    store_key row;
+    record_order order;
+    size_t n;
+    bool deleted;
+    (void)state;
+    shelf_open(&s);
+    store_row_key(&row, OG_STR(""), OG_STR("Medication/m"));
+    assert_int_equal(delete_medication(&s, (version){0, 300, 9}, true), STORE_SAME);
+    assert_int_equal(put_medication(&s, (version){0, 500, 7}), STORE_OUTDATED);
+    assert_int_equal(store_version(s.ts, (og_str){row.p, row.n}, &order, &deleted, NULL), OG_OK);
+    assert_true(deleted);
+    assert_int_equal(order.time_us, 501);
+    assert_int_equal(store_to_send(s.ts, s.a, OG_STR("t"), 100, &out, &n, NULL), OG_OK);
+    assert_int_equal(n, 1);
+    assert_true(out->record.deleted);
+    assert_true(og_str_is(out->record.topic, "x"));
+    assert_int_equal(out->record.order.time_us, 501);
+    assert_int_equal(out->mark, 7);
+    assert_int_equal(delete_medication(&s, (version){0, 501, 9}, true), STORE_STALE);
+    assert_int_equal(put_medication(&s, (version){0, 502, 10}), STORE_APPLIED); /* came after it */
+    shelf_close(&s);
+    /* one that says when it was keeps to it */
+    shelf_open(&s);
+    assert_int_equal(delete_medication(&s, (version){0, 300, 9}, false), STORE_SAME);
+    assert_int_equal(put_medication(&s, (version){0, 500, 7}), STORE_APPLIED);
     shelf_close(&s);
 }
 
@@ -813,6 +847,7 @@ int main(void)
         cmocka_unit_test(a_compacted_log_keeps_the_newest),
         cmocka_unit_test(a_delete_has_a_version_too),
         cmocka_unit_test(a_delete_of_what_is_shared_outdoes_a_fast_clock),
+        cmocka_unit_test(a_delete_of_what_is_shared_may_come_first),
         cmocka_unit_test(a_view_holds_one_patient_and_what_it_refers_to),
         cmocka_unit_test(references_are_forgotten_with_their_resource),
         cmocka_unit_test(reviews_come_in_order_and_once),
