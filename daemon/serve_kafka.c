@@ -815,12 +815,13 @@ typedef struct progress {
 static progress progress_of(const serve *s)
 {
     progress all = {0};
+    bool shared = owner_get(s->owner, OWNER_SHARED).restored && !SERVE_SHARED(s)->rebuild;
     for (int i = 0; i < s->count; i++) {
         const serve_partition *p = &s->partitions[i];
         owner_state state = owner_get(s->owner, i);
         int64_t next = state.next_offset > 0 ? state.next_offset : 0;
         all.ours += state.assigned;
-        all.restoring += state.assigned && !state.settled;
+        all.restoring += state.assigned && (!state.settled || p->rebuild || !shared);
         all.awaited += !state.assigned && p->store != NULL && !p->foreign;
         if (state.assigned && !state.restored && state.end_offset != INT64_MAX)
             all.left += state.end_offset > next ? state.end_offset - next : 0;
