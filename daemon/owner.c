@@ -20,8 +20,8 @@
 #define MAX_TASKS   64
 #define MAX_SAID    100
 #define LATE_MS     600000 /* who starts at the same time as we do has not been there before */
-#define BATCH_US    5000   /* that a batch takes, more or less: deliveries wait for it */
-#define LEAST       10     /* records or patients of a batch, however long it takes */
+#define BATCH_US    2500   /* that a batch takes, more or less: deliveries wait for it */
+#define LEAST       8      /* records or patients of a batch, however long it takes */
 #define SETTLE_MS   20     /* nobody waits for it to be written back that a delivery was taken */
 
 typedef struct message {

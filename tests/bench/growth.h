@@ -16,8 +16,8 @@ enum {
     EVENTS = 20000,
     STEP = 7919,
     TURN = 80,         /* events between two batches of each partition */
-    BATCH = 50,        /* records of a batch while they are only applied, */
-    EVALUATED = 16,    /* and when their patients are evaluated: as the owner has them, 5 ms */
+    BATCH = 25,        /* records of a batch while they are only applied, */
+    EVALUATED = 8,     /* and when their patients are evaluated: as the owner has them */
     MAX_PATTERNS = 64, /* patients of the sample stream */
     MAX_TASKS = 4096,
     SAMPLE = 100000,      /* records that the bare loops take */
