@@ -192,7 +192,8 @@ static og_status make_room(idset *s, uint64_t from, uint64_t to, og_error *err)
                      : posix_fallocate(s->fd, (off_t)from, (off_t)(to - from));
     if (number == 0)
         return OG_OK;
-    (void)ftruncate(s->fd, (off_t)from); /* it may have got a part of it */
+    if (ftruncate(s->fd, (off_t)from) != 0) /* it may have got a part of it */
+        number = errno;
     return fail(s, err, number == ENOSPC ? OG_LIMIT : OG_IO, "no room for more ids", number);
 }
 
