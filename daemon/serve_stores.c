@@ -257,7 +257,11 @@ static og_status index_store(const serve *s, serve_partition *p, og_error *err)
         status = note_indexed(s, p->store, err);
     if (status != OG_CORRUPT)
         return status;
-    p->rebuild |= !idset_is_broken(s->recorded);
+    if (!idset_is_broken(s->recorded)) {
+        log_failure(LOG_LEVEL_ERROR, "a store will be rebuilt from its topic", err);
+        p->rebuild = true;
+    }
+    og_error_init(err);
     return OG_OK;
 }
 
