@@ -21,6 +21,7 @@
 #define FIRST_BLOCK ((size_t)16 * 1024)
 #define MAX_BLOCK   ((size_t)1024 * 1024)
 #define KEEP_BYTES  ((size_t)4 * 1024 * 1024) /* what a reset keeps for the next round */
+#define SEASON      1024                      /* rounds; what none of them needed is given back */
 
 typedef struct block {
     struct block *next;
@@ -32,6 +33,8 @@ struct og_arena {
     char *at, *end;
     size_t limit, held; /* held: bytes in blocks */
     size_t used, peak, blocks;
+    size_t depth, deepest; /* blocks that this round needed, and any of the season */
+    unsigned rounds;       /* of the season */
     bool failed;
 };
 
@@ -75,15 +78,30 @@ static void drop(og_arena *a, block **link)
 static void enter(og_arena *a, block *b)
 {
     a->cur = b;
+    a->depth++;
     a->at = block_data(b);
     a->end = a->at + b->size;
 }
 
+/* Blocks that a reset keeps at most. Those of a round stand first in the chain. */
+static size_t blocks_to_keep(og_arena *a)
+{
+    size_t most = SIZE_MAX;
+    if (a->depth > a->deepest)
+        a->deepest = a->depth;
+    if (++a->rounds < SEASON)
+        return most;
+    most = a->deepest;
+    a->deepest = 0;
+    a->rounds = 0;
+    return most;
+}
+
 void og_arena_reset(og_arena *a)
 {
-    size_t kept = 0;
+    size_t kept = 0, most = blocks_to_keep(a);
     block **link = &a->first;
-    while (*link != NULL && kept + (*link)->size <= KEEP_BYTES) {
+    for (; *link != NULL && most > 0 && kept + (*link)->size <= KEEP_BYTES; most--) {
         kept += (*link)->size;
         ASAN_POISON_MEMORY_REGION(block_data(*link), (*link)->size);
         link = &(*link)->next;
@@ -93,6 +111,7 @@ void og_arena_reset(og_arena *a)
     a->used = 0;
     a->failed = false;
     a->cur = NULL;
+    a->depth = 0;
     a->at = a->end = NULL;
     if (a->first != NULL)
         enter(a, a->first);
@@ -127,6 +146,7 @@ static void drop_empty(og_arena *a)
     if (a->cur == a->first && a->at == block_data(a->cur)) {
         drop(a, &a->first);
         a->cur = NULL;
+        a->depth = 0;
         a->at = a->end = NULL;
     }
 }

@@ -16,7 +16,7 @@ og_arena *og_arena_new(size_t limit_bytes);
 /* Frees it and all that lives in it; accepts NULL. */
 void og_arena_free(og_arena *a);
 /* Forgets all that lives in it, keeps the first blocks for the next round (no heap call in a steady
- * state). */
+ * state). Now and then those go that were not needed for a long time. */
 void og_arena_reset(og_arena *a);
 
 /* size bytes, aligned to 16, not zeroed. NULL when the ceiling is hit or memory is out: the arena

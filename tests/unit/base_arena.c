@@ -84,6 +84,33 @@ static void takes_no_block_in_a_steady_state(void **state)
     og_arena_free(a);
 }
 
+static void a_round(og_arena *a, size_t allocations)
+{
+    og_arena_reset(a);
+    for (size_t i = 0; i < allocations; i++)
+        assert_non_null(og_arena_alloc(a, 1000));
+}
+
+/* One large round among many small ones is not remembered for good; one that comes often is. */
+static void gives_back_what_is_not_needed(void **state)
+{
+    og_arena *a = og_arena_new((size_t)64 << 20);
+    (void)state;
+    a_round(a, 2000);
+    size_t blocks = og_arena_blocks(a);
+    assert_true(blocks > 4);
+    for (int i = 0; i < 5000; i++)
+        a_round(a, i % 500 == 0 ? 2000 : 10);
+    assert_int_equal(og_arena_blocks(a), blocks);
+    for (int i = 0; i < 2100; i++)
+        a_round(a, 10);
+    assert_int_equal(og_arena_blocks(a), blocks);
+    a_round(a, 10);
+    a_round(a, 2000);
+    assert_true(og_arena_blocks(a) > blocks + 2);
+    og_arena_free(a);
+}
+
 /* Many small blocks of one round must not make a large allocation of the next impossible. */
 static void gives_the_whole_ceiling_after_a_reset(void **state)
 {
@@ -203,6 +230,7 @@ int main(void)
         cmocka_unit_test(zeroes_and_refuses_overflow),
         cmocka_unit_test(keeps_its_ceiling),
         cmocka_unit_test(takes_no_block_in_a_steady_state),
+        cmocka_unit_test(gives_back_what_is_not_needed),
         cmocka_unit_test(gives_the_whole_ceiling_after_a_reset),
         cmocka_unit_test(finds_a_kept_block_that_is_large_enough),
         cmocka_unit_test(grows_in_place_or_moves),
