@@ -8,11 +8,11 @@
  * every Nth event and between them what most of a hospital's stream is: values that no rule asks
  * for, and one in three a haemoglobin of a patient with a card, which is kept and evaluated and
  * changes nothing. With OSTEOGUARD_BENCH_BEFORE=N so many patients with a card have come before, as
- * fast as the daemon takes them: what an event costs then, in time and memory. Prints the time from
- * the call that sends the event to the request that brings the card: p50, p90, p99, max, how long
- * the turns of the daemon's loop were, and the daemon's processor time for each event, which tells
- * what a core can do whatever else runs beside it. Then sends a corpus and prints the daemon's
- * resident memory. Nothing here is asserted. */
+ * fast as the daemon takes them: what an event costs then, in time and memory (at once, and when
+ * the daemon has been at rest). Prints the time from the call that sends the event to the request
+ * that brings the card: p50, p90, p99, max, how long the turns of the daemon's loop were, and the
+ * daemon's processor time for each event, which tells what a core can do whatever else runs beside
+ * it. Then sends a corpus and prints the daemon's resident memory. Nothing here is asserted. */
 #include <errno.h>
 #include <inttypes.h>
 #include <librdkafka/rdkafka.h>
@@ -28,7 +28,8 @@
 #include "connectors/kafka.h"
 
 enum { PARTITIONS = 8, POLL_MS = 100, WARM_UP = 200, MOST_UNDER_WAY = 2000 };
-enum { SCATTER = 9 }; /* of an id behind "bench-": letters before the number */
+enum { REST_MS = 25000 }; /* two times that the daemon gives back what is free */
+enum { SCATTER = 9 };     /* of an id behind "bench-": letters before the number */
 
 enum { TURN_BUCKETS = 24 };
 typedef struct turns { /* osteoguard_loop_turn_seconds: up to so long, so many */
@@ -54,12 +55,13 @@ typedef struct bench {
     uint64_t began_ns;
     double began_cpu;
     uint64_t *sent_ns, *took_ns;
+    bool *has_card; /* of those before */
     gzFile file;
     uint64_t corpus_sent, corpus_bytes, in_flight_bytes, messages_before;
     double messages, lag, pending;
     turns turns_before; /* when the events began */
     bool turns_told;
-    enum { STARTING, LOADING, LOADED, EVENTS, CORPUS, DONE } phase;
+    enum { STARTING, LOADING, LOADED, EVENTS, RESTING, CORPUS, DONE } phase;
 } bench;
 
 static void die(const char *what, const char *why)
@@ -104,8 +106,9 @@ static void on_cards(void *ctx, http_exchange *x)
     og_str body = http_exchange_body(x);
     const char *at = memmem(body.p, body.n, mark, sizeof mark - 1);
     uint64_t n = at != NULL ? strtoul(at + sizeof mark - 1 + SCATTER, NULL, 10) : UINT64_MAX;
-    if (b->phase == LOADING && at != NULL) {
-        b->came++;
+    if (b->phase == LOADING && n < b->before) {
+        b->came += !b->has_card[n]; /* a patient may get more than one */
+        b->has_card[n] = true;
         load(b);
     } else if (n >= b->before && (n -= b->before) < b->cards && b->took_ns[n] == 0) {
         b->took_ns[n] = now - b->sent_ns[n];
@@ -306,6 +309,15 @@ static void step_corpus(bench *b)
         }
 }
 
+/* What was free has gone back to the system by now. */
+static void on_rested(uv_timer_t *timer)
+{
+    bench *b = timer->data;
+    printf("and at rest: ");
+    print_memory(b);
+    b->phase = CORPUS;
+}
+
 static void on_pace(uv_timer_t *timer)
 {
     bench *b = timer->data;
@@ -322,8 +334,8 @@ static void on_pace(uv_timer_t *timer)
         printf("resident memory with %u patients: ", b->before + b->cards);
         print_memory(b);
         b->messages_before = b->before + b->total;
-        b->phase = CORPUS;
-        uv_timer_stop(timer);
+        b->phase = RESTING;
+        uv_timer_start(timer, on_rested, REST_MS, 0);
     }
 }
 
@@ -414,7 +426,7 @@ static void on_poll(uv_timer_t *timer)
         fclose(f);
         return;
     }
-    if (b->asking || b->phase == LOADING || b->phase == EVENTS)
+    if (b->asking || b->phase == LOADING || b->phase == EVENTS || b->phase == RESTING)
         return; /* no questions while the clock runs */
     http_request request = {.url = b->metrics_url, .timeout_ms = 2000};
     if (http_client_send(b->client, &request, on_metrics, b, NULL, NULL) == OG_OK)
@@ -494,8 +506,9 @@ int main(int argc, char **argv)
         die("arguments", "rate and seconds must give more than 200 cards");
     b.sent_ns = calloc(b.cards, sizeof *b.sent_ns);
     b.took_ns = calloc(b.cards, sizeof *b.took_ns);
+    b.has_card = calloc(b.before + 1, sizeof *b.has_card);
     snprintf(b.store, sizeof b.store, "/tmp/bench_flow.XXXXXX");
-    if (b.sent_ns == NULL || b.took_ns == NULL || mkdtemp(b.store) == NULL)
+    if (b.sent_ns == NULL || b.took_ns == NULL || b.has_card == NULL || mkdtemp(b.store) == NULL)
         die("start", strerror(errno));
     snprintf(b.port_file, sizeof b.port_file, "%s/port", b.store);
 
