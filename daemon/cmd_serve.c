@@ -9,6 +9,7 @@
 
 #include "daemon/cmd.h"
 #include "daemon/damage.h"
+#include "daemon/heap.h"
 #include "daemon/serve.h"
 
 static const char usage[] =
@@ -134,6 +135,7 @@ static int run(config *c)
     og_error err;
     int more = serve_batches(c) - 1;
     size_pool(more);
+    heap_keep_little();
     uv_loop_t *loop = uv_default_loop();
     og_error_init(&err);
     log_setup((log_level)c->log_level, (log_format)c->log_format, c->log_identifiers);

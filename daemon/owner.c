@@ -956,8 +956,9 @@ static bool lane_init(lane *l, owner *o)
     l->sent = calloc(PIPELINE_MAX_OUTGOING, sizeof *l->sent);
     l->batch.results = og_arena_new(bytes);
     l->batch.scratch = og_arena_new(bytes);
+    l->batch.patient = og_arena_new(o->options.evaluation_bytes);
     return l->messages != NULL && l->tasks != NULL && l->said != NULL && l->sent != NULL &&
-           l->batch.results != NULL && l->batch.scratch != NULL;
+           l->batch.results != NULL && l->batch.scratch != NULL && l->batch.patient != NULL;
 }
 
 static void lane_done(lane *l)
@@ -968,6 +969,7 @@ static void lane_done(lane *l)
     free(l->sent);
     og_arena_free(l->batch.results);
     og_arena_free(l->batch.scratch);
+    og_arena_free(l->batch.patient);
 }
 
 static bool part_init(part *p, int number, size_t batch_records)

@@ -31,7 +31,8 @@ typedef struct owner_options {
     int batches; /* that run at once; 0: one */
     size_t batch_records;
     int64_t batch_wait_ms;
-    size_t arena_bytes; /* of each of the two arenas of a batch */
+    size_t arena_bytes;      /* of the results of a batch, and of its scratch */
+    size_t evaluation_bytes; /* memory that one patient's evaluation may take */
     int partitions;
     void *ctx;
     /* So many records of the alerts topic may be prepared in the batch that finds them

@@ -350,8 +350,8 @@ static og_status find_words(run *r, plan_patient *who, plan_result *result, cons
     if (!result->brief || plan_alert_is_said(open, open_count, result))
         return OG_OK;
     who->held = NULL;
-    TRY(plan_content_evaluate(b->content, r->patient_arena, who, b->now_ms, b->offset_min,
-                              PLAN_CARDS, result, err));
+    TRY(plan_content_evaluate(b->content, r->b->patient, who, b->now_ms, b->offset_min, PLAN_CARDS,
+                              result, err));
     r->b->counts.rules_asked += result->asked;
     return OG_OK;
 }
@@ -361,9 +361,9 @@ static og_status alerts_of(run *r, og_str patient, const plan_alert **ret, size_
                            og_error *err)
 {
     bool again;
-    TRY(store_alerts(r->txn, r->patient_arena, patient, ret, ret_count, err));
+    TRY(store_alerts(r->txn, r->b->patient, patient, ret, ret_count, err));
     TRY(pipeline__find_again(r, patient, *ret, *ret_count, &again, err));
-    return again ? store_alerts(r->txn, r->patient_arena, patient, ret, ret_count, err) : OG_OK;
+    return again ? store_alerts(r->txn, r->b->patient, patient, ret, ret_count, err) : OG_OK;
 }
 
 static og_status compare(run *r, plan_patient *who, plan_result *result, int64_t cause_ms,
@@ -384,13 +384,13 @@ static og_status compare(run *r, plan_patient *who, plan_result *result, int64_t
     if (status == OG_OK)
         status = find_words(r, who, result, open, open_count, &why);
     if (status == OG_OK)
-        status = plan_alert_compare(r->patient_arena, r->b->content, open, open_count, result,
+        status = plan_alert_compare(r->b->patient, r->b->content, open, open_count, result,
                                     r->b->now_ms, &changes, &change_count, &why);
     if (status == OG_OK)
-        status = shown_sort(r->txn, r->patient_arena, &setup->feedback, r->b->now_ms, patient, open,
+        status = shown_sort(r->txn, r->b->patient, &setup->feedback, r->b->now_ms, patient, open,
                             open_count, changes, change_count, &shown, &why);
     if (status == OG_OK)
-        status = feedback_hear(r->shared, r->patient_arena, &setup->feedback, r->b->content,
+        status = feedback_hear(r->shared, r->b->patient, &setup->feedback, r->b->content,
                                r->b->now_ms, is_gated(r), shown.heard, shown.heard_count, &changes,
                                &change_count, &review_ms, &why);
     if (status == OG_NOMEM || status == OG_LIMIT) /* nothing of it is written yet */
@@ -471,7 +471,7 @@ static og_status keep_note(run *r, og_str patient, const note_view *known,
         return OG_OK;
     if (known->count == 0)
         return store_put_note(r->txn, patient, OG_STR(""), err);
-    og_str note = note_make(r->patient_arena, known, result, NOTE_MAX_BYTES);
+    og_str note = note_make(r->b->patient, known, result, NOTE_MAX_BYTES);
     return note.n == 0 || note.p == known->before.p ? OG_OK
                                                     : store_put_note(r->txn, patient, note, err);
 }
@@ -488,20 +488,20 @@ static og_status evaluate_patient(run *r, og_str patient, int64_t cause_ms, og_e
     const uint64_t *hashes;
     og_error why;
     og_error_init(&why);
-    og_arena_reset(r->patient_arena);
+    og_arena_reset(r->b->patient);
     int64_t began_us = clock_monotonic_us();
-    og_status status = store_view_hashed(r->txn, r->shared, r->patient_arena, patient,
-                                         &who.resources, &hashes, &who.resource_count, &why);
+    og_status status = store_view_hashed(r->txn, r->shared, r->b->patient, patient, &who.resources,
+                                         &hashes, &who.resource_count, &why);
     if (status == OG_OK && b->setup->program != NULL)
-        status = store_get_note(r->txn, r->patient_arena, patient, &before, &why);
+        status = store_get_note(r->txn, r->b->patient, patient, &before, &why);
     if (status == OG_CORRUPT || status == OG_IO) { /* the store, not the patient */
         *err = why;
         return status;
     }
     if (status == OG_OK) {
-        note_look(r->patient_arena, b->setup->program, b->content, &who, hashes, before, b->now_ms,
+        note_look(r->b->patient, b->setup->program, b->content, &who, hashes, before, b->now_ms,
                   b->offset_min, &known);
-        status = plan_content_evaluate(b->content, r->patient_arena, &who, b->now_ms, b->offset_min,
+        status = plan_content_evaluate(b->content, r->b->patient, &who, b->now_ms, b->offset_min,
                                        PLAN_CARDS, &result, &why);
     }
     TRY(note_time(r, clock_monotonic_us() - began_us, err));
@@ -600,9 +600,7 @@ void pipeline_run(pipeline_batch *b)
     og_error *err = &b->error;
     reset_results(b);
     og_table_init(&r.touched, b->results);
-    r.patient_arena = og_arena_new(b->setup->evaluation_bytes);
-    og_status status = r.patient_arena != NULL ? store_begin(b->store, true, &r.txn, err)
-                                               : pipeline__no_memory(err);
+    og_status status = store_begin(b->store, true, &r.txn, err);
     if (status == OG_OK && b->shared != NULL)
         status = store_begin(b->shared, false, &r.shared, err);
     if (status == OG_OK)
@@ -612,7 +610,7 @@ void pipeline_run(pipeline_batch *b)
     else
         store_abort(r.txn);
     store_abort(r.shared);
-    og_arena_free(r.patient_arena);
+    og_arena_reset(b->patient); /* of a large one little stays */
     b->shared_damaged = status == OG_CORRUPT && b->shared != NULL && kv_is_about(b->shared, err);
     b->status = status;
 }

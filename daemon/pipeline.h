@@ -21,10 +21,9 @@ typedef struct pipeline_setup {
     const char *tenant;
     const delivery_endpoint *endpoints;
     size_t endpoint_count;
-    idset *recorded;         /* may be NULL: no index is kept */
-    uint32_t max_depth;      /* of records */
-    size_t evaluation_bytes; /* memory that one patient's evaluation may take */
-    int64_t tombstone_ms;    /* how long it is remembered what was deleted; 0: always */
+    idset *recorded;      /* may be NULL: no index is kept */
+    uint32_t max_depth;   /* of records */
+    int64_t tombstone_ms; /* how long it is remembered what was deleted; 0: always */
     feedback_policy feedback;
     waiting_policy waiting;
     const char *const *backfill_senders; /* whose new patients are wanted (backfill.h) */
@@ -170,8 +169,9 @@ typedef struct pipeline_batch {
     bool behind;       /* more messages wait, of the partition or of the shared topic */
     pipeline_losses losses;
     bool restoring; /* catching up: note who is to be evaluated, evaluate later */
-    /* arenas, reset by pipeline_run; results live in `results` until its next reset */
-    og_arena *results, *scratch;
+    /* Arenas, reset by pipeline_run; results live in `results` until its next reset. patient: its
+     * ceiling is the memory that one patient's evaluation may take. */
+    og_arena *results, *scratch, *patient;
     /* out */
     og_status status; /* anything but OG_OK: nothing was changed, error says why */
     og_error error;

@@ -11,9 +11,8 @@
 typedef struct run {
     pipeline_batch *b;
     store_txn *txn, *shared;
-    bool of_shared;          /* the batch is one of the shared topic */
-    og_arena *patient_arena; /* one evaluation; reset for each */
-    og_table touched;        /* patient → struct touch */
+    bool of_shared;   /* the batch is one of the shared topic */
+    og_table touched; /* patient → struct touch */
     pipeline_delivery *deliveries;
     size_t delivery_cap;
     og_str line_patient; /* of whom line_free is known; see may_prepare */

@@ -372,7 +372,6 @@ static og_status open_workers(serve *s, og_error *err)
                                           .shown_days = c->shown_days};
     s->setup.waiting = (waiting_policy){c->evaluation_quiet_ms, c->evaluation_wait_ms};
     s->setup.offset_at = clock_offset_min;
-    s->setup.evaluation_bytes = (size_t)c->arena_mb << 20;
     s->setup.tombstone_ms = c->tombstone_days * 86400000;
     if (c->recall_mb > 0) {
         s->setup.program = name_program(s) ? s->program : NULL;
@@ -389,6 +388,7 @@ static og_status open_workers(serve *s, og_error *err)
                         .batch_wait_ms = c->batch_wait_ms,
                         .arena_bytes =
                             ((size_t)c->arena_mb << 20) + 16 * (size_t)c->max_record_bytes,
+                        .evaluation_bytes = (size_t)c->arena_mb << 20,
                         .partitions = s->count,
                         .ctx = s,
                         .room = serve__room,

@@ -3,12 +3,12 @@
  * topics. */
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "daemon/file.h"
+#include "daemon/heap.h"
 #include "daemon/metrics.h"
 #include "daemon/place.h"
 #include "daemon/serve_private.h"
@@ -419,9 +419,7 @@ static void give_back_memory(serve *s)
     if (now < s->gave_back_ms + GIVE_BACK_MS)
         return;
     s->gave_back_ms = now;
-#ifndef __SANITIZE_ADDRESS__ /* then glibc's allocator is not ours, and has never been set up */
-    (void)malloc_trim(0);
-#endif
+    heap_give_back();
 }
 
 /* Losing what is written there since then would only mean to begin it anew. */

@@ -14,7 +14,6 @@
  * removed. Nothing here is asserted. */
 #include <errno.h>
 #include <inttypes.h>
-#include <malloc.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +21,7 @@
 #include "daemon/cmd.h"
 #include "daemon/content_dir.h"
 #include "daemon/file.h"
+#include "daemon/heap.h"
 #include "daemon/log.h"
 #include "growth.h"
 
@@ -79,7 +79,7 @@ static figures measure(const job *j, uint64_t patients, const turns *t)
     daemon_sync(&b, true);
     daemon_events(&b);
     daemon_sync(&b, true);
-    (void)malloc_trim(0); /* as the daemon does when it has been busy */
+    heap_give_back(); /* as the daemon does when it has been busy */
     b.f.anon_mb = status_mb("RssAnon:");
     b.f.peak_mb = status_mb("VmHWM:");
     b.f.open_clean = daemon_reopen(&b, true);
@@ -235,6 +235,7 @@ int main(int argc, char **argv)
     plan_content *content = NULL;
     og_report report = {.fn = cmd_print_problem};
     plan_options options = {0};
+    heap_keep_little();
     if (argc < 4 || count > 16) {
         fprintf(stderr, "usage: bench_growth CONTENT STREAM.ndjson DIR [PATIENTS...]\n");
         return 2;

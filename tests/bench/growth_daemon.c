@@ -433,7 +433,6 @@ void daemon_set_up(bench *b)
                                 .endpoints = b->endpoints,
                                 .endpoint_count = 2,
                                 .max_depth = 128,
-                                .evaluation_bytes = (size_t)256 << 20,
                                 .feedback = {90, 24},
                                 .program = "bench"};
     open_stores(b);
@@ -443,7 +442,8 @@ void daemon_set_up(bench *b)
     b->batch.max_patients = EVALUATED;
     b->batch.results = og_arena_new((size_t)256 << 20);
     b->batch.scratch = og_arena_new((size_t)256 << 20);
+    b->batch.patient = og_arena_new((size_t)256 << 20);
     if (b->gather == NULL || b->outbox == NULL || b->batch.results == NULL ||
-        b->batch.scratch == NULL)
+        b->batch.scratch == NULL || b->batch.patient == NULL)
         die("start", "no memory");
 }

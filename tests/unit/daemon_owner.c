@@ -43,6 +43,7 @@ static scene *scene_of(int batches)
                        .batch_records = 100,
                        .batch_wait_ms = 0,
                        .arena_bytes = (size_t)64 << 20,
+                       .evaluation_bytes = (size_t)64 << 20,
                        .partitions = WORLD_PARTITIONS,
                        .ctx = s,
                        .on_delivery = ignore_delivery,

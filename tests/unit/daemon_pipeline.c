@@ -812,7 +812,8 @@ static void one_patient_too_large_does_not_stop_the_batch(void **state)
     for (int i = 0; i < 60000; i++)
         og_buf_addf(&text, "%s{\"family\":\"name%d\"}", i > 0 ? "," : "", i);
     og_buf_addz(&text, "]}");
-    w->setup.evaluation_bytes = 512 * 1024;
+    og_arena_free(w->batch.patient);
+    w->batch.patient = og_arena_new((size_t)512 * 1024);
     world_put(w, "fhir.patient", (og_str){NULL, 0}, og_buf_str(&text));
     world_event(w, "{\"resourceType\":\"Patient\",\"id\":\"small\",\"gender\":\"female\"}");
     world_settle_down(w);

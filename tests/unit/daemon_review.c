@@ -80,7 +80,7 @@ static foretold foretell(world *w, const plan_content *content, int64_t as_of_ms
                                     .feedback = w->setup.feedback,
                                     .as_of_ms = as_of_ms,
                                     .offset_min = clock_offset_min(as_of_ms),
-                                    .memory_bytes = w->setup.evaluation_bytes,
+                                    .memory_bytes = (size_t)256 << 20,
                                     .patient = one};
         review_totals t = {0};
         og_error err;

@@ -115,6 +115,7 @@ static void the_owner_tells_how_far_it_is(void **state)
                        .clock = &clock,
                        .batch_records = 100,
                        .arena_bytes = (size_t)256 << 20,
+                       .evaluation_bytes = (size_t)256 << 20,
                        .partitions = WORLD_PARTITIONS,
                        .ctx = &t,
                        .on_swept = on_swept,

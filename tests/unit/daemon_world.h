@@ -408,11 +408,11 @@ static inline world *world_new(void)
     w->setup.max_depth = 128;
     w->setup.feedback = (feedback_policy){.days = 90, .critical_hours = 24};
     w->setup.offset_at = clock_offset_min;
-    w->setup.evaluation_bytes = (size_t)256 << 20;
     w->batch.setup = &w->setup;
     w->batch.losses.new_ms = 1;
     w->batch.results = og_arena_new((size_t)1 << 30);
     w->batch.scratch = og_arena_new((size_t)1 << 30);
+    w->batch.patient = og_arena_new((size_t)256 << 20);
     w->setup.program = "world";
     world_open_outbox(w);
     w->now_ms = 1772319600000; /* 2026-03-01T00:00+01:00 */
@@ -473,6 +473,7 @@ static inline void world_free(world *w)
     free(w->sayings);
     og_arena_free(w->batch.results);
     og_arena_free(w->batch.scratch);
+    og_arena_free(w->batch.patient);
     og_arena_free(w->arena);
     plan_content_free(w->content);
     assert_int_equal(file_remove_tree(w->dir, NULL), OG_OK);
