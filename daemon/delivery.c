@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "daemon/delivery_fhir.h"
+#include "daemon/kv_key.h"
 
 #define MAX_BODY   ((size_t)4 << 20)
 #define ROW_BYTES  512  /* of most rows */
@@ -248,6 +249,32 @@ og_status delivery_each(store_txn *t, og_arena *a, delivery_visit *fn, void *ctx
 {
     each e = {a, fn, ctx};
     return kv_scan(t, STORE_DELIVERY, (og_str){NULL, 0}, (og_str){NULL, 0}, visit_row, &e, err);
+}
+
+og_status delivery_each_after(store_txn *t, og_arena *a, og_str endpoint, og_str after,
+                              delivery_visit *fn, void *ctx, og_error *err)
+{
+    char from[KV_MAX_KEY];
+    size_t n;
+    each e = {a, fn, ctx};
+    if (!make_prefix(from, sizeof from, endpoint, after, &n))
+        return og_fail(err, OG_LIMIT, "the key of a delivery is too long");
+    og_str prefix = {from, endpoint.n + 1};
+    if (after.n == 0)
+        n = prefix.n;
+    else
+        from[n - 1] = STORE_ROWS; /* behind all that has \0 there */
+    return kv_scan(t, STORE_DELIVERY, (og_str){from, n}, prefix, visit_row, &e, err);
+}
+
+bool delivery_is_before(og_str patient, og_str other)
+{
+    char a[2 * KV_MAX_KEY], b[2 * KV_MAX_KEY];
+    if (patient.n > KV_MAX_KEY || other.n > KV_MAX_KEY)
+        return false; /* no row can have such a key */
+    size_t a_n = kv_key_pack(patient, a), b_n = kv_key_pack(other, b);
+    int order = memcmp(a, b, a_n < b_n ? a_n : b_n);
+    return order < 0 || (order == 0 && a_n <= b_n);
 }
 
 static og_status note_row(void *ctx, og_str key, og_str value, og_error *err)

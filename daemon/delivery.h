@@ -67,6 +67,19 @@ bool delivery_concerns(const delivery_endpoint *ep, og_str patient);
 typedef og_status delivery_visit(void *ctx, const delivery *d, og_error *err);
 OG_MUSTCHECK og_status delivery_each(store_txn *t, og_arena *a, delivery_visit *fn, void *ctx,
                                      og_error *err);
+/* The same of one endpoint and of patients behind `after` (empty: from the first on), in the order
+ * of their keys; fn answers OG_AGAIN to end it well. */
+OG_MUSTCHECK og_status delivery_each_after(store_txn *t, og_arena *a, og_str endpoint, og_str after,
+                                           delivery_visit *fn, void *ctx, og_error *err);
+/* What the outbox has room for: the rows of so many patients at most, behind `after`. */
+typedef struct delivery_more {
+    uint64_t pass; /* the outbox' name for it */
+    size_t endpoint, patients;
+    bool given_up; /* PARKED ones too */
+    og_str after;
+} delivery_more;
+/* Whether the rows of a patient lie before those of `other`, or are its own. */
+bool delivery_is_before(og_str patient, og_str other);
 OG_MUSTCHECK og_status delivery_get(store_txn *t, og_arena *a, og_str endpoint, og_str patient,
                                     const char *alert_id, delivery *ret, og_error *err);
 

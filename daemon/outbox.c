@@ -2,7 +2,12 @@
  * to be sent; a line is a list of items in order of sequence, of which the first may be under way,
  * and those after it prepared.
  * Lines that could begin stand in a heap by the time at which their first item may be sent; a line
- * under way does not stand in it. */
+ * under way does not stand in it.
+ *
+ * When the lines are as many as may be, and when it becomes ours, a partition gets a rest: its
+ * store is read from the first patient to the last while there is room, and what is new of patients
+ * that have no line waits for that, unless its place has been passed. What finds no room at a place
+ * that was passed makes one more pass necessary. */
 #include "daemon/outbox.h"
 
 #include <stdlib.h>
@@ -16,6 +21,8 @@ typedef enum item_state {
 } item_state;
 
 #define FLYING_BUCKETS 256
+#define MAX_PATIENTS   20000
+#define MAX_READ       256 /* patients that are read from the store at a time */
 
 typedef struct kept { /* a message */
     outbox_message m; /* points into bytes */
@@ -41,8 +48,19 @@ typedef struct line {
     char patient[];
 } line;
 
+typedef struct rest { /* rows of a partition that are in its store alone */
+    bool there;       /* or may be; the others count only then */
+    bool again;       /* some of them where it was read already */
+    bool given_up;
+    uint64_t pass;
+    size_t after_n; /* read up to this patient */
+    char after[KV_MAX_KEY];
+} rest;
+
 typedef struct endpoint {
     outbox_endpoint info;
+    rest *rests; /* of each partition */
+    size_t rest_count;
     line **buckets;
     size_t bucket_count, line_count;
     line **heap;
@@ -58,6 +76,7 @@ struct outbox {
     outbox_options options;
     endpoint *endpoints;
     uint64_t next_ticket, random;
+    uint64_t next_pass;
     item *flying[FLYING_BUCKETS]; /* items under way, found by ticket */
     bool stopped;
 };
@@ -237,7 +256,7 @@ static void unlink_item(endpoint *ep, line *l, item *it)
     ep->pending--;
 }
 
-static item *find_item(line *l, const char *alert_id)
+static item *find_item(const line *l, const char *alert_id)
 {
     for (item *it = l->first; it != NULL; it = it->next)
         if (strcmp(it->pub.alert_id, alert_id) == 0)
@@ -602,6 +621,112 @@ void outbox_answered(outbox *ob, uint64_t ticket, const outbox_answer *answer, i
     land(ob, it, answer->verdict == CONN_AGAIN);
 }
 
+/* ---- what is in the store alone ---- */
+
+static void end_rest(endpoint *ep, rest *r)
+{
+    ep->rest_count -= r->there;
+    r->there = false;
+}
+
+static void begin_rest(outbox *ob, endpoint *ep, rest *r, bool given_up)
+{
+    ep->rest_count += !r->there;
+    r->there = true;
+    r->again = false;
+    r->given_up = given_up;
+    r->pass = ++ob->next_pass;
+    r->after_n = 0;
+}
+
+/* Something of the patient is here, and so is all of it; what is dropped says nothing. */
+static bool is_here(const endpoint *ep, og_str patient)
+{
+    const line *l = find_line(ep, patient, og_str_hash(patient));
+    for (const item *it = l != NULL ? l->first : NULL; it != NULL; it = it->next)
+        if (!it->dropped)
+            return true;
+    return false;
+}
+
+/* Whether a new row may come here; if not, it will be read from the store. */
+static bool may_add(outbox *ob, size_t endpoint_number, int partition, og_str patient)
+{
+    endpoint *ep = &ob->endpoints[endpoint_number];
+    rest *r = &ep->rests[partition];
+    if (is_here(ep, patient))
+        return true;
+    if (r->there && (r->again || !delivery_is_before(patient, (og_str){r->after, r->after_n})))
+        return false;
+    if (ep->line_count < ob->options.max_patients)
+        return true;
+    if (r->there)
+        r->again = true;
+    else
+        begin_rest(ob, ep, r, false);
+    return false;
+}
+
+void outbox_read_store(outbox *ob, int partition, bool given_up)
+{
+    for (size_t i = 0; i < ob->options.endpoint_count; i++)
+        begin_rest(ob, &ob->endpoints[i], &ob->endpoints[i].rests[partition], given_up);
+}
+
+/* Not for each single one that goes. */
+static size_t patients_to_read(const outbox *ob, const endpoint *ep)
+{
+    size_t max = ob->options.max_patients;
+    size_t worth = max / 2 < MAX_READ ? (max + 1) / 2 : MAX_READ;
+    size_t room = ep->line_count < max ? max - ep->line_count : 0;
+    return room < worth ? 0 : worth;
+}
+
+/* The alerts topic, which is the last, first: no card goes before its record (is_held). */
+bool outbox_wants(const outbox *ob, int partition, delivery_more *ret)
+{
+    for (size_t i = ob->options.endpoint_count; i-- > 0 && !ob->stopped;) {
+        const endpoint *ep = &ob->endpoints[i];
+        const rest *r = &ep->rests[partition];
+        size_t patients = patients_to_read(ob, ep);
+        if (!r->there || patients == 0)
+            continue;
+        *ret = (delivery_more){.pass = r->pass,
+                               .endpoint = i,
+                               .patients = patients,
+                               .given_up = r->given_up,
+                               .after = {r->after, r->after_n}};
+        return true;
+    }
+    return false;
+}
+
+static bool add_row(outbox *ob, size_t endpoint_number, int partition, const delivery *row);
+
+bool outbox_take(outbox *ob, int partition, const delivery_more *wanted, const delivery *rows,
+                 size_t count, og_str last, bool end)
+{
+    endpoint *ep = &ob->endpoints[wanted->endpoint];
+    rest *r = &ep->rests[partition];
+    if (!r->there || r->pass != wanted->pass)
+        return true; /* forgotten meanwhile */
+    for (size_t i = 0; i < count; i++) {
+        const line *l = find_line(ep, rows[i].patient, og_str_hash(rows[i].patient));
+        const item *here = l != NULL ? find_item(l, rows[i].alert_id) : NULL;
+        if ((here == NULL || here->dropped) && !add_row(ob, wanted->endpoint, partition, &rows[i]))
+            return false;
+    }
+    if (last.n > 0 && last.n <= sizeof r->after) {
+        memcpy(r->after, last.p, last.n);
+        r->after_n = last.n;
+    }
+    if (end && r->again)
+        begin_rest(ob, ep, r, false);
+    else if (end)
+        end_rest(ep, r);
+    return true;
+}
+
 /* ---- in and out ---- */
 
 static item *make_item(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
@@ -617,12 +742,13 @@ static item *make_item(outbox *ob, size_t endpoint_number, int partition, const 
                             .sequence = row->sequence,
                             .not_before_ms = row->next_ms,
                             .cause_ms = row->cause_ms,
-                            .attempts = row->attempts};
+                            .attempts = row->attempts,
+                            .given_up = row->state == DELIVERY_PARKED};
     memcpy(it->pub.alert_id, row->alert_id, sizeof it->pub.alert_id);
     return it;
 }
 
-bool outbox_add(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
+static bool add_row(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
 {
     endpoint *ep = &ob->endpoints[endpoint_number];
     item *it = make_item(ob, endpoint_number, partition, row);
@@ -650,6 +776,12 @@ bool outbox_add(outbox *ob, size_t endpoint_number, int partition, const deliver
     return true;
 }
 
+bool outbox_add(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
+{
+    return !may_add(ob, endpoint_number, partition, row->patient) ||
+           add_row(ob, endpoint_number, partition, row);
+}
+
 /* Nothing of its line is before it but what is under way, or prepared as well. */
 static bool may_be_behind(const line *l, const item *it)
 {
@@ -659,6 +791,18 @@ static bool may_be_behind(const line *l, const item *it)
     return before == it;
 }
 
+/* It was prepared, and there is no room for it: it waits in the store. */
+static bool leave(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
+{
+    item *it = make_item(ob, endpoint_number, partition, row);
+    if (it == NULL)
+        return false;
+    it->pub.patient = row->patient;
+    say_not_sent(ob, it);
+    free(it);
+    return true;
+}
+
 bool outbox_add_prepared(outbox *ob, size_t endpoint_number, int partition, const delivery *row,
                          const outbox_message *m)
 {
@@ -666,7 +810,9 @@ bool outbox_add_prepared(outbox *ob, size_t endpoint_number, int partition, cons
     if (!outbox_add(ob, endpoint_number, partition, row))
         return false;
     line *l = find_line(ep, row->patient, og_str_hash(row->patient));
-    item *it = find_item(l, row->alert_id);
+    item *it = l != NULL ? find_item(l, row->alert_id) : NULL;
+    if (it == NULL || (it->dropped && it->renewed == NULL))
+        return leave(ob, endpoint_number, partition, row);
     bool now = it->state == ITEM_WAITING && may_be_behind(l, it) && ep->failures == 0 &&
                !ob->stopped && keep_message(ep, it, m);
     if (!now) {
@@ -682,11 +828,12 @@ bool outbox_add_prepared(outbox *ob, size_t endpoint_number, int partition, cons
     return true;
 }
 
-size_t outbox_room(const outbox *ob, size_t endpoint_number)
+size_t outbox_room(const outbox *ob, size_t endpoint_number, int partition)
 {
     const endpoint *ep = &ob->endpoints[endpoint_number];
     int most = ep->info.max_in_flight + OUTBOX_AHEAD - ep->preparing - ep->sending;
-    if (ob->stopped || ep->failures > 0 || most <= 0 || (size_t)most <= ep->heap_count)
+    if (ob->stopped || ep->failures > 0 || ep->rests[partition].there || most <= 0 ||
+        (size_t)most <= ep->heap_count)
         return 0;
     return (size_t)most - ep->heap_count;
 }
@@ -732,6 +879,7 @@ void outbox_forget_partition(outbox *ob, int partition)
 {
     for (size_t i = 0; i < ob->options.endpoint_count; i++) {
         endpoint *ep = &ob->endpoints[i];
+        end_rest(ep, &ep->rests[partition]);
         for (size_t b = 0; b < ep->bucket_count; b++)
             for (line *l = ep->buckets[b], *next; l != NULL; l = next) {
                 next = l->hash_next;
@@ -746,7 +894,15 @@ size_t outbox_pending(const outbox *ob, size_t endpoint_number)
     size_t sum = 0;
     for (size_t i = 0; i < ob->options.endpoint_count; i++)
         if (endpoint_number == SIZE_MAX || endpoint_number == i)
-            sum += ob->endpoints[i].pending;
+            sum += ob->endpoints[i].pending + ob->endpoints[i].rest_count;
+    return sum;
+}
+
+size_t outbox_unread(const outbox *ob)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < ob->options.endpoint_count; i++)
+        sum += ob->endpoints[i].rest_count;
     return sum;
 }
 
@@ -782,8 +938,19 @@ outbox *outbox_new(const outbox_options *options)
     ob->options = *options;
     ob->endpoints = endpoints;
     ob->random = options->seed != 0 ? options->seed : 0x9E3779B97F4A7C15u;
-    for (size_t i = 0; i < options->endpoint_count; i++)
-        endpoints[i] = (endpoint){.info = options->endpoints[i], .ready_end = &endpoints[i].ready};
+    if (ob->options.max_patients == 0)
+        ob->options.max_patients = MAX_PATIENTS;
+    bool whole = true;
+    for (size_t i = 0; i < options->endpoint_count; i++) {
+        endpoints[i] = (endpoint){.info = options->endpoints[i],
+                                  .ready_end = &endpoints[i].ready,
+                                  .rests = calloc((size_t)options->partitions, sizeof(rest))};
+        whole = whole && endpoints[i].rests != NULL;
+    }
+    if (!whole) {
+        outbox_free(ob);
+        return NULL;
+    }
     return ob;
 }
 
@@ -811,6 +978,7 @@ void outbox_free(outbox *ob)
             }
         free(ep->buckets);
         free(ep->heap);
+        free(ep->rests);
     }
     free(ob->endpoints);
     free(ob);

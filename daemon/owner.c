@@ -18,6 +18,7 @@
 #define BATCH_BYTES ((size_t)8 << 20)
 #define RETRY_MS    1000
 #define MAX_TASKS   64
+#define ALL_TASKS   1024 /* where the store is to be read for the outbox, see fill_more */
 #define MAX_SAID    100
 #define LATE_MS     600000 /* who starts at the same time as we do has not been there before */
 #define BATCH_US    2500   /* that a batch takes, more or less: deliveries wait for it */
@@ -74,7 +75,7 @@ typedef struct part {
     int64_t next_due_ms, retry_ms, waiting_since_ms;
     waiting_rest ceasing; /* patients whose events have not ceased */
     owner_sweep sweep;    /* that is under way, or the last one */
-    uint64_t dirty;
+    uint64_t dirty, rows;
     bool sweeping, failing, lost;
     bool long_ago, of_late, unread; /* ages of what was read since it was assigned */
     size_t most; /* records of the next batch; halved after a failure for lack of memory */
@@ -89,6 +90,7 @@ typedef struct lane { /* room for a batch */
     pipeline_task *tasks;
     said_message *said;
     pipeline_sent *sent;
+    char after[KV_MAX_KEY]; /* of batch.more */
     int64_t took_us;
 } lane;
 
@@ -372,6 +374,20 @@ static bool has_said(const owner *o, const part *p)
     return p->first_said != NULL && !o->stopped && p->assigned;
 }
 
+/* What the store has for the outbox; before the partition is settled that is not known. */
+static bool wants_more(const owner *o, const part *p, delivery_more *ret)
+{
+    bool told = o->options.on_settled == NULL || p->settled;
+    return o->options.more != NULL && p->number != OWNER_SHARED && !o->stopped && p->assigned &&
+           told && o->options.more(o->options.ctx, p->number, ret);
+}
+
+static bool has_more(const owner *o, const part *p)
+{
+    delivery_more more;
+    return wants_more(o, p, &more);
+}
+
 static bool has_messages(const owner *o, const part *p, int64_t now_ms)
 {
     if (p->first == NULL || o->stopped || !p->assigned)
@@ -401,7 +417,7 @@ static bool has_work(const owner *o, const part *p, int64_t now_ms)
 {
     if (p->store == NULL || p->damaged || p->lane != NULL || p->retry_ms > now_ms)
         return false;
-    return tasks_at(o, p) <= now_ms || has_said(o, p) || has_outgoing(o, p) ||
+    return tasks_at(o, p) <= now_ms || has_said(o, p) || has_outgoing(o, p) || has_more(o, p) ||
            has_messages(o, p, now_ms) || evaluation_at(o, p) <= now_ms;
 }
 
@@ -411,7 +427,7 @@ static int64_t work_at(const owner *o, const part *p)
     int64_t at = INT64_MAX;
     if (p->store == NULL || p->damaged || p->lane != NULL)
         return INT64_MAX;
-    if (has_said(o, p) || has_outgoing(o, p))
+    if (has_said(o, p) || has_outgoing(o, p) || has_more(o, p))
         at = 0;
     else if (has_messages(o, p, INT64_MAX / 2))
         at = has_messages(o, p, p->waiting_since_ms)
@@ -510,11 +526,27 @@ static void fill_messages(const owner *o, lane *l, const part *p)
     }
 }
 
-static void fill_tasks(lane *l, const part *p)
+static void fill_tasks(const owner *o, lane *l, const part *p)
 {
+    size_t most = has_more(o, p) ? ALL_TASKS : MAX_TASKS;
     l->batch.task_count = 0;
-    for (const task *t = p->first_task; t != NULL && l->batch.task_count < MAX_TASKS; t = t->next)
+    for (const task *t = p->first_task; t != NULL && l->batch.task_count < most; t = t->next)
         l->tasks[l->batch.task_count++] = t->t;
+}
+
+/* Not while tasks are left: what became of a delivery is to be in its row before that is read. */
+static void fill_more(const owner *o, lane *l, const part *p)
+{
+    pipeline_batch *b = &l->batch;
+    delivery_more more;
+    b->more = (delivery_more){.patients = 0};
+    if (p->tasks > b->task_count || p->failing || !wants_more(o, p, &more) ||
+        more.after.n > sizeof l->after)
+        return;
+    if (more.after.n > 0)
+        memcpy(l->after, more.after.p, more.after.n);
+    more.after.p = l->after;
+    b->more = more;
 }
 
 /* Also how far the topic was read without a word that matters is noted, with the next batch. */
@@ -604,7 +636,8 @@ static void begin(owner *o, part *p)
     b->losses = (pipeline_losses){.new_ms = b->real_ms};
     if (o->options.losses != NULL && p->number != OWNER_SHARED && !b->restoring)
         b->losses = o->options.losses(o->options.ctx, p->number);
-    fill_tasks(l, p);
+    fill_tasks(o, l, p);
+    fill_more(o, l, p);
     fill_said(o, l, p);
     fill_sent(o, l, p);
     b->room = room_for(o, p);
@@ -686,6 +719,7 @@ static void publish(owner *o, part *p, const lane *l)
     }
     p->next_due_ms = b->next_due_ms;
     p->dirty = b->dirty;
+    p->rows = b->rows;
     p->ceasing = b->waiting;
     follow_sweep(o, p, b);
     p->lost = b->lost != PIPELINE_LOST_NOTHING;
@@ -709,6 +743,8 @@ static void publish(owner *o, part *p, const lane *l)
     }
     for (size_t i = 0; told && i < b->delivery_count; i++)
         o->options.on_delivery(o->options.ctx, p->number, &b->deliveries[i]);
+    if (b->more.patients > 0 && o->options.on_stored != NULL)
+        o->options.on_stored(o->options.ctx, p->number, b);
     for (size_t i = 0; i < b->prepared_count; i++)
         o->options.on_prepared(o->options.ctx, p->number, &b->prepared[i]);
     for (size_t i = 0; i < b->saying_count && o->options.on_saying != NULL; i++)
@@ -787,7 +823,7 @@ void owner_set_store(owner *o, int partition, store *s, int64_t next_offset)
     p->said_offset = p->said_claim = 0;
     p->claimed = p->settled = false;
     p->assigned = p->restored = p->at_end = p->woken = false;
-    p->dirty = 0;
+    p->dirty = p->rows = 0;
     p->ceasing = (waiting_rest){.ripe_ms = INT64_MAX, .offset = INT64_MAX};
     p->sweeping = p->lost = p->unread = false;
     p->next_due_ms = 0;
@@ -847,6 +883,7 @@ void owner_revoke(owner *o, int partition)
     p->restored = false;
     p->paused = p->said_paused = false;
     p->claimed = p->settled = false;
+    p->rows = 0;
     forget_sents(p);
     /* What others said stays: it is read on from there, not again. Of the messages a running batch
      * still holds the first ones. */
@@ -934,7 +971,8 @@ owner_state owner_get(const owner *o, int partition)
                          .failing = p->failing,
                          .lost = p->lost,
                          .waiting = p->waiting,
-                         .tasks = p->tasks};
+                         .tasks = p->tasks,
+                         .rows = p->rows};
 }
 
 bool owner_restored(const owner *o)
@@ -951,7 +989,7 @@ static bool lane_init(lane *l, owner *o)
     size_t bytes = o->options.arena_bytes;
     l->owner = o;
     l->messages = calloc(o->options.batch_records, sizeof *l->messages);
-    l->tasks = calloc(MAX_TASKS, sizeof *l->tasks);
+    l->tasks = calloc(ALL_TASKS, sizeof *l->tasks);
     l->said = calloc(MAX_SAID, sizeof *l->said);
     l->sent = calloc(PIPELINE_MAX_OUTGOING, sizeof *l->sent);
     l->batch.results = og_arena_new(bytes);

@@ -39,6 +39,10 @@ typedef struct owner_options {
      * (pipeline_batch.room). NULL: none. */
     size_t (*room)(void *ctx, int partition);
     void (*on_delivery)(void *ctx, int partition, const pipeline_delivery *d);
+    /* Whether there is room for rows of deliveries that nobody has but the store, and which; they
+     * come with the next batch, behind what it wants told itself. May both be NULL. */
+    bool (*more)(void *ctx, int partition, delivery_more *ret);
+    void (*on_stored)(void *ctx, int partition, const pipeline_batch *b);
     void (*on_prepared)(void *ctx, int partition, const pipeline_prepared *p);
     void (*on_saying)(void *ctx, int partition, const pipeline_saying *s);
     /* A record for the topic of this partition, once more; number is told by owner_sent. NULL: none
@@ -142,6 +146,7 @@ typedef struct owner_state {
     bool lost;              /* has lost records, and they have not been read again */
     size_t waiting;         /* messages */
     size_t tasks;
+    uint64_t rows; /* of deliveries that wait, or were given up */
 } owner_state;
 owner_state owner_get(const owner *o, int partition);
 /* All assigned partitions are restored, and the shared topic was read to its end. */

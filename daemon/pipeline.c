@@ -560,6 +560,7 @@ static og_status steps(run *r, og_error *err)
         TRY(evaluate_touched(r, err));
     }
     TRY(pipeline__do_tasks(r, err));
+    TRY(pipeline__read_stored(r, err));
     TRY(forget_deleted(r, err));
     TRY(pipeline__send_outgoing(r, err));
     TRY(store_next_due(r->txn, &b->next_due_ms, err));
@@ -577,6 +578,10 @@ static void reset_results(pipeline_batch *b)
     b->counts = (pipeline_counts){0};
     b->deliveries = NULL;
     b->prepared = NULL;
+    b->stored = NULL;
+    b->stored_count = 0;
+    b->stored_last = (og_str){NULL, 0};
+    b->stored_end = false;
     b->sayings = NULL;
     b->events = NULL;
     b->event_count = 0;

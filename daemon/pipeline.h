@@ -47,6 +47,7 @@ typedef struct pipeline_task {
     char alert_id[UUID_TEXT];
     int64_t sequence; /* of the row that the outbox knows */
     bool settle;      /* false: prepare */
+    bool given_up;    /* prepare: also a row that is PARKED */
     delivery_outcome outcome;
 } pipeline_task;
 
@@ -157,16 +158,17 @@ typedef struct pipeline_batch {
     size_t task_count;
     const pipeline_sent *sent; /* of the outgoing before */
     size_t sent_count;
-    bool send;         /* outgoing ones are wanted */
-    size_t room;       /* so many records of the alerts topic may be prepared as soon as they are
-                          wanted; counted down. The others wait for their tasks, as cards do */
-    int64_t now_ms;    /* the daemon's clock: as-of time of all evaluations */
-    int64_t real_ms;   /* the real one: the log's timestamps are compared with it */
-    int offset_min;    /* of the site at that time */
-    int64_t steady_ms; /* the machine's steady clock: how long a patient has been quiet */
-    bool gated;        /* it is not known that all data up to now are here */
-    bool unread;       /* nobody has read the partition for longer than compaction waits */
-    bool behind;       /* more messages wait, of the partition or of the shared topic */
+    delivery_more more; /* no patients: none are wanted; all tasks that there are must be here */
+    bool send;          /* outgoing ones are wanted */
+    size_t room;        /* so many records of the alerts topic may be prepared as soon as they are
+                           wanted; counted down. The others wait for their tasks, as cards do */
+    int64_t now_ms;     /* the daemon's clock: as-of time of all evaluations */
+    int64_t real_ms;    /* the real one: the log's timestamps are compared with it */
+    int offset_min;     /* of the site at that time */
+    int64_t steady_ms;  /* the machine's steady clock: how long a patient has been quiet */
+    bool gated;         /* it is not known that all data up to now are here */
+    bool unread;        /* nobody has read the partition for longer than compaction waits */
+    bool behind;        /* more messages wait, of the partition or of the shared topic */
     pipeline_losses losses;
     bool restoring; /* catching up: note who is to be evaluated, evaluate later */
     /* Arenas, reset by pipeline_run; results live in `results` until its next reset. patient: its
@@ -181,6 +183,11 @@ typedef struct pipeline_batch {
     size_t delivery_count;
     const pipeline_prepared *prepared;
     size_t prepared_count;
+    const delivery *stored; /* those of `more`, as this batch leaves them */
+    size_t stored_count;
+    og_str stored_last; /* whose the last ones are, or would be */
+    bool stored_end;    /* there are none behind them */
+    uint64_t rows;      /* of deliveries that wait, or were given up */
     const pipeline_saying *sayings;
     size_t saying_count;
     const pipeline_outgoing *outgoing;

@@ -114,6 +114,8 @@ OG_MUSTCHECK og_status pipeline__message(run *r, const delivery_endpoint *ep, co
                                          og_error *err);
 /* Intents and outcomes of deliveries. */
 OG_MUSTCHECK og_status pipeline__do_tasks(run *r, og_error *err);
+/* Reads what the outbox has room for, as the batch leaves it. */
+OG_MUSTCHECK og_status pipeline__read_stored(run *r, og_error *err);
 /* Takes away what has been sent, and lists what is to be sent next. */
 OG_MUSTCHECK og_status pipeline__send_outgoing(run *r, og_error *err);
 

@@ -4,6 +4,8 @@
 
 #include "daemon/errand.h"
 
+#define MAX_ROWS 4096 /* of deliveries that a batch reads for the outbox, more or less */
+
 static og_status settle(run *r, const delivery_endpoint *ep, const pipeline_task *task,
                         og_error *err)
 {
@@ -22,15 +24,17 @@ static og_status settle(run *r, const delivery_endpoint *ep, const pipeline_task
                          err);
 }
 
-/* Wanted anew since the outbox began with it. Its new place is behind what the patient's endpoint
- * is to hear first; sent now, it would overtake that. */
-static og_status has_new_place(run *r, const delivery_endpoint *ep, const pipeline_task *task,
-                               bool *ret, og_error *err)
+/* Wanted anew since the outbox began with it: its new place is behind what the patient's endpoint
+ * is to hear first; sent now, it would overtake that. Or given up since it was read (outbox_take).
+ */
+static og_status is_gone(run *r, const delivery_endpoint *ep, const pipeline_task *task, bool *ret,
+                         og_error *err)
 {
     delivery now;
     og_status status = delivery_get(r->txn, r->b->results, og_str_of(ep->name), task->patient,
                                     task->alert_id, &now, err);
-    *ret = status == OG_OK && now.sequence != task->sequence;
+    *ret = status == OG_OK &&
+           (now.sequence != task->sequence || (now.state == DELIVERY_PARKED && !task->given_up));
     return status == OG_NOTFOUND ? OG_OK : status;
 }
 
@@ -53,7 +57,7 @@ static og_status do_task(run *r, const pipeline_task *task, og_error *err)
     if (task->settle)
         return settle(r, ep, task, err);
     pipeline_prepared p = {.ticket = task->ticket};
-    TRY(has_new_place(r, ep, task, &p.gone, err));
+    TRY(is_gone(r, ep, task, &p.gone, err));
     if (p.gone) {
         r->prepared[b->prepared_count++] = p;
         return OG_OK;
@@ -82,6 +86,69 @@ og_status pipeline__do_tasks(run *r, og_error *err)
     b->prepared = r->prepared;
     for (size_t i = 0; i < b->task_count; i++)
         TRY(do_task(r, &b->tasks[i], err));
+    return OG_OK;
+}
+
+/* ---- rows for which there is room ---- */
+
+typedef struct reading {
+    run *r;
+    og_str last;
+    size_t patients, rows;
+    delivery *list;
+    size_t cap;
+    bool full;
+} reading;
+
+static og_status next_patient(reading *x, const delivery *d, og_error *err)
+{
+    pipeline_batch *b = x->r->b;
+    x->full = x->patients == b->more.patients || x->rows >= MAX_ROWS;
+    if (x->full)
+        return OG_AGAIN;
+    x->patients++;
+    x->last = og_arena_str(b->results, d->patient);
+    return x->last.p != NULL ? OG_OK : pipeline__no_memory(err);
+}
+
+static og_status read_row(void *ctx, const delivery *d, og_error *err)
+{
+    reading *x = ctx;
+    pipeline_batch *b = x->r->b;
+    if (x->patients == 0 || !og_str_eq(d->patient, x->last))
+        TRY(next_patient(x, d, err));
+    x->rows++;
+    if (d->state == DELIVERY_PARKED && !b->more.given_up)
+        return OG_OK;
+    if (b->stored_count == x->cap) {
+        size_t cap = x->cap == 0 ? 64 : x->cap * 2;
+        x->list = og_arena_grow(b->results, x->list, x->cap * sizeof *d, cap * sizeof *d);
+        if (x->list == NULL)
+            return pipeline__no_memory(err);
+        x->cap = cap;
+    }
+    delivery *row = &x->list[b->stored_count++];
+    *row = *d;
+    row->patient = x->last;
+    row->endpoint = row->reason = (og_str){NULL, 0};
+    row->held = NULL;
+    row->held_count = 0;
+    return OG_OK;
+}
+
+og_status pipeline__read_stored(run *r, og_error *err)
+{
+    pipeline_batch *b = r->b;
+    reading x = {.r = r, .last = {NULL, 0}};
+    TRY(kv_count(r->txn, STORE_DELIVERY, &b->rows, err));
+    if (b->more.patients == 0)
+        return OG_OK;
+    TRY(delivery_each_after(r->txn, b->scratch,
+                            og_str_of(b->setup->endpoints[b->more.endpoint].name), b->more.after,
+                            read_row, &x, err));
+    b->stored = x.list;
+    b->stored_last = x.last;
+    b->stored_end = !x.full;
     return OG_OK;
 }
 

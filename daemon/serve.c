@@ -393,6 +393,8 @@ static og_status open_workers(serve *s, og_error *err)
                         .ctx = s,
                         .room = serve__room,
                         .on_delivery = serve__on_delivery,
+                        .more = serve__more,
+                        .on_stored = serve__on_stored,
                         .on_prepared = serve__on_prepared,
                         .on_saying = serve__on_saying,
                         .on_outgoing = serve__on_outgoing,

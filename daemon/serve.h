@@ -9,8 +9,9 @@
 typedef struct serve serve;
 
 typedef struct serve_options {
-    const og_clock *clock; /* tests: instead of the configuration's; copied */
-    uint64_t seed;         /* of the delivery's jitter; 0: from the real clock */
+    const og_clock *clock;  /* tests: instead of the configuration's; copied */
+    uint64_t seed;          /* of the delivery's jitter; 0: from the real clock */
+    size_t outbox_patients; /* outbox_options.max_patients; for tests */
     /* Everything is closed; status is the exit status. The serve is gone when this returns. */
     void (*on_stopped)(void *ctx, int status);
     void *ctx;

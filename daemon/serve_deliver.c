@@ -78,7 +78,8 @@ static pipeline_task task_of(const outbox_item *item)
     pipeline_task t = {.ticket = item->ticket,
                        .endpoint = item->endpoint,
                        .patient = item->patient,
-                       .sequence = item->sequence};
+                       .sequence = item->sequence,
+                       .given_up = item->given_up};
     memcpy(t.alert_id, item->alert_id, sizeof t.alert_id);
     return t;
 }
@@ -129,7 +130,24 @@ size_t serve__room(void *ctx, int partition)
     const serve *s = ctx;
     const serve_partition *p = &s->partitions[partition];
     bool may = s->step == SERVE_WORKING && p->assigned && p->epoch >= 0;
-    return may ? outbox_room(s->outbox, s->endpoint_count - 1) : 0;
+    return may ? outbox_room(s->outbox, s->endpoint_count - 1, partition) : 0;
+}
+
+bool serve__more(void *ctx, int partition, delivery_more *ret)
+{
+    const serve *s = ctx;
+    const serve_partition *p = &s->partitions[partition];
+    return s->step == SERVE_WORKING && p->assigned && p->epoch >= 0 && !p->rebuild &&
+           outbox_wants(s->outbox, partition, ret);
+}
+
+void serve__on_stored(void *ctx, int partition, const pipeline_batch *b)
+{
+    serve *s = ctx;
+    if (!outbox_take(s->outbox, partition, &b->more, b->stored, b->stored_count, b->stored_last,
+                     b->stored_end))
+        log_error("out of memory while reading what waits for %s; it is read again",
+                  s->endpoints[b->more.endpoint].name);
 }
 
 void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)
@@ -352,6 +370,8 @@ og_status serve__open_outbox(serve *s, og_error *err)
     queues[c->endpoint_count] = (outbox_endpoint){"@alerts", 256};
     outbox_options o = {.endpoints = queues,
                         .endpoint_count = s->endpoint_count,
+                        .partitions = s->count,
+                        .max_patients = s->options.outbox_patients,
                         .backoff_min_ms = c->backoff_min_ms,
                         .backoff_max_ms = c->backoff_max_ms,
                         .seed = s->options.seed != 0 ? s->options.seed : (uint64_t)clock_wall_ms(),

@@ -348,21 +348,15 @@ static int64_t on_records_start(void *ctx, const char *topic, int32_t partition)
     return next >= 0 ? next : KAFKA_OFFSET_BEGINNING;
 }
 
-/* What its store still has to send. What is under way from before goes on: its renewed item finds
- * the row settled. */
+/* What its store still has to send is read by its next batches. What is under way from before goes
+ * on: its renewed item finds the row settled. What was given up is tried again by a new process:
+ * somebody may have mended the cause. */
 void serve__on_settled(void *ctx, int partition)
 {
     serve *s = ctx;
-    og_error err;
-    og_error_init(&err);
     outbox_forget_partition(s->outbox, partition);
-    og_status status = serve__load_outbox(s, partition, &err);
-    if (status == OG_CORRUPT) {
-        log_failure(LOG_LEVEL_ERROR, "a store is damaged; it will be rebuilt from its topic", &err);
-        s->partitions[partition].rebuild = true;
-    } else if (status != OG_OK) {
-        serve__failed(s, "cannot read what is still to be delivered", &err);
-    }
+    outbox_read_store(s->outbox, partition, true);
+    s->partitions[partition].parked = 0;
     serve__on_backfill(s, partition);
 }
 

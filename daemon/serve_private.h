@@ -262,8 +262,6 @@ OG_MUSTCHECK og_status serve__rebuild(serve *s, serve_partition *p, og_error *er
 /* A damaged index of recorded ids is thrown away and filled from the stores that are open; nobody
  * else may be using it. */
 OG_MUSTCHECK og_status serve__renew_recorded(serve *s, og_error *err);
-/* Rows that are to be sent go into the outbox. */
-OG_MUSTCHECK og_status serve__load_outbox(serve *s, int partition, og_error *err);
 /* Begins to write all stores to the disk and to give their pages back, in a worker. */
 void serve__sync(serve *s);
 
@@ -306,6 +304,8 @@ void serve__on_swept(void *ctx, int partition, const owner_sweep *sweep);
 OG_MUSTCHECK og_status serve__open_outbox(serve *s, og_error *err);
 void serve__close_hooks(serve *s);
 size_t serve__room(void *ctx, int partition);
+bool serve__more(void *ctx, int partition, delivery_more *ret);
+void serve__on_stored(void *ctx, int partition, const pipeline_batch *b);
 void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d);
 void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p);
 

@@ -301,43 +301,6 @@ og_status serve__renew_recorded(serve *s, og_error *err)
     return status;
 }
 
-/* ---- the outbox' rows ---- */
-
-typedef struct load {
-    serve *s;
-    int partition;
-} load;
-
-static og_status load_row(void *ctx, const delivery *d, og_error *err)
-{
-    const load *l = ctx;
-    serve *s = l->s;
-    /* What was given up is tried again by a new process: somebody may have mended the cause. */
-    for (size_t i = 0; i < s->endpoint_count; i++)
-        if (og_str_is(d->endpoint, s->endpoints[i].name))
-            return outbox_add(s->outbox, i, l->partition, d)
-                       ? OG_OK
-                       : og_fail(err, OG_NOMEM, "no memory for the outbox");
-    return OG_OK; /* an endpoint that is no longer configured: the row waits for its return */
-}
-
-og_status serve__load_outbox(serve *s, int partition, og_error *err)
-{
-    load l = {s, partition};
-    store_txn *t;
-    og_arena *a = og_arena_new((size_t)4 << 20);
-    if (a == NULL)
-        return og_fail(err, OG_NOMEM, "no memory for the outbox");
-    og_status status = store_begin(s->partitions[partition].store, false, &t, err);
-    if (status == OG_OK) {
-        s->partitions[partition].parked = 0;
-        status = delivery_each(t, a, load_row, &l, err);
-        store_abort(t);
-    }
-    og_arena_free(a);
-    return status;
-}
-
 /* Two processes on one store would each believe to be alone. The kernel lets the lock go when the
  * process dies, however it dies. */
 static og_status lock_store(serve *s, og_error *err)

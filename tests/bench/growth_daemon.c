@@ -168,7 +168,7 @@ static void run_batch(bench *b, int p, const pipeline_message *messages, size_t 
     x->now_ms = NOW_MS;
     x->offset_min = 60;
     x->restoring = restoring;
-    x->room = outbox_room(b->outbox, b->setup.endpoint_count - 1);
+    x->room = outbox_room(b->outbox, b->setup.endpoint_count - 1, p);
     pipeline_run(x);
     take_results(b, p);
     for (size_t i = 0; i < n; i++)
@@ -423,6 +423,7 @@ void daemon_set_up(bench *b)
                          .backoff_min_ms = 1000,
                          .backoff_max_ms = 60000,
                          .seed = 1,
+                         .partitions = PARTITIONS,
                          .ctx = b,
                          .prepare = on_prepare,
                          .send = on_post,

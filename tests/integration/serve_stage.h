@@ -193,7 +193,11 @@ static inline void start_member(stage *s, int number)
     member *m = &s->at[number];
     og_clock clock = {.fixed = daemon_time, .ctx = s};
     og_report report = {.fn = print_problem};
-    serve_options options = {.clock = &clock, .seed = 7, .on_stopped = on_stopped, .ctx = m};
+    serve_options options = {.clock = &clock,
+                             .seed = 7,
+                             .outbox_patients = 3, /* others' rows wait in the stores */
+                             .on_stopped = on_stopped,
+                             .ctx = m};
     og_error_init(&err);
     log_sink(quiet, NULL);
     log_setup(LOG_LEVEL_DEBUG, LOG_FORMAT_JSON, true);

@@ -66,6 +66,7 @@ static rig *rig_new(int max_in_flight)
     endpoints[1] = (outbox_endpoint){"two", max_in_flight};
     outbox_options o = {.endpoints = endpoints,
                         .endpoint_count = 2,
+                        .partitions = 4,
                         .backoff_min_ms = 1000,
                         .backoff_max_ms = 60000,
                         .seed = 1,
@@ -644,12 +645,12 @@ static void room_is_what_nobody_waits_for(void **state)
 {
     rig *r = rig_new(2);
     (void)state;
-    assert_int_equal(outbox_room(r->ob, 0), OUTBOX_AHEAD + 2);
+    assert_int_equal(outbox_room(r->ob, 0, 0), OUTBOX_AHEAD + 2);
     add_prepared(r, 0, "a", 1, 1, 1);
     add_prepared(r, 0, "a", 2, 1, 2);
     add(r, 0, "b", 3, 1, 1);
-    assert_int_equal(outbox_room(r->ob, 0), OUTBOX_AHEAD - 1);
-    assert_int_equal(outbox_room(r->ob, 1), OUTBOX_AHEAD + 2);
+    assert_int_equal(outbox_room(r->ob, 0, 0), OUTBOX_AHEAD - 1);
+    assert_int_equal(outbox_room(r->ob, 1, 0), OUTBOX_AHEAD + 2);
     r->prepare_later = true;
     outbox_deliver(r->ob, 0);
     for (int i = 0; i < OUTBOX_AHEAD + 9; i++) {
@@ -657,12 +658,12 @@ static void room_is_what_nobody_waits_for(void **state)
         snprintf(patient, sizeof patient, "p%d", i);
         add(r, 0, patient, 1, 1, 1);
     }
-    assert_int_equal(outbox_room(r->ob, 0), 0);
+    assert_int_equal(outbox_room(r->ob, 0, 0), 0);
     answer(r, 0, CONN_AGAIN, -1, true, 0);
-    assert_int_equal(outbox_room(r->ob, 0), 0);
-    assert_int_equal(outbox_room(r->ob, 1), OUTBOX_AHEAD + 2);
+    assert_int_equal(outbox_room(r->ob, 0, 0), 0);
+    assert_int_equal(outbox_room(r->ob, 1, 0), OUTBOX_AHEAD + 2);
     outbox_stop(r->ob);
-    assert_int_equal(outbox_room(r->ob, 1), 0);
+    assert_int_equal(outbox_room(r->ob, 1, 0), 0);
     rig_free(r);
 }
 

@@ -833,6 +833,83 @@ static void same_posts(const world_post *a, size_t a_count, const world_post *b,
     }
 }
 
+static int by_key(const void *a, const void *b)
+{
+    const world_post *x = a, *y = b;
+    return strcmp(x->key, y->key);
+}
+
+/* However few patients the outbox holds, each message is the same; their order among patients is
+ * not. */
+static void with_little_room_the_same_is_said(void **state)
+{
+    world *little = world_new(), *much = world_new();
+    (void)state;
+    outbox_free(much->outbox);
+    much->outbox_patients = 1000;
+    world_open_outbox(much);
+    little->now_ms = much->now_ms = BEFORE_MIDNIGHT;
+    play(little, 0, 1000);
+    play(much, 0, 1000);
+    pass_midnight(little);
+    pass_midnight(much);
+    assert_true(little->post_count > 10);
+    ehr_agrees(little, 0);
+    qsort(little->posts, little->post_count, sizeof *little->posts, by_key);
+    qsort(much->posts, much->post_count, sizeof *much->posts, by_key);
+    same_posts(little->posts, little->post_count, much->posts, much->post_count);
+    world_free(little);
+    world_free(much);
+}
+
+static og_status keep_row(void *ctx, const delivery *d, og_error *err)
+{
+    world *w = ctx;
+    delivery stale = *d;
+    (void)err;
+    if (d->state != DELIVERY_PARKED)
+        return OG_OK;
+    stale.state = DELIVERY_INTENT;
+    assert_true(outbox_add(w->outbox, 0, world_partition_of(d->patient), &stale));
+    return OG_OK;
+}
+
+/* The outbox learns of the row as it was before its refusal was written back. */
+static void read_stale_rows(world *w)
+{
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        store_txn *t;
+        assert_int_equal(store_begin(w->stores[p], false, &t, NULL), OG_OK);
+        assert_int_equal(delivery_each(t, w->arena, keep_row, w, NULL), OG_OK);
+        store_abort(t);
+    }
+}
+
+/* What was given up is not tried again when its row is read again, but by a new process. */
+static void what_was_given_up_stays_so_when_it_is_read_again(void **state)
+{
+    static const outbox_answer never[] = {{.verdict = CONN_NEVER, .retry_after_ms = -1}};
+    world *w = world_new();
+    (void)state;
+    w->script = never;
+    w->script_count = 1;
+    world_take_case(w, "V5");
+    size_t posts = w->post_count;
+    assert_true(posts > 0);
+    read_stale_rows(w);
+    assert_int_equal(outbox_pending(w->outbox, 0), 1);
+    world_settle_down(w);
+    assert_int_equal(w->post_count, posts);
+    for (int again = 0; again < 2; again++) {
+        for (int p = 0; p < WORLD_PARTITIONS; p++)
+            outbox_read_store(w->outbox, p, again == 1);
+        world_settle_down(w);
+        assert_int_equal(w->post_count, posts + (size_t)again);
+        assert_int_equal(outbox_pending(w->outbox, SIZE_MAX), 0);
+    }
+    world_free(w);
+}
+
 /* Whether a delivery is prepared in the batch that finds it or in one of its own: the same is said,
  * byte for byte and in the same order. */
 static void prepared_at_once_or_later_it_is_the_same(void **state)
@@ -874,6 +951,8 @@ int main(void)
         cmocka_unit_test(strange_records_are_passed_over),
         cmocka_unit_test(one_patient_too_large_does_not_stop_the_batch),
         cmocka_unit_test(prepared_at_once_or_later_it_is_the_same),
+        cmocka_unit_test(with_little_room_the_same_is_said),
+        cmocka_unit_test(what_was_given_up_stays_so_when_it_is_read_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,6 +88,7 @@ typedef struct world {
     uint64_t dirty;
     /* EHR */
     outbox *outbox;
+    size_t outbox_patients; /* that it holds */
     world_post *posts;
     size_t post_count;
     world_post *alerts; /* the alerts topic */
@@ -240,6 +241,7 @@ static inline void world_add_task(world *w, const outbox_item *item,
     t->ticket = item->ticket;
     t->endpoint = item->endpoint;
     t->sequence = item->sequence;
+    t->given_up = item->given_up;
     w->task_patients[p][n] = world_copy(item->patient);
     t->patient = (og_str){w->task_patients[p][n], item->patient.n};
     memcpy(t->alert_id, item->alert_id, sizeof t->alert_id);
@@ -312,6 +314,8 @@ static inline void world_open_outbox(world *w)
     static const outbox_endpoint queues[] = {{"ehr", 4}, {"@alerts", 64}};
     outbox_options o = {.endpoints = queues,
                         .endpoint_count = 2,
+                        .partitions = WORLD_PARTITIONS,
+                        .max_patients = w->outbox_patients,
                         .backoff_min_ms = 1000,
                         .backoff_max_ms = 60000,
                         .seed = 42,
@@ -414,6 +418,7 @@ static inline world *world_new(void)
     w->batch.scratch = og_arena_new((size_t)1 << 30);
     w->batch.patient = og_arena_new((size_t)256 << 20);
     w->setup.program = "world";
+    w->outbox_patients = 2; /* the rows of others wait in the stores */
     world_open_outbox(w);
     w->now_ms = 1772319600000; /* 2026-03-01T00:00+01:00 */
     w->real_ms = 1000;
@@ -576,6 +581,9 @@ static inline void world_take_results(world *w, int p)
         else
             world_add_delivery(w, p, d);
     }
+    if (b->more.patients > 0)
+        assert_true(outbox_take(w->outbox, p, &b->more, b->stored, b->stored_count, b->stored_last,
+                                b->stored_end));
     for (size_t i = 0; i < b->prepared_count; i++) {
         const pipeline_prepared *x = &b->prepared[i];
         outbox_message m = world_sendable(&x->message);
@@ -610,7 +618,11 @@ static inline void world_run_partition(world *w, int p, const pipeline_message *
     b->sent = w->sent[p];
     b->sent_count = w->sent_count[p];
     b->send = true;
-    b->room = w->prepared_later ? 0 : outbox_room(w->outbox, w->setup.endpoint_count - 1);
+    b->room = w->prepared_later ? 0 : outbox_room(w->outbox, 1, p);
+    if (outbox_wants(w->outbox, p, &b->more))
+        b->more.after = og_arena_str(w->arena, b->more.after);
+    else
+        b->more.patients = 0;
     pipeline_run(b);
     world_take_results(w, p);
     for (size_t i = 0; i < n; i++)
@@ -694,7 +706,8 @@ static inline void world_said(world *w, const char *key, const char *value)
 /* Everything that can happen at this moment happens: records, evaluations, deliveries. */
 static inline void world_settle_down(world *w)
 {
-    for (int turn = 0; turn < 50; turn++) {
+    delivery_more want;
+    for (int turn = 0; turn < 500; turn++) {
         world_apply_shared(w);
         world_apply_records(w);
         outbox_deliver(w->outbox, w->real_ms);
@@ -702,6 +715,8 @@ static inline void world_settle_down(world *w)
         for (int p = 0; p < WORLD_PARTITIONS; p++)
             quiet = quiet && w->task_count[p] == 0;
         quiet = quiet && w->records_read == w->records.count && w->places_read == w->places.count;
+        for (int p = 0; p < WORLD_PARTITIONS; p++)
+            quiet = quiet && !outbox_wants(w->outbox, p, &want);
         if (quiet && !w->outgoing_left && w->dirty == 0 && turn > 1)
             return;
     }
@@ -728,20 +743,8 @@ static inline void world_take_case(world *w, const char *id)
 }
 
 /* The process dies and starts again: what is in memory is gone. */
-static inline og_status world_reload_row(void *ctx, const delivery *d, og_error *err)
-{
-    world *w = ctx;
-    (void)err;
-    if (d->state == DELIVERY_PARKED)
-        return OG_OK;
-    size_t endpoint = og_str_is(d->endpoint, "ehr") ? 0 : 1;
-    assert_true(outbox_add(w->outbox, endpoint, world_partition_of(d->patient), d));
-    return OG_OK;
-}
-
 static inline void world_restart(world *w, bool clean)
 {
-    og_error err;
     gather_free(w->gather);
     outbox_free(w->outbox);
     world_close_stores(w, clean);
@@ -750,15 +753,8 @@ static inline void world_restart(world *w, bool clean)
     gather_options go = world_gather_options(w);
     w->gather = gather_new(&go, w->content, w->recorded);
     w->unanswered_count = 0;
-    for (int p = 0; p < WORLD_PARTITIONS; p++) {
-        store_txn *t;
-        og_arena *a = og_arena_new(1 << 20);
-        og_error_init(&err);
-        assert_int_equal(store_begin(w->stores[p], false, &t, &err), OG_OK);
-        assert_int_equal(delivery_each(t, a, world_reload_row, w, &err), OG_OK);
-        store_abort(t);
-        og_arena_free(a);
-    }
+    for (int p = 0; p < WORLD_PARTITIONS; p++)
+        outbox_read_store(w->outbox, p, false);
 }
 
 #endif
