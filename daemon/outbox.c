@@ -673,13 +673,15 @@ void outbox_read_store(outbox *ob, int partition, bool given_up)
         begin_rest(ob, &ob->endpoints[i], &ob->endpoints[i].rests[partition], given_up);
 }
 
-/* Not for each single one that goes. */
+/* Not for each single one that goes, unless nobody else waits here. */
 static size_t patients_to_read(const outbox *ob, const endpoint *ep)
 {
     size_t max = ob->options.max_patients;
-    size_t worth = max / 2 < MAX_READ ? (max + 1) / 2 : MAX_READ;
+    size_t most = max / 2 < MAX_READ ? (max + 1) / 2 : MAX_READ;
     size_t room = ep->line_count < max ? max - ep->line_count : 0;
-    return room < worth ? 0 : worth;
+    if (room > most)
+        room = most;
+    return room == most || ep->heap_count == 0 ? room : 0;
 }
 
 /* The alerts topic, which is the last, first: no card goes before its record (is_held). */

@@ -374,6 +374,36 @@ static void the_alerts_topic_is_read_first(void **state)
     free(c);
 }
 
+static void want(crowd *c, size_t e, size_t p)
+{
+    c->rows[e][p][0] = (row){.there = true, .sequence = ++c->sequences[e][p]};
+    delivery d = as_delivery(c, e, p, 0);
+    assert_true(outbox_add(c->ob, e, 0, &d));
+}
+
+/* All that is here is on its way: the next one is read as soon as there is a place, though as a
+ * rule several are read at once. */
+static void nobody_waits_in_the_store_while_a_place_is_free(void **state)
+{
+    static batch b;
+    crowd *c = crowd_new(1);
+    delivery_more more;
+    (void)state;
+    for (size_t p = 0; p < ROOM + 2; p++)
+        want(c, 1, p * PARTITIONS);
+    outbox_deliver(c->ob, 0);
+    b.partition = 0;
+    do_tasks(c, &b);
+    end(c, &b);
+    assert_int_equal(c->sent_count, ROOM);
+    assert_false(outbox_wants(c->ob, 0, &more));
+    answer_one(c, true);
+    assert_true(outbox_wants(c->ob, 0, &more));
+    assert_int_equal(more.patients, 1);
+    outbox_free(c->ob);
+    free(c);
+}
+
 /* ---- with a store ---- */
 
 static const char *const odd[] = {"p1",
@@ -474,6 +504,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_is_sent_in_order_however_little_room),
         cmocka_unit_test(the_alerts_topic_is_read_first),
+        cmocka_unit_test(nobody_waits_in_the_store_while_a_place_is_free),
         cmocka_unit_test(rows_are_read_on_behind_any_patient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
