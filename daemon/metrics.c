@@ -101,6 +101,15 @@ void metric_set(metric m, int64_t value)
     states[m].value = value;
 }
 
+void metric_set_label(metric m, const char *label, int64_t value)
+{
+    series *s = series_of(&states[m], label, NULL);
+    if (s == NULL)
+        return;
+    states[m].value += value - (int64_t)s->value;
+    s->value = (uint64_t)value;
+}
+
 void metric_observe_us(metric m, int64_t us)
 {
     metric_state *s = &states[m];

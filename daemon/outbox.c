@@ -23,6 +23,8 @@ typedef enum item_state {
 #define FLYING_BUCKETS 256
 #define MAX_PATIENTS   20000
 #define MAX_READ       256 /* patients that are read from the store at a time */
+#define FAILING_AT     8   /* patients of whom nothing was taken, one after the other */
+#define PROBES         10  /* within the longest wait, while it may be the messages after all */
 
 typedef struct kept { /* a message */
     outbox_message m; /* points into bytes */
@@ -44,6 +46,7 @@ typedef struct line {
     size_t heap_at; /* 1-based place in the heap; 0: not in it */
     size_t endpoint;
     uint64_t hash;
+    uint64_t came_back; /* the number of the series in which something of it did */
     size_t patient_n;
     char patient[];
 } line;
@@ -70,6 +73,8 @@ typedef struct endpoint {
     int preparing, sending; /* those whose message is kept count as the former */
     int kept;
     int64_t failures, not_before_ms; /* the endpoint itself is failing */
+    uint64_t series;                 /* of answers none of which took anything */
+    int came_back;                   /* patients in it */
 } endpoint;
 
 struct outbox {
@@ -590,14 +595,39 @@ static void give_back(outbox *ob, endpoint *ep)
     }
 }
 
-static void note_endpoint(outbox *ob, endpoint *ep, const outbox_answer *answer, int64_t now_ms)
+/* What comes back for one patient may be the message's fault; for one patient after the other it is
+ * the endpoint's. */
+static bool takes_nothing(outbox *ob, endpoint *ep, const item *it)
 {
+    line *l = line_of(ob, it);
+    ep->came_back += l->came_back != ep->series;
+    l->came_back = ep->series;
+    return ep->came_back >= FAILING_AT;
+}
+
+/* Those that may be alive after all are asked more often: somebody else's message may be taken. */
+static int64_t next_probe(outbox *ob, const endpoint *ep, const outbox_answer *answer)
+{
+    int64_t least = ob->options.backoff_min_ms, most = ob->options.backoff_max_ms / PROBES;
+    if (answer->endpoint_down)
+        return backoff(ob, ep->failures, answer->retry_after_ms);
+    int64_t wait = backoff(ob, ep->failures, -1);
+    most = most > least ? most : least;
+    return wait < most ? wait : most;
+}
+
+static void note_endpoint(outbox *ob, const item *it, const outbox_answer *answer, int64_t now_ms)
+{
+    endpoint *ep = &ob->endpoints[it->pub.endpoint];
     if (answer->verdict != CONN_AGAIN) {
         ep->failures = 0;
         ep->not_before_ms = 0;
-    } else if (answer->endpoint_down && now_ms >= ep->not_before_ms) {
+        ep->series++;
+        ep->came_back = 0;
+    } else if ((answer->endpoint_down || takes_nothing(ob, ep, it)) &&
+               now_ms >= ep->not_before_ms) {
         ep->failures++; /* once: others that were on their way fail for the same reason */
-        ep->not_before_ms = now_ms + backoff(ob, ep->failures, answer->retry_after_ms);
+        ep->not_before_ms = now_ms + next_probe(ob, ep, answer);
         give_back(ob, ep);
     }
 }
@@ -607,7 +637,7 @@ void outbox_answered(outbox *ob, uint64_t ticket, const outbox_answer *answer, i
     item *it = flying_find(ob, ticket);
     if (it == NULL || it->state != ITEM_SENDING)
         return;
-    note_endpoint(ob, &ob->endpoints[it->pub.endpoint], answer, now_ms);
+    note_endpoint(ob, it, answer, now_ms);
     delivery_outcome outcome = {.verdict = answer->verdict,
                                 .in_doubt = answer->in_doubt,
                                 .revision = it->pub.revision,
@@ -945,6 +975,7 @@ outbox *outbox_new(const outbox_options *options)
     bool whole = true;
     for (size_t i = 0; i < options->endpoint_count; i++) {
         endpoints[i] = (endpoint){.info = options->endpoints[i],
+                                  .series = 1,
                                   .ready_end = &endpoints[i].ready,
                                   .rests = calloc((size_t)options->partitions, sizeof(rest))};
         whole = whole && endpoints[i].rests != NULL;

@@ -162,6 +162,22 @@ void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)
     outbox_prepared(s->outbox, p->ticket, p->gone ? NULL : &p->row, &m, clock_wall_ms());
 }
 
+/* Tells the outbox, and the operator whether the endpoint has begun to fail, or takes again. */
+static void answered(sending *it, const outbox_answer *answer)
+{
+    serve *s = it->s;
+    bool *failing = &s->failing[it->endpoint];
+    const char *name = s->endpoints[it->endpoint].name;
+    outbox_answered(s->outbox, it->ticket, answer, clock_wall_ms());
+    bool is_down = outbox_is_down(s->outbox, it->endpoint);
+    if (is_down && !*failing)
+        log_warn("the endpoint %s is failing: one delivery at a time tries, the others wait", name);
+    else if (*failing && !is_down)
+        log_warn("the endpoint %s takes deliveries again", name);
+    *failing = is_down;
+    sending_free(it);
+}
+
 /* ---- webhooks ---- */
 
 /* It would not go better with another card now. */
@@ -204,8 +220,7 @@ static void on_result(void *ctx, const ehr_result *r)
         metric_add_label(METRIC_RETRACTIONS, name, NULL, 1);
     if (r->verdict == CONN_DONE && it->cause_ms > 0)
         metric_observe_us(METRIC_EVENT_TO_CARD, (clock_wall_ms() - it->cause_ms) * 1000);
-    outbox_answered(s->outbox, it->ticket, &answer, clock_wall_ms());
-    sending_free(it);
+    answered(it, &answer);
 }
 
 /* ---- the alerts topic ---- */
@@ -214,7 +229,6 @@ static void on_published(void *ctx, conn_verdict verdict, int32_t partition, int
                          const kafka_error *error)
 {
     sending *it = ctx;
-    serve *s = it->s;
     outbox_answer answer = {.verdict = verdict,
                             .retry_after_ms = -1,
                             .endpoint_down = verdict == CONN_AGAIN,
@@ -228,8 +242,7 @@ static void on_published(void *ctx, conn_verdict verdict, int32_t partition, int
     else
         log_warn("an alert could not be written to its topic: %s",
                  error != NULL ? error->text : "");
-    outbox_answered(s->outbox, it->ticket, &answer, clock_wall_ms());
-    sending_free(it);
+    answered(it, &answer);
 }
 
 static conn_verdict publish(serve *s, int partition, sending *it, og_str body, og_str key,
@@ -352,8 +365,9 @@ og_status serve__open_outbox(serve *s, og_error *err)
     s->endpoint_count = c->endpoint_count + 1;
     s->endpoints = og_arena_zalloc(c->arena, s->endpoint_count, sizeof *s->endpoints);
     s->hooks = og_arena_zalloc(c->arena, s->endpoint_count, sizeof(ehr_webhook *));
+    s->failing = og_arena_zalloc(c->arena, s->endpoint_count, sizeof *s->failing);
     outbox_endpoint *queues = og_arena_zalloc(c->arena, s->endpoint_count, sizeof *queues);
-    if (s->endpoints == NULL || s->hooks == NULL || queues == NULL)
+    if (s->endpoints == NULL || s->hooks == NULL || s->failing == NULL || queues == NULL)
         return og_fail(err, OG_NOMEM, "no memory for the endpoints");
     og_status status = http_client_new(s->loop, &http, &s->client, err);
     if (status == OG_OK)

@@ -113,6 +113,9 @@ void serve__set_gauges(serve *s)
     metric_set(METRIC_CEASING, (int64_t)ceasing);
     metric_set(METRIC_OUTBOX_PARKED, (int64_t)parked);
     metric_set(METRIC_OUTBOX_PENDING, pending(s, rows > parked ? rows - parked : 0));
+    for (size_t i = 0; i + 1 < s->endpoint_count; i++)
+        metric_set_label(METRIC_ENDPOINT_FAILING, s->endpoints[i].name,
+                         outbox_is_down(s->outbox, i));
     metric_set(METRIC_TIME, clock_now(&s->clock) / 1000);
     metric_set(METRIC_NEXT_REVIEW, (schedule_next(s->schedule) + 999) / 1000);
     metric_set(METRIC_READY, serve_ready(s));

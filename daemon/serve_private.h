@@ -92,6 +92,7 @@ struct serve {
     delivery_endpoint *endpoints; /* webhooks, then the alerts topic */
     size_t endpoint_count;
     ehr_webhook **hooks;
+    bool *failing; /* as was logged, of each endpoint */
     owner *owner;
     recall *recall;    /* of calls; NULL without limits.recall_mb */
     char program[256]; /* setup's */

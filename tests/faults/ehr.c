@@ -4,11 +4,13 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 
+#include "metric_says.h"
 #include "rough_ehr.h"
 
 #define HOUR_MS       3600000
 #define RETRY_AFTER_S 2
 #define TIMEOUT_MS    700
+#define LONG_MS       100000 /* no timeout has a part in this */
 
 static const rough_step take_all = {.act = ROUGH_TAKE};
 static const rough_step away = {.act = ROUGH_ANSWER, .status = 503}; /* its gateway says so */
@@ -108,6 +110,46 @@ void ehr_fails_in_every_way(void)
     check(s->repeats == 2, "and nothing since (%zu times)", s->repeats);
     check(metric_value(METRIC_OUTBOX_PARKED) == 0, "nothing is given up");
     note("%zu ways to fail", WAYS);
+    stop(s);
+    rough_free(e, s);
+    stage_free(s);
+}
+
+/* ---- 500 for everybody ---- */
+
+static bool says_failing(stage *s)
+{
+    serve__set_gauges(s->at[0].serve);
+    return metric_says("osteoguard_endpoint_failing{endpoint=\"ehr\"} 1\n");
+}
+
+static bool is_probed(stage *s)
+{
+    return requests_of(seen) >= wanted_requests && says_failing(s);
+}
+
+/* Nobody's card is tried for itself then: one goes at a time, and when it is taken all do. */
+void ehr_takes_nothing(void)
+{
+    static const rough_step broken = STATUS(500);
+    stage *s = stage_new();
+    rough_ehr *e = rough_for(s, "127.0.0.1", 8);
+    s->outbox_patients = 1000;
+    rough_play(e, NULL, 0, broken);
+    start_and_wait(s);
+    (void)send_stream(s, 0, SIZE_MAX);
+    wait_until(s, "the EHR is said to be failing", says_failing);
+    size_t before = requests_of(e);
+    check(before <= 16, "%zu cards were tried before", before);
+    wait_until(s, "the rules", all_is_evaluated);
+    seen = e;
+    wanted_requests = requests_of(e) + 20;
+    wait_until(s, "probes", is_probed);
+    rough_play(e, NULL, 0, take_all);
+    judge(s, NULL);
+    check(!says_failing(s), "it is not failing any more");
+    check(s->repeats == 0, "nothing came twice");
+    note("%zu cards tried before it was failing, %zu came then", before, s->post_count);
     stop(s);
     rough_free(e, s);
     stage_free(s);
@@ -240,7 +282,7 @@ void ehr_is_away_for_an_hour(void)
     snprintf(endpoints, sizeof endpoints,
              "ehr: {url: \"http://127.0.0.1:%d/cards\"}, "
              "away: {url: \"http://127.0.0.1:%d/cards\", timeout_ms: %d}",
-             http_server_port(s->ehr), rough_port(e), TIMEOUT_MS);
+             http_server_port(s->ehr), rough_port(e), LONG_MS);
     s->endpoints = endpoints;
     rough_play(e, NULL, 0, away);
     start_and_wait(s);
@@ -277,7 +319,6 @@ void ehr_is_away_for_an_hour(void)
 
 /* ---- answers that do not end ---- */
 
-#define LONG_MS    100000            /* no timeout has a part in this */
 #define AT_A_TIME  3                 /* deliveries under way to one EHR */
 #define MOST_BYTES ((size_t)8 << 20) /* of a body that never ends, with what sockets hold */
 

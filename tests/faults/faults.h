@@ -77,6 +77,7 @@ void crash_without_disk(void);
 void crash_at_random(void);
 
 void ehr_fails_in_every_way(void);
+void ehr_takes_nothing(void);
 void ehr_breaks_off(void);
 void ehr_refuses_a_card(void);
 void ehr_is_away_for_an_hour(void);

@@ -68,6 +68,7 @@ struct stage {
     const char *sync; /* of the store, as the options are written */
     const char *more; /* further lines */
     int map_mb;
+    size_t outbox_patients;
     void (*before_exec)(void); /* in a process that is about to become a daemon */
 };
 
@@ -195,7 +196,8 @@ static inline void start_member(stage *s, int number)
     og_report report = {.fn = print_problem};
     serve_options options = {.clock = &clock,
                              .seed = 7,
-                             .outbox_patients = 3, /* others' rows wait in the stores */
+                             /* others' rows wait in the stores */
+                             .outbox_patients = s->outbox_patients > 0 ? s->outbox_patients : 3,
                              .on_stopped = on_stopped,
                              .ctx = m};
     og_error_init(&err);

@@ -318,6 +318,72 @@ static void a_dead_endpoint_is_probed_by_one(void **state)
     rig_free(r);
 }
 
+static void answer_all_from(rig *r, size_t first, int64_t now_ms)
+{
+    for (size_t i = first, count = r->sent_count; i < count; i++)
+        answer(r, i, CONN_AGAIN, -1, false, now_ms);
+}
+
+/* An EHR that takes nobody's message is failing, whatever it answers: there is no use in trying
+ * everybody's. */
+static void who_takes_nothing_is_probed_by_one(void **state)
+{
+    rig *r = rig_with_patients(4, 200);
+    (void)state;
+    r->prepare_later = false;
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 4);
+    answer_all_from(r, 0, 0);
+    assert_false(outbox_is_down(r->ob, 0));
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 8);
+    answer_all_from(r, 4, 0);
+    assert_true(outbox_is_down(r->ob, 0));
+    int64_t now = 0;
+    for (size_t probe = 1; probe <= 20; probe++) {
+        int64_t next = outbox_next_ms(r->ob);
+        assert_true(next >= now && next <= now + 6000); /* a tenth of the longest wait */
+        r->now_ms = now = next;
+        outbox_deliver(r->ob, now);
+        assert_int_equal(r->sent_count, 8 + probe);
+        answer(r, 7 + probe, CONN_AGAIN, -1, false, now);
+    }
+    /* Who is new is the next one to try; and it lives. */
+    add(r, 0, "new", 1000, 1, 1000);
+    r->now_ms = now = outbox_next_ms(r->ob);
+    outbox_deliver(r->ob, now);
+    answer(r, 28, CONN_DONE, -1, false, now);
+    assert_false(outbox_is_down(r->ob, 0));
+    outbox_deliver(r->ob, now);
+    assert_int_equal(r->sent_count, 33);
+    rig_free(r);
+}
+
+/* Nor does it matter how often one patient's message comes back, nor how many do while others are
+ * taken. */
+static void a_message_that_comes_back_is_not_the_endpoint(void **state)
+{
+    rig *r = rig_with_patients(1, 1);
+    int64_t now = 0;
+    (void)state;
+    for (size_t i = 0; i < 100; i++) {
+        now = outbox_next_ms(r->ob);
+        outbox_deliver(r->ob, now);
+        assert_int_equal(r->sent_count, i + 1);
+        answer(r, i, CONN_AGAIN, -1, false, now);
+        assert_false(outbox_is_down(r->ob, 0));
+    }
+    rig_free(r);
+    r = rig_with_patients(1, 100);
+    for (size_t i = 0; i < 100; i++) {
+        outbox_deliver(r->ob, 0);
+        assert_int_equal(r->sent_count, i + 1);
+        answer(r, i, i % 8 == 7 ? CONN_NEVER : CONN_AGAIN, -1, false, 0);
+        assert_false(outbox_is_down(r->ob, 0));
+    }
+    rig_free(r);
+}
+
 static void a_final_refusal_is_given_up(void **state)
 {
     rig *r = rig_new(1);
@@ -1042,6 +1108,8 @@ int main(void)
         cmocka_unit_test(nothing_that_is_ready_is_sent_after_the_stop),
         cmocka_unit_test(failures_wait_longer_and_longer),
         cmocka_unit_test(a_dead_endpoint_is_probed_by_one),
+        cmocka_unit_test(who_takes_nothing_is_probed_by_one),
+        cmocka_unit_test(a_message_that_comes_back_is_not_the_endpoint),
         cmocka_unit_test(a_final_refusal_is_given_up),
         cmocka_unit_test(a_newer_revision_replaces_what_waits),
         cmocka_unit_test(what_is_dropped_is_not_sent),

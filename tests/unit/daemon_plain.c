@@ -247,6 +247,9 @@ static void metrics_are_prometheus_text(void **state)
     metric_set(METRIC_READY, 1);
     metric_add_label(METRIC_DELIVERIES, "e\"h\\r", "done", 2);
     metric_add_label(METRIC_DEAD_LETTERS, "syntax", NULL, 5);
+    metric_set_label(METRIC_ENDPOINT_FAILING, "one", 1);
+    metric_set_label(METRIC_ENDPOINT_FAILING, "two", 1);
+    metric_set_label(METRIC_ENDPOINT_FAILING, "one", 0);
     metric_observe_us(METRIC_EVENT_TO_CARD, 1500);
     metric_observe_us(METRIC_EVENT_TO_CARD, -5);
     metric_observe_us(METRIC_EVENT_TO_CARD, INT64_C(1) << 40);
@@ -262,7 +265,10 @@ static void metrics_are_prometheus_text(void **state)
     assert_non_null(strstr(text, "osteoguard_event_to_card_seconds_bucket{le=\"+Inf\"} 3\n"));
     assert_non_null(strstr(text, "osteoguard_event_to_card_seconds_sum 1099511.629276\n"));
     assert_non_null(strstr(text, "osteoguard_event_to_card_seconds_count 3\n"));
+    assert_non_null(strstr(text, "osteoguard_endpoint_failing{endpoint=\"one\"} 0\n"));
+    assert_non_null(strstr(text, "osteoguard_endpoint_failing{endpoint=\"two\"} 1\n"));
     assert_int_equal(metric_value(METRIC_DEAD_LETTERS), 5);
+    assert_int_equal(metric_value(METRIC_ENDPOINT_FAILING), 1);
     og_buf_done(&b);
 }
 
