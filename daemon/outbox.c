@@ -7,7 +7,8 @@
  * When the lines are as many as may be, and when it becomes ours, a partition gets a rest: its
  * store is read from the first patient to the last while there is room, and what is new of patients
  * that have no line waits for that, unless its place has been passed. What finds no room at a place
- * that was passed makes one more pass necessary. */
+ * that was passed makes one more pass necessary. So does what finds no memory: then all of the
+ * patient that waits is left to the store, or others would overtake it. */
 #include "daemon/outbox.h"
 
 #include <stdlib.h>
@@ -47,6 +48,7 @@ typedef struct line {
     size_t endpoint;
     uint64_t hash;
     uint64_t came_back; /* the number of the series in which something of it did */
+    bool partial;       /* some of its rows are in the store alone */
     size_t patient_n;
     char patient[];
 } line;
@@ -359,16 +361,14 @@ static item *take_ready(endpoint *ep, item **link)
 
 /* It was prepared, but is not on its way any more: a row that says it might be would have its alert
  * withdrawn where it never was. */
-static void say_not_sent(outbox *ob, const item *it)
+static void say_not_sent(outbox *ob, const outbox_item *it)
 {
-    delivery_outcome outcome = {.verdict = CONN_AGAIN,
-                                .revision = it->pub.revision,
-                                .resolved = it->pub.resolved,
-                                .reason = ""};
-    ob->options.settle(ob->options.ctx, &it->pub, &outcome);
+    delivery_outcome outcome = {
+        .verdict = CONN_AGAIN, .revision = it->revision, .resolved = it->resolved, .reason = ""};
+    ob->options.settle(ob->options.ctx, it, &outcome);
 }
 
-/* One that is behind another waits as if it had not been prepared. */
+/* It waits as if it had not been prepared. */
 static void step_back(outbox *ob, endpoint *ep, item *it)
 {
     flying_remove(ob, it);
@@ -389,7 +389,7 @@ static void move_up(outbox *ob, endpoint *ep, const line *l)
     for (item *it = l->first->next; it != NULL; it = it->next) {
         if (it->state != ITEM_BEHIND)
             continue;
-        say_not_sent(ob, it);
+        say_not_sent(ob, &it->pub);
         step_back(ob, ep, it);
     }
 }
@@ -478,7 +478,7 @@ static bool may_send(const endpoint *ep, int64_t now_ms)
     return ep->sending < most_sending(ep) && ep->not_before_ms <= now_ms;
 }
 
-static void begin_first(outbox *ob, endpoint *ep)
+static void begin_first(outbox *ob, endpoint *ep, int64_t now_ms)
 {
     line *l = ep->heap[0];
     item *it = l->first;
@@ -486,7 +486,11 @@ static void begin_first(outbox *ob, endpoint *ep)
     flying_add(ob, it);
     it->state = ITEM_PREPARING;
     ep->preparing++;
-    ob->options.prepare(ob->options.ctx, &it->pub);
+    if (ob->options.prepare(ob->options.ctx, &it->pub))
+        return;
+    step_back(ob, ep, it);
+    it->pub.not_before_ms = now_ms + ob->options.backoff_min_ms;
+    heap_place(ep, l);
 }
 
 static void send_now(outbox *ob, endpoint *ep, item *it, const outbox_message *m)
@@ -539,7 +543,7 @@ void outbox_deliver(outbox *ob, int64_t now_ms)
         drop_unwanted(ob, ep);
         send_ready(ob, ep, now_ms);
         while (may_begin(ep, now_ms))
-            begin_first(ob, ep);
+            begin_first(ob, ep, now_ms);
     }
 }
 
@@ -590,7 +594,7 @@ static void give_back(outbox *ob, endpoint *ep)
 {
     while (ep->ready != NULL) {
         item *it = take_ready(ep, &ep->ready);
-        say_not_sent(ob, it);
+        say_not_sent(ob, &it->pub);
         land(ob, it, true);
     }
 }
@@ -673,10 +677,22 @@ static void begin_rest(outbox *ob, endpoint *ep, rest *r, bool given_up)
 static bool is_here(const endpoint *ep, og_str patient)
 {
     const line *l = find_line(ep, patient, og_str_hash(patient));
+    if (l != NULL && l->partial)
+        return false;
     for (const item *it = l != NULL ? l->first : NULL; it != NULL; it = it->next)
         if (!it->dropped)
             return true;
     return false;
+}
+
+/* What of the patient is not in a line is read from the store: with this pass, if it has not been
+ * there yet. */
+static void leave_to_store(outbox *ob, endpoint *ep, rest *r, og_str patient)
+{
+    if (!r->there)
+        begin_rest(ob, ep, r, false);
+    else if (delivery_is_before(patient, (og_str){r->after, r->after_n}))
+        r->again = true;
 }
 
 /* Whether a new row may come here; if not, it will be read from the store. */
@@ -690,10 +706,7 @@ static bool may_add(outbox *ob, size_t endpoint_number, int partition, og_str pa
         return false;
     if (ep->line_count < ob->options.max_patients)
         return true;
-    if (r->there)
-        r->again = true;
-    else
-        begin_rest(ob, ep, r, false);
+    leave_to_store(ob, ep, r, patient);
     return false;
 }
 
@@ -733,7 +746,16 @@ bool outbox_wants(const outbox *ob, int partition, delivery_more *ret)
     return false;
 }
 
+static bool has_row(const line *l, const delivery *row)
+{
+    const item *it = find_item(l, row->alert_id);
+    if (it == NULL || it->dropped)
+        return false;
+    return (it->renewed != NULL ? it->renewed : it)->pub.sequence >= row->sequence;
+}
+
 static bool add_row(outbox *ob, size_t endpoint_number, int partition, const delivery *row);
+static void leave_line(outbox *ob, size_t endpoint_number, int partition, const delivery *row);
 
 bool outbox_take(outbox *ob, int partition, const delivery_more *wanted, const delivery *rows,
                  size_t count, og_str last, bool end)
@@ -743,10 +765,15 @@ bool outbox_take(outbox *ob, int partition, const delivery_more *wanted, const d
     if (!r->there || r->pass != wanted->pass)
         return true; /* forgotten meanwhile */
     for (size_t i = 0; i < count; i++) {
-        const line *l = find_line(ep, rows[i].patient, og_str_hash(rows[i].patient));
-        const item *here = l != NULL ? find_item(l, rows[i].alert_id) : NULL;
-        if ((here == NULL || here->dropped) && !add_row(ob, wanted->endpoint, partition, &rows[i]))
+        line *l = find_line(ep, rows[i].patient, og_str_hash(rows[i].patient));
+        if (l != NULL)
+            l->partial = false;
+        if (l != NULL && has_row(l, &rows[i]))
+            continue;
+        if (!add_row(ob, wanted->endpoint, partition, &rows[i])) {
+            leave_line(ob, wanted->endpoint, partition, &rows[i]);
             return false;
+        }
     }
     if (last.n > 0 && last.n <= sizeof r->after) {
         memcpy(r->after, last.p, last.n);
@@ -761,34 +788,33 @@ bool outbox_take(outbox *ob, int partition, const delivery_more *wanted, const d
 
 /* ---- in and out ---- */
 
-static item *make_item(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
+static outbox_item item_of(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
 {
-    item *it = calloc(1, sizeof *it);
-    if (it == NULL)
-        return NULL;
-    it->pub = (outbox_item){.ticket = ++ob->next_ticket,
-                            .endpoint = endpoint_number,
-                            .partition = partition,
-                            .revision = row->revision,
-                            .resolved = row->resolved,
-                            .sequence = row->sequence,
-                            .not_before_ms = row->next_ms,
-                            .cause_ms = row->cause_ms,
-                            .attempts = row->attempts,
-                            .given_up = row->state == DELIVERY_PARKED};
-    memcpy(it->pub.alert_id, row->alert_id, sizeof it->pub.alert_id);
+    outbox_item it = {.ticket = ++ob->next_ticket,
+                      .endpoint = endpoint_number,
+                      .partition = partition,
+                      .patient = row->patient,
+                      .revision = row->revision,
+                      .resolved = row->resolved,
+                      .sequence = row->sequence,
+                      .not_before_ms = row->next_ms,
+                      .cause_ms = row->cause_ms,
+                      .attempts = row->attempts,
+                      .given_up = row->state == DELIVERY_PARKED};
+    memcpy(it.alert_id, row->alert_id, sizeof it.alert_id);
     return it;
 }
 
 static bool add_row(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
 {
     endpoint *ep = &ob->endpoints[endpoint_number];
-    item *it = make_item(ob, endpoint_number, partition, row);
+    item *it = calloc(1, sizeof *it);
     line *l = it != NULL ? make_line(ob, endpoint_number, row->patient) : NULL;
     if (l == NULL) {
         free(it);
         return false;
     }
+    it->pub = item_of(ob, endpoint_number, partition, row);
     it->pub.patient = (og_str){l->patient, l->patient_n};
     item *old = find_item(l, row->alert_id);
     if (old != NULL && old->state == ITEM_BEHIND)
@@ -808,10 +834,49 @@ static bool add_row(outbox *ob, size_t endpoint_number, int partition, const del
     return true;
 }
 
+static void drop_item(outbox *ob, endpoint *ep, line *l, item *it)
+{
+    if (it->state == ITEM_BEHIND)
+        step_back(ob, ep, it);
+    if (it->state != ITEM_WAITING) {
+        free(it->renewed);
+        it->renewed = NULL;
+        it->dropped = true;
+        return;
+    }
+    unlink_item(ep, l, it);
+    free(it);
+    heap_place(ep, l);
+}
+
+/* There was no memory for the row: what waits of its patient is in the store alone from now on, and
+ * what is under way of its alert is not wanted any more. */
+static void leave_line(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
+{
+    endpoint *ep = &ob->endpoints[endpoint_number];
+    line *l = find_line(ep, row->patient, og_str_hash(row->patient));
+    leave_to_store(ob, ep, &ep->rests[partition], row->patient);
+    if (l == NULL)
+        return;
+    l->partial = true;
+    for (item *it = l->first, *next; it != NULL; it = next) {
+        next = it->next;
+        if (it->state == ITEM_BEHIND)
+            say_not_sent(ob, &it->pub);
+        if (it->state == ITEM_BEHIND || it->state == ITEM_WAITING || it->renewed != NULL ||
+            strcmp(it->pub.alert_id, row->alert_id) == 0)
+            drop_item(ob, ep, l, it);
+    }
+    drop_line_if_empty(ep, l);
+}
+
 bool outbox_add(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
 {
-    return !may_add(ob, endpoint_number, partition, row->patient) ||
-           add_row(ob, endpoint_number, partition, row);
+    if (!may_add(ob, endpoint_number, partition, row->patient) ||
+        add_row(ob, endpoint_number, partition, row))
+        return true;
+    leave_line(ob, endpoint_number, partition, row);
+    return false;
 }
 
 /* Nothing of its line is before it but what is under way, or prepared as well. */
@@ -823,32 +888,22 @@ static bool may_be_behind(const line *l, const item *it)
     return before == it;
 }
 
-/* It was prepared, and there is no room for it: it waits in the store. */
-static bool leave(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
-{
-    item *it = make_item(ob, endpoint_number, partition, row);
-    if (it == NULL)
-        return false;
-    it->pub.patient = row->patient;
-    say_not_sent(ob, it);
-    free(it);
-    return true;
-}
-
 bool outbox_add_prepared(outbox *ob, size_t endpoint_number, int partition, const delivery *row,
                          const outbox_message *m)
 {
     endpoint *ep = &ob->endpoints[endpoint_number];
-    if (!outbox_add(ob, endpoint_number, partition, row))
-        return false;
+    bool noted = outbox_add(ob, endpoint_number, partition, row);
     line *l = find_line(ep, row->patient, og_str_hash(row->patient));
     item *it = l != NULL ? find_item(l, row->alert_id) : NULL;
-    if (it == NULL || (it->dropped && it->renewed == NULL))
-        return leave(ob, endpoint_number, partition, row);
+    if (it == NULL || (it->dropped && it->renewed == NULL)) { /* it waits in the store */
+        outbox_item left = item_of(ob, endpoint_number, partition, row);
+        say_not_sent(ob, &left);
+        return noted;
+    }
     bool now = it->state == ITEM_WAITING && may_be_behind(l, it) && ep->failures == 0 &&
                !ob->stopped && keep_message(ep, it, m);
     if (!now) {
-        say_not_sent(ob, it->renewed != NULL ? it->renewed : it);
+        say_not_sent(ob, it->renewed != NULL ? &it->renewed->pub : &it->pub);
         return true;
     }
     heap_remove(ep, l);
@@ -868,21 +923,6 @@ size_t outbox_room(const outbox *ob, size_t endpoint_number, int partition)
         (size_t)most <= ep->heap_count)
         return 0;
     return (size_t)most - ep->heap_count;
-}
-
-static void drop_item(outbox *ob, endpoint *ep, line *l, item *it)
-{
-    if (it->state == ITEM_BEHIND)
-        step_back(ob, ep, it);
-    if (it->state != ITEM_WAITING) {
-        free(it->renewed);
-        it->renewed = NULL;
-        it->dropped = true;
-        return;
-    }
-    unlink_item(ep, l, it);
-    free(it);
-    heap_place(ep, l);
 }
 
 void outbox_drop(outbox *ob, size_t endpoint_number, og_str patient, const char *alert_id)

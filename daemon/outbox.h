@@ -69,8 +69,9 @@ typedef struct outbox_options {
     int64_t backoff_min_ms, backoff_max_ms;
     uint64_t seed; /* of the jitter */
     void *ctx;
-    /* Store the intent and make the body; answered by outbox_prepared. */
-    void (*prepare)(void *ctx, const outbox_item *item);
+    /* Store the intent and make the body; answered by outbox_prepared. false: no memory; it is
+     * asked for again later. */
+    bool (*prepare)(void *ctx, const outbox_item *item);
     /* Send; answered by outbox_answered, later or from inside. */
     void (*send)(void *ctx, const outbox_item *item, const outbox_message *m);
     /* Write the outcome back. */
@@ -83,12 +84,12 @@ void outbox_free(outbox *ob); /* accepts NULL */
 
 /* A pending row that is new. A row for the same alert replaces what waits; what is under way
  * finishes first. Where there is no room for the patient it is left to outbox_take. false: no
- * memory (the row is in the store and comes with the next start). */
+ * memory; it is left to outbox_take with the others of the patient, which it does not overtake. */
 bool outbox_add(outbox *ob, size_t endpoint, int partition, const delivery *row);
 /* The same for a row whose intent is stored already: its message is kept until it is its turn,
  * behind what of the patient is before it. Where that is not under way, or the endpoint is failing,
- * or the alert's last attempt has not ended, it is settled as not sent, and waits as a pending row
- * does. */
+ * or the alert's last attempt has not ended, or there is no memory, it is settled as not sent, and
+ * waits as a pending row does. */
 bool outbox_add_prepared(outbox *ob, size_t endpoint, int partition, const delivery *row,
                          const outbox_message *m);
 /* So many more may be prepared for the endpoint, beside those that wait for it already. Nothing is

@@ -317,18 +317,14 @@ static void take_outgoing(owner *o, part *p, const pipeline_batch *b)
         o->options.on_outgoing(o->options.ctx, p->number, first + i, &b->outgoing[i]);
 }
 
-void owner_task(owner *o, int partition, const pipeline_task *t)
+bool owner_task(owner *o, int partition, const pipeline_task *t)
 {
     part *p = part_of(o, partition);
     const char *reason = t->outcome.reason != NULL ? t->outcome.reason : "";
     size_t reason_n = strlen(reason) + 1;
     task *copy = malloc(sizeof *copy + t->patient.n + reason_n);
-    if (copy == NULL) {
-        /* Lost from memory only: the row in the store is pending or an intent, and comes with the
-         * next start. */
-        log_error("out of memory while noting a delivery; it waits for the next start");
-        return;
-    }
+    if (copy == NULL)
+        return false;
     copy->next = NULL;
     copy->since_ms = clock_monotonic_ms();
     copy->t = *t;
@@ -340,6 +336,7 @@ void owner_task(owner *o, int partition, const pipeline_task *t)
     p->task_end = &copy->next;
     p->tasks++;
     p->urgent += is_urgent(t);
+    return true;
 }
 
 /* ---- which partition is next ---- */
@@ -743,8 +740,9 @@ static void publish(owner *o, part *p, const lane *l)
     }
     for (size_t i = 0; told && i < b->delivery_count; i++)
         o->options.on_delivery(o->options.ctx, p->number, &b->deliveries[i]);
-    if (b->more.patients > 0 && o->options.on_stored != NULL)
-        o->options.on_stored(o->options.ctx, p->number, b);
+    if (b->more.patients > 0 && o->options.on_stored != NULL &&
+        !o->options.on_stored(o->options.ctx, p->number, b))
+        p->retry_ms = clock_monotonic_ms() + RETRY_MS;
     for (size_t i = 0; i < b->prepared_count; i++)
         o->options.on_prepared(o->options.ctx, p->number, &b->prepared[i]);
     for (size_t i = 0; i < b->saying_count && o->options.on_saying != NULL; i++)

@@ -40,9 +40,10 @@ typedef struct owner_options {
     size_t (*room)(void *ctx, int partition);
     void (*on_delivery)(void *ctx, int partition, const pipeline_delivery *d);
     /* Whether there is room for rows of deliveries that nobody has but the store, and which; they
-     * come with the next batch, behind what it wants told itself. May both be NULL. */
+     * come with the next batch, behind what it wants told itself. on_stored false: no memory; they
+     * are read again after a while. May both be NULL. */
     bool (*more)(void *ctx, int partition, delivery_more *ret);
-    void (*on_stored)(void *ctx, int partition, const pipeline_batch *b);
+    bool (*on_stored)(void *ctx, int partition, const pipeline_batch *b);
     void (*on_prepared)(void *ctx, int partition, const pipeline_prepared *p);
     void (*on_saying)(void *ctx, int partition, const pipeline_saying *s);
     /* A record for the topic of this partition, once more; number is told by owner_sent. NULL: none
@@ -110,8 +111,8 @@ void owner_claimed(owner *o, int partition);
 void owner_unclaim(owner *o, int partition);
 /* What became of an outgoing record: it is in the topic, or it has to be written once more. */
 void owner_sent(owner *o, int partition, uint64_t number, bool there);
-/* Something to be done to a delivery's row; copied. */
-void owner_task(owner *o, int partition, const pipeline_task *task);
+/* Something to be done to a delivery's row; copied. false: no memory, it is not done. */
+OG_MUSTCHECK bool owner_task(owner *o, int partition, const pipeline_task *task);
 /* A review of this partition is due, or something else is to be looked after. */
 void owner_wake(owner *o, int partition);
 void owner_wake_all(owner *o);

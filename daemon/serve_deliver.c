@@ -84,11 +84,15 @@ static pipeline_task task_of(const outbox_item *item)
     return t;
 }
 
-static void prepare(void *ctx, const outbox_item *item)
+static bool prepare(void *ctx, const outbox_item *item)
 {
     serve *s = ctx;
     pipeline_task t = task_of(item);
-    owner_task(s->owner, item->partition, &t);
+    if (owner_task(s->owner, item->partition, &t))
+        return true;
+    log_error("out of memory while preparing a delivery to %s; it is tried again",
+              s->endpoints[item->endpoint].name);
+    return false;
 }
 
 static void settle(void *ctx, const outbox_item *item, const delivery_outcome *outcome)
@@ -99,7 +103,10 @@ static void settle(void *ctx, const outbox_item *item, const delivery_outcome *o
     t.outcome = *outcome;
     if (outcome->verdict == CONN_NEVER)
         s->partitions[item->partition].parked++;
-    owner_task(s->owner, item->partition, &t);
+    if (!owner_task(s->owner, item->partition, &t)) /* its row still says that it is under way */
+        log_error("out of memory while noting what became of a delivery to %s; if it has ended, "
+                  "the next start sends it once more, under the same key",
+                  s->endpoints[item->endpoint].name);
 }
 
 static outbox_message message_of(const pipeline_sendable *m)
@@ -122,7 +129,7 @@ void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d)
     bool noted = d->prepared ? outbox_add_prepared(s->outbox, d->endpoint, partition, &d->row, &m)
                              : outbox_add(s->outbox, d->endpoint, partition, &d->row);
     if (!noted)
-        log_error("out of memory while noting a delivery to %s; it waits for the next start", name);
+        log_error("out of memory while noting a delivery to %s; it is read from the store", name);
 }
 
 size_t serve__room(void *ctx, int partition)
@@ -141,13 +148,15 @@ bool serve__more(void *ctx, int partition, delivery_more *ret)
            outbox_wants(s->outbox, partition, ret);
 }
 
-void serve__on_stored(void *ctx, int partition, const pipeline_batch *b)
+bool serve__on_stored(void *ctx, int partition, const pipeline_batch *b)
 {
     serve *s = ctx;
-    if (!outbox_take(s->outbox, partition, &b->more, b->stored, b->stored_count, b->stored_last,
-                     b->stored_end))
-        log_error("out of memory while reading what waits for %s; it is read again",
-                  s->endpoints[b->more.endpoint].name);
+    if (outbox_take(s->outbox, partition, &b->more, b->stored, b->stored_count, b->stored_last,
+                    b->stored_end))
+        return true;
+    log_error("out of memory while reading what waits for %s; it is read again",
+              s->endpoints[b->more.endpoint].name);
+    return false;
 }
 
 void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p)

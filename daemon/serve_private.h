@@ -306,7 +306,7 @@ OG_MUSTCHECK og_status serve__open_outbox(serve *s, og_error *err);
 void serve__close_hooks(serve *s);
 size_t serve__room(void *ctx, int partition);
 bool serve__more(void *ctx, int partition, delivery_more *ret);
-void serve__on_stored(void *ctx, int partition, const pipeline_batch *b);
+bool serve__on_stored(void *ctx, int partition, const pipeline_batch *b);
 void serve__on_delivery(void *ctx, int partition, const pipeline_delivery *d);
 void serve__on_prepared(void *ctx, int partition, const pipeline_prepared *p);
 

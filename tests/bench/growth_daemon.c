@@ -89,9 +89,10 @@ static void add_task(bench *b, const outbox_item *item, const delivery_outcome *
         t->outcome = *outcome;
 }
 
-static void on_prepare(void *ctx, const outbox_item *item)
+static bool on_prepare(void *ctx, const outbox_item *item)
 {
     add_task(ctx, item, NULL);
+    return true;
 }
 
 static void on_settle(void *ctx, const outbox_item *item, const delivery_outcome *outcome)

@@ -1,7 +1,44 @@
 /* More deliveries wait than the outbox holds: what is in the store alone comes when there is room,
- * in order for each patient, once, and all of it. Played at random against a list of rows that
- * stands for the store, with batches that take their time as the owner's do; then with a store. */
+ * in order for each patient, once, and all of it; also when there is no memory now and then. Played
+ * at random against a list of rows that stands for the store, with batches that take their time as
+ * the owner's do; then with a store. */
 #include "daemon_world.h"
+
+/* The linker puts these before the C library's. */
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t count, size_t n);
+void *__wrap_realloc(void *old, size_t n);
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t count, size_t n);
+void *__real_realloc(void *old, size_t n);
+
+static uint64_t meagre; /* one in so many allocations fails; 0: none */
+static uint64_t allocations, failures;
+
+static bool fails(void)
+{
+    if (meagre == 0)
+        return false;
+    allocations = allocations * 6364136223846793005u + 1442695040888963407u;
+    bool none = (allocations >> 33) % meagre == 0;
+    failures += none;
+    return none;
+}
+
+void *__wrap_malloc(size_t n)
+{
+    return fails() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t count, size_t n)
+{
+    return fails() ? NULL : __real_calloc(count, n);
+}
+
+void *__wrap_realloc(void *old, size_t n)
+{
+    return fails() ? NULL : __real_realloc(old, n);
+}
 
 enum { PATIENTS = 40, ALERTS = 3, ENDPOINTS = 2, PARTITIONS = 2, ROOM = 5, MAX_TASKS = 4096 };
 
@@ -29,6 +66,7 @@ typedef struct crowd {
     bool sending[ENDPOINTS][PATIENTS]; /* something of it is on its way */
     uint64_t random;
     int64_t now_ms;
+    uint64_t meagre;
     uint64_t sends, taken, passes;
 } crowd;
 
@@ -74,9 +112,12 @@ static void add_task(crowd *c, const outbox_item *item, const delivery_outcome *
         t->outcome = *outcome;
 }
 
-static void on_prepare(void *ctx, const outbox_item *item)
+static bool on_prepare(void *ctx, const outbox_item *item)
 {
+    if (fails())
+        return false;
     add_task(ctx, item, NULL);
+    return true;
 }
 
 static void on_settle(void *ctx, const outbox_item *item, const delivery_outcome *outcome)
@@ -103,7 +144,7 @@ static void on_send(void *ctx, const outbox_item *item, const outbox_message *m)
     c->sends++;
 }
 
-static crowd *crowd_new(uint64_t seed)
+static crowd *crowd_new(uint64_t seed, size_t room)
 {
     static const outbox_endpoint endpoints[] = {{"ehr", 3}, {"@alerts", 8}};
     crowd *c = calloc(1, sizeof *c);
@@ -118,7 +159,7 @@ static crowd *crowd_new(uint64_t seed)
     outbox_options o = {.endpoints = endpoints,
                         .endpoint_count = ENDPOINTS,
                         .partitions = PARTITIONS,
-                        .max_patients = ROOM,
+                        .max_patients = room,
                         .backoff_min_ms = 10,
                         .backoff_max_ms = 100,
                         .seed = seed,
@@ -260,17 +301,21 @@ static void end(crowd *c, batch *b)
 {
     static const outbox_message m = {.body = {"body", 4}, .key = {"key", 3}};
     b->runs = false;
+    meagre = c->meagre;
     for (size_t i = 0; i < b->wanted_count; i++)
-        assert_true(outbox_add(c->ob, b->wanted_endpoint[i], b->partition, &b->wanted[i]));
+        assert_true(outbox_add(c->ob, b->wanted_endpoint[i], b->partition, &b->wanted[i]) ||
+                    c->meagre > 0);
     if (b->more) {
         c->taken += b->stored_count;
         c->passes += b->end;
         assert_true(outbox_take(c->ob, b->partition, &b->want, b->stored, b->stored_count, b->last,
-                                b->end));
+                                b->end) ||
+                    c->meagre > 0);
     }
     for (size_t i = 0; i < b->prepared_count; i++)
         outbox_prepared(c->ob, b->prepared[i].ticket,
                         b->prepared[i].gone ? NULL : &b->prepared[i].row, &m, c->now_ms);
+    meagre = 0;
 }
 
 /* ---- the EHR ---- */
@@ -322,31 +367,38 @@ static void turn(crowd *c, batch *b, bool busy)
         answer_one(c, !busy);
     if (busy && some(c, 150) == 0)
         take_over(c, (int)some(c, PARTITIONS));
+    meagre = c->meagre;
     outbox_deliver(c->ob, c->now_ms);
+    meagre = 0;
+}
+
+static void play(crowd *c)
+{
+    static batch b[PARTITIONS];
+    memset(b, 0, sizeof b);
+    for (int i = 0; i < 600; i++)
+        turn(c, b, true);
+    for (int i = 0;
+         i < 4000 && (rows_left(c) > 0 || outbox_pending(c->ob, SIZE_MAX) > 0 || c->sent_count > 0);
+         i++) {
+        turn(c, b, false);
+        if (i < 3000)
+            continue;
+        for (int p = 0; p < PARTITIONS; p++)
+            b[p].wanted_count = 0;
+    }
+    assert_int_equal(rows_left(c), 0);
+    assert_int_equal(outbox_pending(c->ob, SIZE_MAX), 0);
+    assert_true(c->sends > 100);
 }
 
 static void all_is_sent_in_order_however_little_room(void **state)
 {
-    static batch b[PARTITIONS];
     uint64_t taken = 0, passes = 0;
     (void)state;
     for (uint64_t seed = 1; seed <= 60; seed++) {
-        crowd *c = crowd_new(seed);
-        memset(b, 0, sizeof b);
-        for (int i = 0; i < 600; i++)
-            turn(c, b, true);
-        for (int i = 0; i < 4000 && (rows_left(c) > 0 || outbox_pending(c->ob, SIZE_MAX) > 0 ||
-                                     c->sent_count > 0);
-             i++) {
-            turn(c, b, false);
-            if (i < 3000)
-                continue;
-            for (int p = 0; p < PARTITIONS; p++)
-                b[p].wanted_count = 0;
-        }
-        assert_int_equal(rows_left(c), 0);
-        assert_int_equal(outbox_pending(c->ob, SIZE_MAX), 0);
-        assert_true(c->sends > 100);
+        crowd *c = crowd_new(seed, ROOM);
+        play(c);
         taken += c->taken;
         passes += c->passes;
         outbox_free(c->ob);
@@ -355,10 +407,25 @@ static void all_is_sent_in_order_however_little_room(void **state)
     assert_true(taken > 10000 && passes > 1000);
 }
 
+/* What is not noted for lack of memory is read from the store, and nothing overtakes it. */
+static void all_is_sent_in_order_however_little_memory(void **state)
+{
+    uint64_t before = failures;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 120; seed++) {
+        crowd *c = crowd_new(seed, seed % 3 == 0 ? PATIENTS : ROOM);
+        c->meagre = 3 + seed % 40;
+        play(c);
+        outbox_free(c->ob);
+        free(c);
+    }
+    assert_true(failures - before > 10000);
+}
+
 /* Cards are not to overtake their records. */
 static void the_alerts_topic_is_read_first(void **state)
 {
-    crowd *c = crowd_new(1);
+    crowd *c = crowd_new(1, ROOM);
     delivery_more want;
     (void)state;
     assert_false(outbox_wants(c->ob, 0, &want));
@@ -386,7 +453,7 @@ static void want(crowd *c, size_t e, size_t p)
 static void nobody_waits_in_the_store_while_a_place_is_free(void **state)
 {
     static batch b;
-    crowd *c = crowd_new(1);
+    crowd *c = crowd_new(1, ROOM);
     delivery_more more;
     (void)state;
     for (size_t p = 0; p < ROOM + 2; p++)
@@ -503,6 +570,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_is_sent_in_order_however_little_room),
+        cmocka_unit_test(all_is_sent_in_order_however_little_memory),
         cmocka_unit_test(the_alerts_topic_is_read_first),
         cmocka_unit_test(nobody_waits_in_the_store_while_a_place_is_free),
         cmocka_unit_test(rows_are_read_on_behind_any_patient),

@@ -27,7 +27,7 @@ static delivery row_of(const char *patient, int alert, uint32_t revision, int64_
 static const outbox_message a_message = {
     .body = {"body", 4}, .key = {"key", 3}, .said_value = {"said", 4}};
 
-static void prepare(void *ctx, const outbox_item *item)
+static bool prepare(void *ctx, const outbox_item *item)
 {
     rig *r = ctx;
     delivery d = {.revision = item->revision,
@@ -38,6 +38,7 @@ static void prepare(void *ctx, const outbox_item *item)
         r->asked[r->asked_count++] = item->ticket;
     else
         outbox_prepared(r->ob, item->ticket, &d, &a_message, r->now_ms);
+    return true;
 }
 
 static void keep_sent(void *ctx, const outbox_item *item, const outbox_message *m)

@@ -19,6 +19,8 @@ typedef struct scene {
     og_clock clock;
     owner *owner;
     int damaged_count, damaged;
+    int asks; /* so many times rows of the store are asked for */
+    int reads;
 } scene;
 
 static void on_damaged(void *ctx, int partition, const og_error *err)
@@ -27,6 +29,22 @@ static void on_damaged(void *ctx, int partition, const og_error *err)
     (void)err;
     s->damaged_count++;
     s->damaged = partition;
+}
+
+static bool wants_rows(void *ctx, int partition, delivery_more *ret)
+{
+    scene *s = ctx;
+    (void)partition;
+    *ret = (delivery_more){.pass = 1, .patients = 10};
+    return s->reads < s->asks;
+}
+
+static bool has_no_memory(void *ctx, int partition, const pipeline_batch *b)
+{
+    scene *s = ctx;
+    (void)partition;
+    assert_int_equal(b->more.patients, 10);
+    return ++s->reads == s->asks;
 }
 
 static scene *scene_of(int batches)
@@ -47,6 +65,8 @@ static scene *scene_of(int batches)
                        .partitions = WORLD_PARTITIONS,
                        .ctx = s,
                        .on_delivery = ignore_delivery,
+                       .more = wants_rows,
+                       .on_stored = has_no_memory,
                        .on_prepared = ignore_prepared,
                        .on_pause = ignore_pause,
                        .on_damaged = on_damaged};
@@ -622,30 +642,50 @@ static void an_outcome_waits_for_company(void **state)
     owner_assign(s->owner, p, 0);
     work_off(s);
     int64_t before = steady();
-    owner_task(s->owner, p, &t);
+    assert_true(owner_task(s->owner, p, &t));
     assert_true(owner_next_ms(s->owner) > before);
     assert_true(owner_next_ms(s->owner) <= steady() + 1000);
     assert_int_equal(owner_get(s->owner, p).tasks, 1);
     feed(s, p, &m[0], 0);
     work_off(s);
     assert_int_equal(owner_get(s->owner, p).tasks, 0);
-    owner_task(s->owner, p, &t);
+    assert_true(owner_task(s->owner, p, &t));
     t.settle = false;
-    owner_task(s->owner, p, &t);
+    assert_true(owner_task(s->owner, p, &t));
     assert_true(owner_next_ms(s->owner) <= steady());
     work_off(s);
     assert_int_equal(owner_get(s->owner, p).tasks, 0);
     t.settle = true;
     t.outcome.verdict = CONN_AGAIN;
-    owner_task(s->owner, p, &t);
+    assert_true(owner_task(s->owner, p, &t));
     assert_true(owner_next_ms(s->owner) <= steady());
     work_off(s);
     t.outcome.verdict = CONN_DONE;
-    owner_task(s->owner, p, &t);
+    assert_true(owner_task(s->owner, p, &t));
     owner_stop(s->owner);
     assert_true(owner_next_ms(s->owner) <= steady());
     work_off(s);
     assert_true(owner_idle(s->owner));
+    scene_free(s);
+}
+
+/* Rows that were read and could not be kept: the partition waits before it reads them again. */
+static void what_finds_no_memory_is_read_again_later(void **state)
+{
+    scene *s = scene_new();
+    (void)state;
+    restore_shared(s);
+    owner_assign(s->owner, 0, 0);
+    work_off(s);
+    s->asks = 2;
+    int64_t before = steady();
+    assert_int_equal(owner_next_ms(s->owner), 0);
+    work_off(s);
+    assert_int_equal(s->reads, 1);
+    assert_true(owner_next_ms(s->owner) >= before + 500);
+    s->asks = 1; /* nothing is wanted any more */
+    work_off(s);
+    assert_int_equal(s->reads, 1);
     scene_free(s);
 }
 
@@ -658,6 +698,7 @@ int main(void)
         cmocka_unit_test(at_rest_nothing_begins),
         cmocka_unit_test(content_is_released_by_the_last_who_uses_it),
         cmocka_unit_test(an_outcome_waits_for_company),
+        cmocka_unit_test(what_finds_no_memory_is_read_again_later),
         cmocka_unit_test(a_new_store_takes_nothing_from_the_middle),
         cmocka_unit_test(a_partition_that_nobody_read_is_told),
         cmocka_unit_test(restoring_ends_under_steady_load),

@@ -252,11 +252,12 @@ static inline void world_add_task(world *w, const outbox_item *item,
         t->outcome.reason = "refused";
 }
 
-static inline void world_prepare(void *ctx, const outbox_item *item)
+static inline bool world_prepare(void *ctx, const outbox_item *item)
 {
     world *w = ctx;
     w->prepares++;
     world_add_task(w, item, NULL);
+    return true;
 }
 
 static inline void world_settle(void *ctx, const outbox_item *item, const delivery_outcome *outcome)
