@@ -362,6 +362,14 @@ void idset_distrust(idset *s)
     s->broken = true;
 }
 
+bool idset_is_too_small(idset *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool too_small = s->grow_at > 0;
+    pthread_mutex_unlock(&s->lock);
+    return too_small;
+}
+
 bool idset_is_broken(const idset *s)
 {
     return s->broken;

@@ -37,6 +37,8 @@ OG_MUSTCHECK og_status idset_sync(idset *s, og_error *err);
 /* Gives the pages that were read back to the page cache (kv_trim). */
 void idset_trim(idset *s);
 
+/* There was no room on the disk when it was to grow: it says yes more often. It is tried again. */
+bool idset_is_too_small(idset *s);
 /* True from the first OG_CORRUPT on. */
 bool idset_is_broken(const idset *s);
 /* From now on it is broken: what it has cannot be completed. */

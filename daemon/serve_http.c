@@ -116,6 +116,7 @@ void serve__set_gauges(serve *s)
     for (size_t i = 0; i + 1 < s->endpoint_count; i++)
         metric_set_label(METRIC_ENDPOINT_FAILING, s->endpoints[i].name,
                          outbox_is_down(s->outbox, i));
+    metric_set(METRIC_IDS_TOO_SMALL, idset_is_too_small(s->recorded));
     metric_set(METRIC_TIME, clock_now(&s->clock) / 1000);
     metric_set(METRIC_NEXT_REVIEW, (schedule_next(s->schedule) + 999) / 1000);
     metric_set(METRIC_READY, serve_ready(s));

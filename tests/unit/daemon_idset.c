@@ -301,15 +301,18 @@ static void a_full_disk_costs_no_id(void **state)
     small.rlim_max = before.rlim_max;
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_false(idset_is_too_small(p.set));
     for (uint32_t n = 0; n < 150000; n++)
         add(&p, n);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_int_equal(size_of(&p), FIRST_END);
+    assert_true(idset_is_too_small(p.set));
     assert_has(&p, 0, 150000);
     add(&p, 150000); /* there is room again */
     for (uint32_t n = 150001; n < 160000; n++)
         add(&p, n);
     assert_int_equal(size_of(&p), SECOND_END);
+    assert_false(idset_is_too_small(p.set));
     assert_has(&p, 0, 160000);
     place_done(&p);
 }
