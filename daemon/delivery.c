@@ -646,6 +646,7 @@ og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep
     } else {
         d.state = DELIVERY_PENDING;
         d.next_ms = o->next_ms;
+        d.attempts -= o->not_sent && d.attempts > 0;
     }
     return put_text(t, a, &d, ret_row, err);
 }

@@ -137,6 +137,7 @@ OG_MUSTCHECK og_status delivery_waits(store_txn *t, og_str endpoint, og_str pati
 typedef struct delivery_outcome {
     conn_verdict verdict;
     bool in_doubt;     /* CONN_AGAIN: it may have arrived all the same */
+    bool not_sent;     /* CONN_AGAIN: that was no attempt */
     int64_t next_ms;   /* CONN_AGAIN: not before */
     uint32_t revision; /* of what was sent */
     bool resolved;

@@ -25,7 +25,8 @@ typedef enum item_state {
 #define MAX_PATIENTS   20000
 #define MAX_READ       256 /* patients that are read from the store at a time */
 #define FAILING_AT     8   /* patients of whom nothing was taken, one after the other */
-#define PROBES         10  /* within the longest wait, while it may be the messages after all */
+#define PACE           100 /* the shortest wait has so many of the waits by which these slow down */
+#define PROBES         10  /* within the longest wait, at the least */
 
 typedef struct kept { /* a message */
     outbox_message m; /* points into bytes */
@@ -56,7 +57,7 @@ typedef struct line {
 typedef struct rest { /* rows of a partition that are in its store alone */
     bool there;       /* or may be; the others count only then */
     bool again;       /* some of them where it was read already */
-    bool given_up;
+    bool given_up, given_up_again;
     uint64_t pass;
     size_t after_n; /* read up to this patient */
     char after[KV_MAX_KEY];
@@ -74,6 +75,7 @@ typedef struct endpoint {
     item *ready, **ready_end;
     int preparing, sending; /* those whose message is kept count as the former */
     int kept;
+    int window; /* so many may be prepared or sent, before the endpoint fails and after */
     int64_t failures, not_before_ms; /* the endpoint itself is failing */
     uint64_t series;                 /* of answers none of which took anything */
     int came_back;                   /* patients in it */
@@ -363,8 +365,11 @@ static item *take_ready(endpoint *ep, item **link)
  * withdrawn where it never was. */
 static void say_not_sent(outbox *ob, const outbox_item *it)
 {
-    delivery_outcome outcome = {
-        .verdict = CONN_AGAIN, .revision = it->revision, .resolved = it->resolved, .reason = ""};
+    delivery_outcome outcome = {.verdict = CONN_AGAIN,
+                                .not_sent = true,
+                                .revision = it->revision,
+                                .resolved = it->resolved,
+                                .reason = ""};
     ob->options.settle(ob->options.ctx, it, &outcome);
 }
 
@@ -456,15 +461,24 @@ static int64_t backoff(outbox *ob, int64_t attempts, int64_t retry_after_ms)
     return wait > retry_after_ms ? wait : retry_after_ms;
 }
 
+static bool is_failing(const endpoint *ep)
+{
+    return ep->failures > 0 || ep->came_back >= FAILING_AT;
+}
+
+static int widest(const endpoint *ep)
+{
+    return ep->info.max_in_flight + OUTBOX_AHEAD;
+}
+
 static int most_sending(const endpoint *ep)
 {
-    return ep->failures > 0 ? 1 : ep->info.max_in_flight;
+    return ep->window < ep->info.max_in_flight ? ep->window : ep->info.max_in_flight;
 }
 
 static bool has_room(const endpoint *ep)
 {
-    int most = ep->failures > 0 ? 1 : ep->info.max_in_flight + OUTBOX_AHEAD;
-    return ep->preparing + ep->sending < most;
+    return ep->preparing + ep->sending < ep->window;
 }
 
 static bool may_begin(const endpoint *ep, int64_t now_ms)
@@ -478,7 +492,8 @@ static bool may_send(const endpoint *ep, int64_t now_ms)
     return ep->sending < most_sending(ep) && ep->not_before_ms <= now_ms;
 }
 
-static void begin_first(outbox *ob, endpoint *ep, int64_t now_ms)
+/* False: there is no memory. */
+static bool begin_first(outbox *ob, endpoint *ep, int64_t now_ms)
 {
     line *l = ep->heap[0];
     item *it = l->first;
@@ -487,10 +502,11 @@ static void begin_first(outbox *ob, endpoint *ep, int64_t now_ms)
     it->state = ITEM_PREPARING;
     ep->preparing++;
     if (ob->options.prepare(ob->options.ctx, &it->pub))
-        return;
+        return true;
     step_back(ob, ep, it);
-    it->pub.not_before_ms = now_ms + ob->options.backoff_min_ms;
     heap_place(ep, l);
+    ep->not_before_ms = now_ms + ob->options.backoff_min_ms;
+    return false;
 }
 
 static void send_now(outbox *ob, endpoint *ep, item *it, const outbox_message *m)
@@ -542,8 +558,8 @@ void outbox_deliver(outbox *ob, int64_t now_ms)
         endpoint *ep = &ob->endpoints[i];
         drop_unwanted(ob, ep);
         send_ready(ob, ep, now_ms);
-        while (may_begin(ep, now_ms))
-            begin_first(ob, ep, now_ms);
+        while (may_begin(ep, now_ms) && begin_first(ob, ep, now_ms)) {
+        }
     }
 }
 
@@ -609,17 +625,24 @@ static bool takes_nothing(outbox *ob, endpoint *ep, const item *it)
     return ep->came_back >= FAILING_AT;
 }
 
-/* Those that may be alive after all are asked more often: somebody else's message may be taken. */
-static int64_t next_probe(outbox *ob, const endpoint *ep, const outbox_answer *answer)
+/* Until somebody else's message is taken the others' are tried ever more slowly, never for long: of
+ * twenty patients one may have a message that is taken. */
+static int64_t next_probe(const outbox *ob, const endpoint *ep)
 {
-    int64_t least = ob->options.backoff_min_ms, most = ob->options.backoff_max_ms / PROBES;
-    if (answer->endpoint_down)
-        return backoff(ob, ep->failures, answer->retry_after_ms);
-    int64_t wait = backoff(ob, ep->failures, -1);
-    most = most > least ? most : least;
+    int64_t most = ob->options.backoff_max_ms / PROBES;
+    int64_t wait = ob->options.backoff_min_ms * (ep->came_back - FAILING_AT) / PACE;
     return wait < most ? wait : most;
 }
 
+static void has_failed(outbox *ob, endpoint *ep, int64_t not_before_ms)
+{
+    if (not_before_ms > ep->not_before_ms)
+        ep->not_before_ms = not_before_ms;
+    ep->window = 1;
+    give_back(ob, ep);
+}
+
+/* As with every connection: what is lost stops it, and with what is taken it gets wider again. */
 static void note_endpoint(outbox *ob, const item *it, const outbox_answer *answer, int64_t now_ms)
 {
     endpoint *ep = &ob->endpoints[it->pub.endpoint];
@@ -628,11 +651,12 @@ static void note_endpoint(outbox *ob, const item *it, const outbox_answer *answe
         ep->not_before_ms = 0;
         ep->series++;
         ep->came_back = 0;
-    } else if ((answer->endpoint_down || takes_nothing(ob, ep, it)) &&
-               now_ms >= ep->not_before_ms) {
+        ep->window = ep->window * 2 < widest(ep) ? ep->window * 2 : widest(ep);
+    } else if (answer->endpoint_down && now_ms >= ep->not_before_ms) {
         ep->failures++; /* once: others that were on their way fail for the same reason */
-        ep->not_before_ms = now_ms + next_probe(ob, ep, answer);
-        give_back(ob, ep);
+        has_failed(ob, ep, now_ms + backoff(ob, ep->failures, answer->retry_after_ms));
+    } else if (!answer->endpoint_down && takes_nothing(ob, ep, it)) {
+        has_failed(ob, ep, now_ms + next_probe(ob, ep));
     }
 }
 
@@ -667,7 +691,7 @@ static void begin_rest(outbox *ob, endpoint *ep, rest *r, bool given_up)
 {
     ep->rest_count += !r->there;
     r->there = true;
-    r->again = false;
+    r->again = r->given_up_again = false;
     r->given_up = given_up;
     r->pass = ++ob->next_pass;
     r->after_n = 0;
@@ -687,12 +711,16 @@ static bool is_here(const endpoint *ep, og_str patient)
 
 /* What of the patient is not in a line is read from the store: with this pass, if it has not been
  * there yet. */
-static void leave_to_store(outbox *ob, endpoint *ep, rest *r, og_str patient)
+static void leave_to_store(outbox *ob, endpoint *ep, rest *r, og_str patient, bool given_up)
 {
-    if (!r->there)
-        begin_rest(ob, ep, r, false);
-    else if (delivery_is_before(patient, (og_str){r->after, r->after_n}))
-        r->again = true;
+    if (!r->there) {
+        begin_rest(ob, ep, r, given_up);
+        return;
+    }
+    bool with_this =
+        !delivery_is_before(patient, (og_str){r->after, r->after_n}) && (r->given_up || !given_up);
+    r->again |= !with_this;
+    r->given_up_again |= given_up && !with_this;
 }
 
 /* Whether a new row may come here; if not, it will be read from the store. */
@@ -706,7 +734,7 @@ static bool may_add(outbox *ob, size_t endpoint_number, int partition, og_str pa
         return false;
     if (ep->line_count < ob->options.max_patients)
         return true;
-    leave_to_store(ob, ep, r, patient);
+    leave_to_store(ob, ep, r, patient, false);
     return false;
 }
 
@@ -780,7 +808,7 @@ bool outbox_take(outbox *ob, int partition, const delivery_more *wanted, const d
         r->after_n = last.n;
     }
     if (end && r->again)
-        begin_rest(ob, ep, r, false);
+        begin_rest(ob, ep, r, r->given_up_again);
     else if (end)
         end_rest(ep, r);
     return true;
@@ -849,31 +877,53 @@ static void drop_item(outbox *ob, endpoint *ep, line *l, item *it)
     heap_place(ep, l);
 }
 
-/* There was no memory for the row: what waits of its patient is in the store alone from now on, and
- * what is under way of its alert is not wanted any more. */
+/* It is in the store alone from now on; what is under way ends, if it has begun to be sent. */
+static void leave_item(outbox *ob, endpoint *ep, line *l, item *it)
+{
+    if (it->state == ITEM_BEHIND)
+        say_not_sent(ob, &it->pub);
+    drop_item(ob, ep, l, it);
+}
+
+/* There was no memory for the row: so is what waits of its patient. */
 static void leave_line(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
 {
     endpoint *ep = &ob->endpoints[endpoint_number];
     line *l = find_line(ep, row->patient, og_str_hash(row->patient));
-    leave_to_store(ob, ep, &ep->rests[partition], row->patient);
-    if (l == NULL)
-        return;
-    l->partial = true;
-    for (item *it = l->first, *next; it != NULL; it = next) {
+    bool given_up = row->state == DELIVERY_PARKED;
+    for (item *it = l != NULL ? l->first : NULL, *next; it != NULL; it = next) {
         next = it->next;
-        if (it->state == ITEM_BEHIND)
-            say_not_sent(ob, &it->pub);
-        if (it->state == ITEM_BEHIND || it->state == ITEM_WAITING || it->renewed != NULL ||
-            strcmp(it->pub.alert_id, row->alert_id) == 0)
-            drop_item(ob, ep, l, it);
+        bool waits = it->state == ITEM_BEHIND || it->state == ITEM_WAITING;
+        given_up |= it->pub.given_up || (it->renewed != NULL && it->renewed->pub.given_up);
+        if (waits || it->renewed != NULL || strcmp(it->pub.alert_id, row->alert_id) == 0)
+            leave_item(ob, ep, l, it);
     }
+    leave_to_store(ob, ep, &ep->rests[partition], row->patient, given_up);
+    if (l != NULL) {
+        l->partial = true;
+        drop_line_if_empty(ep, l);
+    }
+}
+
+/* The row stays in the store; an older one of its alert is not wanted any more. */
+static void leave_row(outbox *ob, size_t endpoint_number, const delivery *row)
+{
+    endpoint *ep = &ob->endpoints[endpoint_number];
+    line *l = find_line(ep, row->patient, og_str_hash(row->patient));
+    item *it = l != NULL ? find_item(l, row->alert_id) : NULL;
+    if (it == NULL)
+        return;
+    leave_item(ob, ep, l, it);
     drop_line_if_empty(ep, l);
 }
 
 bool outbox_add(outbox *ob, size_t endpoint_number, int partition, const delivery *row)
 {
-    if (!may_add(ob, endpoint_number, partition, row->patient) ||
-        add_row(ob, endpoint_number, partition, row))
+    if (!may_add(ob, endpoint_number, partition, row->patient)) {
+        leave_row(ob, endpoint_number, row);
+        return true;
+    }
+    if (add_row(ob, endpoint_number, partition, row))
         return true;
     leave_line(ob, endpoint_number, partition, row);
     return false;
@@ -894,13 +944,13 @@ bool outbox_add_prepared(outbox *ob, size_t endpoint_number, int partition, cons
     endpoint *ep = &ob->endpoints[endpoint_number];
     bool noted = outbox_add(ob, endpoint_number, partition, row);
     line *l = find_line(ep, row->patient, og_str_hash(row->patient));
-    item *it = l != NULL ? find_item(l, row->alert_id) : NULL;
-    if (it == NULL || (it->dropped && it->renewed == NULL)) { /* it waits in the store */
+    if (l == NULL || !has_row(l, row)) { /* it waits in the store */
         outbox_item left = item_of(ob, endpoint_number, partition, row);
         say_not_sent(ob, &left);
         return noted;
     }
-    bool now = it->state == ITEM_WAITING && may_be_behind(l, it) && ep->failures == 0 &&
+    item *it = find_item(l, row->alert_id);
+    bool now = it->state == ITEM_WAITING && may_be_behind(l, it) && !is_failing(ep) &&
                !ob->stopped && keep_message(ep, it, m);
     if (!now) {
         say_not_sent(ob, it->renewed != NULL ? &it->renewed->pub : &it->pub);
@@ -918,8 +968,8 @@ bool outbox_add_prepared(outbox *ob, size_t endpoint_number, int partition, cons
 size_t outbox_room(const outbox *ob, size_t endpoint_number, int partition)
 {
     const endpoint *ep = &ob->endpoints[endpoint_number];
-    int most = ep->info.max_in_flight + OUTBOX_AHEAD - ep->preparing - ep->sending;
-    if (ob->stopped || ep->failures > 0 || ep->rests[partition].there || most <= 0 ||
+    int most = ep->window - ep->preparing - ep->sending;
+    if (ob->stopped || is_failing(ep) || ep->rests[partition].there || most <= 0 ||
         (size_t)most <= ep->heap_count)
         return 0;
     return (size_t)most - ep->heap_count;
@@ -980,7 +1030,7 @@ size_t outbox_unread(const outbox *ob)
 
 bool outbox_is_down(const outbox *ob, size_t endpoint_number)
 {
-    return ob->endpoints[endpoint_number].failures > 0;
+    return is_failing(&ob->endpoints[endpoint_number]);
 }
 
 size_t outbox_sending(const outbox *ob)
@@ -1015,6 +1065,7 @@ outbox *outbox_new(const outbox_options *options)
     bool whole = true;
     for (size_t i = 0; i < options->endpoint_count; i++) {
         endpoints[i] = (endpoint){.info = options->endpoints[i],
+                                  .window = options->endpoints[i].max_in_flight + OUTBOX_AHEAD,
                                   .series = 1,
                                   .ready_end = &endpoints[i].ready,
                                   .rests = calloc((size_t)options->partitions, sizeof(rest))};

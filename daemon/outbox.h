@@ -8,9 +8,10 @@
  *
  * Per endpoint and patient one delivery at a time, in order of sequence. Per endpoint at most
  * max_in_flight are being sent, and one only while the endpoint is failing (then the others wait
- * with it): its answer says so, or nothing of eight patients was taken, one after the other.
- * OUTBOX_AHEAD more are prepared meanwhile: preparing takes a batch, and a receiver that answers at
- * once would wait for each; when the endpoint fails they wait as they did before.
+ * with it): its answer says so, or nothing of eight patients was taken, one after the other. Then
+ * it is tried ever more slowly; and with each delivery that is taken twice as many may be under
+ * way. OUTBOX_AHEAD more are prepared meanwhile: preparing takes a batch, and a receiver that
+ * answers at once would wait for each; when the endpoint fails they wait as they did before.
  *
  * Memory holds the rows of some max_patients patients for each endpoint, however many wait: those
  * of others stay in the store alone, and are asked for in the order in which they lie there

@@ -104,8 +104,8 @@ static void settle(void *ctx, const outbox_item *item, const delivery_outcome *o
     if (outcome->verdict == CONN_NEVER)
         s->partitions[item->partition].parked++;
     if (!owner_task(s->owner, item->partition, &t)) /* its row still says that it is under way */
-        log_error("out of memory while noting what became of a delivery to %s; if it has ended, "
-                  "the next start sends it once more, under the same key",
+        log_error("out of memory while noting what became of a delivery to %s; if it has ended, it "
+                  "is sent once more later, under the same key",
                   s->endpoints[item->endpoint].name);
 }
 

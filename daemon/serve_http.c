@@ -47,20 +47,26 @@ static int not_current(serve *s)
     return n;
 }
 
-/* An endpoint that is down makes nobody unready: its cards wait, and another instance could not
+/* Where nothing waits nobody finds out whether it is still failing. */
+static bool is_failing(const serve *s, size_t endpoint)
+{
+    return outbox_is_down(s->outbox, endpoint) && outbox_pending(s->outbox, endpoint) > 0;
+}
+
+/* An endpoint that is failing makes nobody unready: its cards wait, and another instance could not
  * send them either. */
 static bool add_endpoints(const serve *s, og_buf *b)
 {
-    bool any_down = false;
+    bool any_failing = false;
     og_buf_addz(b, ",\"endpoints\":{");
     for (size_t i = 0; i + 1 < s->endpoint_count; i++) {
-        bool down = outbox_is_down(s->outbox, i);
-        any_down |= down;
+        bool failing = is_failing(s, i);
+        any_failing |= failing;
         og_buf_addf(b, "%s\"%s\":\"%s\"", i > 0 ? "," : "", s->endpoints[i].name,
-                    down ? "failing" : "good");
+                    failing ? "failing" : "good");
     }
     og_buf_addc(b, '}');
-    return any_down;
+    return any_failing;
 }
 
 static void ready(void *ctx, http_exchange *x)
@@ -114,8 +120,7 @@ void serve__set_gauges(serve *s)
     metric_set(METRIC_OUTBOX_PARKED, (int64_t)parked);
     metric_set(METRIC_OUTBOX_PENDING, pending(s, rows > parked ? rows - parked : 0));
     for (size_t i = 0; i + 1 < s->endpoint_count; i++)
-        metric_set_label(METRIC_ENDPOINT_FAILING, s->endpoints[i].name,
-                         outbox_is_down(s->outbox, i));
+        metric_set_label(METRIC_ENDPOINT_FAILING, s->endpoints[i].name, is_failing(s, i));
     metric_set(METRIC_IDS_TOO_SMALL, idset_is_too_small(s->recorded));
     metric_set(METRIC_TIME, clock_now(&s->clock) / 1000);
     metric_set(METRIC_NEXT_REVIEW, (schedule_next(s->schedule) + 999) / 1000);
