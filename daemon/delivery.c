@@ -57,7 +57,11 @@ og_str delivery_write(og_arena *a, const delivery *d)
                 d->attempts, d->next_ms, d->cause_ms, d->doubtful, d->doubted ? "true" : "false");
     for (size_t i = 0; i < d->held_count; i++)
         og_buf_addf(&b, "%s\"%s\"", i > 0 ? "," : "", d->held[i]);
-    og_buf_addz(&b, "],\"reason\":");
+    og_buf_addc(&b, ']');
+    if (d->under_way[0] != '\0')
+        og_buf_addf(&b, ",\"underWay\":\"%s\",\"underWayRevision\":%" PRIu32, d->under_way,
+                    d->under_way_revision);
+    og_buf_addz(&b, ",\"reason\":");
     og_buf_add_json(&b, d->reason);
     og_buf_addc(&b, '}');
     og_str text = og_buf_failed(&b) ? (og_str){NULL, 0} : og_arena_str(a, og_buf_str(&b));
@@ -78,6 +82,21 @@ static bool read_uuid(fhir_elem e, char out[UUID_TEXT])
     if (raw.n > 0)
         memcpy(out, raw.p, raw.n);
     out[raw.n] = '\0';
+    return true;
+}
+
+/* May be missing. */
+static bool read_under_way(fhir_elem o, delivery *d)
+{
+    int64_t revision = 0;
+    fhir_elem card = fhir_get(o, "underWay");
+    d->under_way[0] = '\0';
+    d->under_way_revision = 0;
+    if (!fhir_exists(card))
+        return true;
+    if (!read_uuid(card, d->under_way) || !read_number(o, "underWayRevision", &revision))
+        return false;
+    d->under_way_revision = (uint32_t)revision;
     return true;
 }
 
@@ -137,7 +156,8 @@ og_status delivery_read_value(og_arena *a, og_str value, delivery *ret, og_error
     if (!read_state(fhir_get(o, "state"), &d.state) || !read_number(o, "revision", &revision) ||
         !read_number(o, "sequence", &d.sequence) || !read_number(o, "attempts", &d.attempts) ||
         !read_number(o, "next", &d.next_ms) || !read_number(o, "cause", &d.cause_ms) ||
-        !read_uuid(fhir_get(o, "doubtful"), d.doubtful) || !read_held(a, fhir_get(o, "held"), &d))
+        !read_uuid(fhir_get(o, "doubtful"), d.doubtful) || !read_held(a, fhir_get(o, "held"), &d) ||
+        !read_under_way(o, &d))
         return og_fail(err, OG_CORRUPT, "a stored delivery cannot be read");
     d.resolved = fhir_kind_of(fhir_get(o, "resolved")) == FHIR_TRUE;
     d.doubted = fhir_kind_of(fhir_get(o, "doubted")) == FHIR_TRUE;
@@ -322,6 +342,35 @@ static og_status hold(og_arena *a, delivery *d, const char *uuid, og_error *err)
     return OG_OK;
 }
 
+/* The attempt that is under way is the only one that may have brought this card. */
+static void note_under_way(delivery *d)
+{
+    if (d->state != DELIVERY_INTENT || d->doubted || d->doubtful[0] == '\0' ||
+        holds(d, d->doubtful))
+        return;
+    memcpy(d->under_way, d->doubtful, sizeof d->under_way);
+    d->under_way_revision = d->revision;
+}
+
+/* That attempt has ended; in vain: the card has not arrived. */
+static og_status end_under_way(og_arena *a, delivery *d, bool in_vain, og_error *err)
+{
+    size_t n = 0;
+    if (d->under_way[0] == '\0')
+        return OG_OK;
+    char(*held)[UUID_TEXT] = og_arena_zalloc(a, d->held_count + 1, sizeof *held);
+    if (held == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for a delivery");
+    for (size_t i = 0; i < d->held_count; i++)
+        if (!in_vain || strcmp(d->held[i], d->under_way) != 0)
+            memcpy(held[n++], d->held[i], UUID_TEXT);
+    d->held = (const char(*)[UUID_TEXT])held;
+    d->held_count = n;
+    d->under_way[0] = '\0';
+    d->under_way_revision = 0;
+    return OG_OK;
+}
+
 bool delivery_is_over(const delivery_endpoint *ep, const plan_alert *alert)
 {
     return alert->state == PLAN_ALERT_RESOLVED ||
@@ -351,6 +400,7 @@ static og_status wanted_row(store_txn *t, og_arena *a, const delivery_endpoint *
         memcpy(d.alert_id, alert->id, sizeof d.alert_id);
     }
     *ret_was = d.state;
+    note_under_way(&d);
     status = hold(a, &d, d.doubtful, err);
     if (status != OG_OK)
         return status;
@@ -386,7 +436,7 @@ static og_status taken_row(og_arena *a, const delivery_endpoint *ep, const deliv
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
     memcpy(*held, card, UUID_TEXT);
     hold_only(&taken, d->resolved || ep->is_topic ? NULL : (const char(*)[UUID_TEXT])held);
-    taken.doubtful[0] = '\0';
+    taken.doubtful[0] = taken.under_way[0] = '\0';
     taken.state = DELIVERY_DELIVERED;
     *ret = taken;
     return OG_OK;
@@ -545,7 +595,8 @@ static og_status due_row(store_txn *t, og_arena *a, const delivery_endpoint *ep,
 static og_status intend(store_txn *t, og_arena *a, delivery *d, delivery_message *m, og_error *err)
 {
     if (d->state == DELIVERY_INTENT)
-        d->doubted = true; /* the attempt before was cut off: we never heard of its end */
+        d->doubted = true;  /* the attempt before was cut off: we never heard of its end */
+    d->under_way[0] = '\0'; /* one at a time: nobody hears of an older one any more */
     d->state = DELIVERY_INTENT;
     d->attempts++;
     return put_text(t, a, d, &m->row, err);
@@ -605,21 +656,39 @@ static og_status write_row(og_arena *a, const delivery *d, og_str *ret, og_error
     return ret->p != NULL ? OG_OK : og_fail(err, OG_NOMEM, "no memory for a delivery");
 }
 
-static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint *ep, delivery *d,
-                             bool current, const delivery_outcome *o, og_str *ret_row,
-                             og_error *err)
+static og_status remove_told(store_txn *t, og_arena *a, delivery *d, og_str *ret_row, og_error *err)
 {
-    if (!current) {
-        /* Wanted anew while it was under way: want() has put its card among those held. */
-        if (o->resolved)
-            hold_only(d, NULL);
-        return put_text(t, a, d, ret_row, err);
-    }
+    og_status status = delivery_remove(t, d, err);
+    d->state = DELIVERY_DELIVERED;
+    return status == OG_OK ? write_row(a, d, ret_row, err) : status;
+}
+
+static og_status settle_done(store_txn *t, og_arena *a, const delivery_endpoint *ep, delivery *d,
+                             og_str *ret_row, og_error *err)
+{
     og_status status = taken_row(a, ep, d, d->doubtful, d, err);
     if (status != OG_OK || d->held_count > 0)
         return status == OG_OK ? put_text(t, a, d, ret_row, err) : status;
-    status = delivery_remove(t, d, err);
-    return status == OG_OK ? write_row(a, d, ret_row, err) : status;
+    return remove_told(t, a, d, ret_row, err);
+}
+
+/* Wanted anew while it was under way: want() has put its card among those held. */
+static og_status settle_late(store_txn *t, og_arena *a, const delivery_endpoint *ep, delivery *d,
+                             const delivery_outcome *o, og_str *ret_row, og_error *err)
+{
+    bool in_vain = o->verdict == CONN_NEVER || (o->verdict == CONN_AGAIN && !o->in_doubt);
+    og_str unsaid;
+    og_status status = OG_OK;
+    if (o->verdict == CONN_DONE && o->resolved)
+        hold_only(d, NULL);
+    if (!o->resolved && d->under_way_revision == o->revision)
+        status = end_under_way(a, d, in_vain, err);
+    if (status != OG_OK)
+        return status;
+    if (in_vain && d->state == DELIVERY_PENDING && d->resolved && d->held_count == 0 &&
+        !ep->is_topic)
+        return remove_told(t, a, d, ret_row, err);
+    return put_text(t, a, d, o->verdict == CONN_AGAIN ? &unsaid : ret_row, err);
 }
 
 og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep, og_str patient,
@@ -627,15 +696,15 @@ og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep
                           og_error *err)
 {
     delivery d = {0};
+    og_str unsaid;
+    *ret_row = (og_str){NULL, 0};
     og_status status = delivery_get(t, a, og_str_of(ep->name), patient, alert_id, &d, err);
     if (status != OG_OK)
         return status;
-    bool current =
-        d.revision == o->revision && d.resolved == o->resolved && d.state == DELIVERY_INTENT;
+    if (d.revision != o->revision || d.resolved != o->resolved || d.state != DELIVERY_INTENT)
+        return settle_late(t, a, ep, &d, o, ret_row, err);
     if (o->verdict == CONN_DONE)
-        return settle_done(t, a, ep, &d, current, o, ret_row, err);
-    if (!current)
-        return write_row(a, &d, ret_row, err);
+        return settle_done(t, a, ep, &d, ret_row, err);
     if (o->verdict == CONN_AGAIN && o->in_doubt)
         d.doubted = true;
     if (!d.doubted)
@@ -648,5 +717,5 @@ og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep
         d.next_ms = o->next_ms;
         d.attempts -= o->not_sent && d.attempts > 0;
     }
-    return put_text(t, a, &d, ret_row, err);
+    return put_text(t, a, &d, o->verdict == CONN_AGAIN ? &unsaid : ret_row, err);
 }

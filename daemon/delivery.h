@@ -51,6 +51,8 @@ typedef struct delivery {
     bool doubted;              /* an earlier attempt with this card may have arrived */
     const char (*held)[UUID_TEXT];
     size_t held_count;
+    char under_way[UUID_TEXT]; /* held for an attempt alone that has not ended; empty: none */
+    uint32_t under_way_revision;
     og_str reason; /* PARKED: why */
 } delivery;
 
@@ -144,9 +146,10 @@ typedef struct delivery_outcome {
     const char *reason; /* CONN_NEVER; borrowed */
 } delivery_outcome;
 
-/* What became of an attempt is written back. A row that was wanted anew meanwhile stays pending.
- * *ret_row: what the row says now (delivery_write), or would say if it were still there: told, and
- * nothing is left of it. OG_NOTFOUND: there was none. */
+/* What became of an attempt is written back. A row that was wanted anew meanwhile stays pending,
+ * unless that was to withdraw a card which has not arrived. *ret_row: what the row says now
+ * (delivery_write), or would say if it were still there: told, and nothing is left of it; p NULL:
+ * nobody else need know. OG_NOTFOUND: there was none. */
 OG_MUSTCHECK og_status delivery_settle(store_txn *t, og_arena *a, const delivery_endpoint *ep,
                                        og_str patient, const char *alert_id,
                                        const delivery_outcome *outcome, og_str *ret_row,

@@ -435,6 +435,8 @@ static void drop_unwanted(outbox *ob, endpoint *ep)
             link = &(*link)->next_ready;
             continue;
         }
+        if ((*link)->renewed != NULL)
+            say_not_sent(ob, &(*link)->pub);
         land(ob, take_ready(ep, link), false);
     }
 }

@@ -16,7 +16,7 @@ static og_status settle(run *r, const delivery_endpoint *ep, const pipeline_task
                                        &task->outcome, &row, err);
     if (status != OG_OK)
         return status == OG_NOTFOUND ? OG_OK : status;
-    if (ep->is_topic || task->outcome.verdict == CONN_AGAIN)
+    if (ep->is_topic || row.p == NULL)
         return OG_OK;
     /* The receipt: whoever comes after us must not say it again. */
     memcpy(told.alert_id, task->alert_id, sizeof told.alert_id);

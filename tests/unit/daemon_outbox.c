@@ -207,7 +207,8 @@ static void what_is_ready_may_be_dropped_or_wanted_anew(void **state)
     assert_int_equal(r->sent[2].revision, 2);
     answer(r, 2, CONN_DONE, -1, false, 0);
     assert_int_equal(outbox_pending(r->ob, 0), 0);
-    assert_int_equal(r->settled_count, 3); /* nobody wrote back what was not sent */
+    assert_int_equal(r->settled_count, 4); /* of p2's first one: it was not sent */
+    assert_true(r->settled[1].not_sent && r->settled[1].revision == 1);
     rig_free(r);
 }
 
@@ -1203,6 +1204,63 @@ static void what_is_told_is_written_when_it_is_wanted(void **state)
     rows_end(&r);
 }
 
+static void late(rows *r, conn_verdict verdict, bool in_doubt, og_str *ret_told)
+{
+    delivery_outcome o = {
+        .verdict = verdict, .in_doubt = in_doubt, .revision = 1, .reason = "refused"};
+    assert_int_equal(delivery_settle(r->t, r->w->arena, &r->w->endpoints[0], OG_STR("p"),
+                                     r->alert.id, &o, ret_told, NULL),
+                     OG_OK);
+}
+
+/* The alert ends, or changes, while its card is on its way: only where that may have arrived is
+ * anything withdrawn. */
+static void what_did_not_arrive_is_not_withdrawn(void **state)
+{
+    static const struct {
+        conn_verdict verdict;
+        bool in_doubt, cut_off; /* the process died with an earlier attempt under way */
+        size_t held;
+    } cases[] = {{CONN_AGAIN, false, false, 0},
+                 {CONN_NEVER, false, false, 0},
+                 {CONN_AGAIN, true, false, 1},
+                 {CONN_DONE, false, false, 1},
+                 {CONN_AGAIN, false, true, 1}};
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+        bool ends = i % 2 == 0;
+        rows r;
+        delivery row;
+        og_str key, told;
+        rows_begin(&r);
+        (void)want(&r, 0, &row);
+        (void)body_of(&r, 0, &key);
+        if (cases[i / 2].cut_off)
+            (void)body_of(&r, 0, &key);
+        if (ends)
+            r.alert.state = PLAN_ALERT_RESOLVED;
+        else
+            next_revision(&r, UUID2);
+        assert_int_equal(want(&r, 0, &row), DELIVERY_SEND);
+        assert_int_equal(want(&r, 0, &row), DELIVERY_SEND); /* once more changes nothing */
+        late(&r, cases[i / 2].verdict, cases[i / 2].in_doubt, &told);
+        og_status there =
+            delivery_get(r.t, r.w->arena, OG_STR("ehr"), OG_STR("p"), r.alert.id, &row, NULL);
+        if (ends && cases[i / 2].held == 0) {
+            assert_int_equal(there, OG_NOTFOUND);
+            assert_non_null(strstr(told.p, "\"state\":\"delivered\"")); /* others hear of it */
+            assert_non_null(strstr(told.p, "\"held\":[]"));
+        } else {
+            assert_int_equal(there, OG_OK);
+            assert_int_equal(row.state, DELIVERY_PENDING);
+            assert_int_equal(row.held_count, cases[i / 2].held);
+            assert_string_equal(row.under_way, "");
+            assert_int_equal(told.p == NULL, cases[i / 2].verdict == CONN_AGAIN);
+        }
+        rows_end(&r);
+    }
+}
+
 static void the_alerts_topic_hears_every_state(void **state)
 {
     rows r;
@@ -1300,6 +1358,7 @@ int main(void)
         cmocka_unit_test(a_late_answer_does_not_settle_the_new_revision),
         cmocka_unit_test(what_is_told_is_written_when_it_is_wanted),
         cmocka_unit_test(what_is_wanted_anew_overtakes_nobody),
+        cmocka_unit_test(what_did_not_arrive_is_not_withdrawn),
         cmocka_unit_test(the_alerts_topic_hears_every_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
