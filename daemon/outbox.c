@@ -882,7 +882,7 @@ static void drop_item(outbox *ob, endpoint *ep, line *l, item *it)
 /* It is in the store alone from now on; what is under way ends, if it has begun to be sent. */
 static void leave_item(outbox *ob, endpoint *ep, line *l, item *it)
 {
-    if (it->state == ITEM_BEHIND)
+    if (it->state == ITEM_BEHIND || it->state == ITEM_READY)
         say_not_sent(ob, &it->pub);
     drop_item(ob, ep, l, it);
 }

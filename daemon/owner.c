@@ -743,10 +743,12 @@ static void publish(owner *o, part *p, const lane *l)
     if (b->more.patients > 0 && o->options.on_stored != NULL &&
         !o->options.on_stored(o->options.ctx, p->number, b))
         p->retry_ms = clock_monotonic_ms() + RETRY_MS;
-    for (size_t i = 0; i < b->prepared_count; i++)
-        o->options.on_prepared(o->options.ctx, p->number, &b->prepared[i]);
+    /* What became of a delivery is told before the next intent of its alert: whoever takes over
+     * believes the last word. */
     for (size_t i = 0; i < b->saying_count && o->options.on_saying != NULL; i++)
         o->options.on_saying(o->options.ctx, p->number, &b->sayings[i]);
+    for (size_t i = 0; i < b->prepared_count; i++)
+        o->options.on_prepared(o->options.ctx, p->number, &b->prepared[i]);
 }
 
 /* Whose fault is it? A damaged store is rebuilt; for the rest the work is kept and tried again. */

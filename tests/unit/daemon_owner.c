@@ -21,6 +21,7 @@ typedef struct scene {
     int damaged_count, damaged;
     int asks; /* so many times rows of the store are asked for */
     int reads;
+    char heard[64]; /* what batches gave, in order: s a saying, p something prepared */
 } scene;
 
 static void on_damaged(void *ctx, int partition, const og_error *err)
@@ -29,6 +30,26 @@ static void on_damaged(void *ctx, int partition, const og_error *err)
     (void)err;
     s->damaged_count++;
     s->damaged = partition;
+}
+
+static void hear(scene *s, const char *what)
+{
+    assert_true(strlen(s->heard) + 2 < sizeof s->heard);
+    strcat(s->heard, what);
+}
+
+static void hear_saying(void *ctx, int partition, const pipeline_saying *x)
+{
+    (void)partition;
+    (void)x;
+    hear(ctx, "s");
+}
+
+static void hear_prepared(void *ctx, int partition, const pipeline_prepared *x)
+{
+    (void)partition;
+    (void)x;
+    hear(ctx, "p");
 }
 
 static bool wants_rows(void *ctx, int partition, delivery_more *ret)
@@ -67,7 +88,8 @@ static scene *scene_of(int batches)
                        .on_delivery = ignore_delivery,
                        .more = wants_rows,
                        .on_stored = has_no_memory,
-                       .on_prepared = ignore_prepared,
+                       .on_prepared = hear_prepared,
+                       .on_saying = hear_saying,
                        .on_pause = ignore_pause,
                        .on_damaged = on_damaged};
     s->owner = owner_new(&o, s->w->content);
@@ -669,6 +691,45 @@ static void an_outcome_waits_for_company(void **state)
     scene_free(s);
 }
 
+static void put_intent(scene *s, int partition, const char *alert_id)
+{
+    store_txn *t;
+    delivery d = {.endpoint = og_str_of(s->w->endpoints[0].name),
+                  .patient = OG_STR("p"),
+                  .state = DELIVERY_INTENT,
+                  .revision = 1,
+                  .sequence = 1};
+    snprintf(d.alert_id, sizeof d.alert_id, "%s", alert_id);
+    assert_int_equal(store_begin(s->w->stores[partition], true, &t, NULL), OG_OK);
+    assert_int_equal(delivery_put(t, s->w->arena, &d, NULL), OG_OK);
+    assert_int_equal(store_commit(t, NULL), OG_OK);
+}
+
+/* Whoever takes over believes the last word: what became of a card goes to the alerts topic before
+ * the intent of the next one, which leaves when it has been prepared. */
+static void what_became_of_a_delivery_is_told_before_the_next_intent(void **state)
+{
+    static const char id[] = "aaaaaaaa-0000-5000-8000-000000000000";
+    scene *s = scene_new();
+    pipeline_task settle = {.patient = OG_STR("p"),
+                            .settle = true,
+                            .outcome = {.verdict = CONN_DONE, .revision = 1, .reason = ""}};
+    (void)state;
+    put_intent(s, 0, id);
+    restore_shared(s);
+    owner_assign(s->owner, 0, 0);
+    work_off(s);
+    memcpy(settle.alert_id, id, sizeof id);
+    pipeline_task next = settle;
+    next.settle = false;
+    next.ticket = 7;
+    assert_true(owner_task(s->owner, 0, &settle));
+    assert_true(owner_task(s->owner, 0, &next));
+    work_off(s);
+    assert_string_equal(s->heard, "sp");
+    scene_free(s);
+}
+
 /* Rows that were read and could not be kept: the partition waits before it reads them again. */
 static void what_finds_no_memory_is_read_again_later(void **state)
 {
@@ -698,6 +759,7 @@ int main(void)
         cmocka_unit_test(at_rest_nothing_begins),
         cmocka_unit_test(content_is_released_by_the_last_who_uses_it),
         cmocka_unit_test(an_outcome_waits_for_company),
+        cmocka_unit_test(what_became_of_a_delivery_is_told_before_the_next_intent),
         cmocka_unit_test(what_finds_no_memory_is_read_again_later),
         cmocka_unit_test(a_new_store_takes_nothing_from_the_middle),
         cmocka_unit_test(a_partition_that_nobody_read_is_told),

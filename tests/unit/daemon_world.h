@@ -585,13 +585,13 @@ static inline void world_take_results(world *w, int p)
     if (b->more.patients > 0)
         assert_true(outbox_take(w->outbox, p, &b->more, b->stored, b->stored_count, b->stored_last,
                                 b->stored_end));
+    for (size_t i = 0; i < b->saying_count; i++)
+        world_keep_post(&w->sayings, &w->saying_count, b->sayings[i].value, b->sayings[i].key);
     for (size_t i = 0; i < b->prepared_count; i++) {
         const pipeline_prepared *x = &b->prepared[i];
         outbox_message m = world_sendable(&x->message);
         outbox_prepared(w->outbox, x->ticket, x->gone ? NULL : &x->row, &m, w->real_ms);
     }
-    for (size_t i = 0; i < b->saying_count; i++)
-        world_keep_post(&w->sayings, &w->saying_count, b->sayings[i].value, b->sayings[i].key);
 }
 
 static inline void world_run_partition(world *w, int p, const pipeline_message *messages,
