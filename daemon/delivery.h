@@ -140,6 +140,7 @@ typedef struct delivery_outcome {
     conn_verdict verdict;
     bool in_doubt;     /* CONN_AGAIN: it may have arrived all the same */
     bool not_sent;     /* CONN_AGAIN: that was no attempt */
+    bool renewed;      /* its alert was wanted anew meanwhile: the row is about that */
     int64_t next_ms;   /* CONN_AGAIN: not before */
     uint32_t revision; /* of what was sent */
     bool resolved;

@@ -670,6 +670,7 @@ void outbox_answered(outbox *ob, uint64_t ticket, const outbox_answer *answer, i
     note_endpoint(ob, it, answer, now_ms);
     delivery_outcome outcome = {.verdict = answer->verdict,
                                 .in_doubt = answer->in_doubt,
+                                .renewed = it->renewed != NULL,
                                 .revision = it->pub.revision,
                                 .resolved = it->pub.resolved,
                                 .reason = answer->reason != NULL ? answer->reason : ""};

@@ -101,7 +101,7 @@ static void settle(void *ctx, const outbox_item *item, const delivery_outcome *o
     pipeline_task t = task_of(item);
     t.settle = true;
     t.outcome = *outcome;
-    if (outcome->verdict == CONN_NEVER)
+    if (outcome->verdict == CONN_NEVER && !outcome->renewed)
         s->partitions[item->partition].parked++;
     if (!owner_task(s->owner, item->partition, &t)) /* its row still says that it is under way */
         log_error("out of memory while noting what became of a delivery to %s; if it has ended, it "

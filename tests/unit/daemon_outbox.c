@@ -553,6 +553,7 @@ static void a_newer_revision_replaces_what_waits(void **state)
     assert_int_equal(r->sent[1].revision, 4);
     answer(r, 1, CONN_DONE, -1, false, 0);
     assert_int_equal(outbox_pending(r->ob, SIZE_MAX), 0);
+    assert_true(r->settled[0].renewed && !r->settled[1].renewed);
     rig_free(r);
 }
 
