@@ -341,13 +341,16 @@ static og_status put_resource(store_txn *t, og_arena *a, og_str k, const record 
     return kv_put(t, STORE_PATIENT, k, (og_str){value, (size_t)(end - value)}, err);
 }
 
-/* Whether the record stands behind what the store has, and is to be outdone by it. */
+/* Whether the record stands behind what the store has, and is to be outdone by it. Of what was sent
+ * twice the later one counts: between them something else may have been said of the same version.
+ */
 static store_applied against(const record *r, const head *had, bool same)
 {
-    if (same && record_order_cmp_version(&r->order, &had->source.order) == 0)
-        return STORE_STALE;
     int cmp = record_order_cmp(&r->order, &had->source.order);
-    return cmp < 0 ? STORE_OUTDATED : cmp == 0 ? STORE_STALE : STORE_APPLIED;
+    bool repeated = same && record_order_cmp_version(&r->order, &had->source.order) == 0;
+    if (cmp == 0 || (cmp < 0 && repeated))
+        return STORE_STALE;
+    return cmp < 0 ? STORE_OUTDATED : STORE_APPLIED;
 }
 
 /* Of a shared resource; what is a patient's has a place, which sees to it (place.h). Whichever of

@@ -116,9 +116,12 @@ static void the_same_content_again_is_not_news(void **state)
     (void)state;
     shelf_open(&s);
     assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 1}), STORE_APPLIED);
-    /* same version and bytes at another place of the log: a duplicate */
-    assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 9}), STORE_STALE);
+    /* same version and bytes, sent once more: only when that was is noted */
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 7}), STORE_SAME);
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 7}), STORE_STALE);
+    assert_int_equal(put(&s, PATIENT("male"), (version){0, 100, 2}), STORE_STALE);
     /* same version, other bytes: the later one wins */
+    assert_int_equal(put(&s, PATIENT("female"), (version){0, 100, 6}), STORE_OUTDATED);
     assert_int_equal(put(&s, PATIENT("female"), (version){0, 100, 8}), STORE_APPLIED);
     /* a newer version of the same bytes: noted, nothing to evaluate */
     assert_int_equal(put(&s, PATIENT("female"), (version){0, 200, 10}), STORE_SAME);
