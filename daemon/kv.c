@@ -232,11 +232,19 @@ static bool died_too_often(const kv *k)
     return deaths > MAX_DEATHS;
 }
 
+/* It waits for the disk: after a power cut those who died before it was opened would count again.
+ */
 static void forget_opening(const kv *k)
 {
     char path[640];
     opening_path(k, path);
-    unlink(path);
+    if (unlink(path) != 0)
+        return;
+    int fd = open(k->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    (void)fsync(fd);
+    close(fd);
 }
 
 static void write_head_text(const kv *k, bool clean, char out[256])
