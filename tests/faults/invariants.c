@@ -102,8 +102,8 @@ static og_status look_at_resource(void *ctx, og_str patient, og_str type_id,
     const char *text = og_table_get(&c->topics->table, name);
     if (text != NULL && deleted == (strcmp(text, "deleted") == 0))
         return OG_OK;
-    printf("    the store has %.*s, the topic has it %s\n", OG_STR_ARG(type_id),
-           text == NULL ? "not" : text);
+    printf("    the store has %.*s%s, the topic has it %s\n", OG_STR_ARG(name),
+           deleted ? " deleted" : "", text == NULL ? "not" : text);
     c->good = false;
     return OG_OK;
 }
