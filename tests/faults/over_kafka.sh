@@ -79,11 +79,14 @@ ended() { # everything of a scenario is gone
 }
 
 scenario() { # scenario NUMBER NAME FUNCTION
-    local before=$failed from=$SECONDS
+    local before=$failed from=$SECONDS who
     check "$1 $2" "$3" "$3"
     ended
     printf '%-4s| %-70s| %-7s| %3d s\n' "$1" "$2" "$([ "$failed" -eq "$before" ] && echo held || echo BROKEN)" $((SECONDS - from)) >>"$table"
-    [ "$failed" -eq "$before" ] || cp "$work"/one.log "${TMPDIR:-/tmp}/over_kafka.$3.log" 2>/dev/null
+    [ "$failed" -eq "$before" ] && return
+    for who in one two three; do
+        [ ! -f "$work/$who.log" ] || cp "$work/$who.log" "${TMPDIR:-/tmp}/over_kafka.$3.$who.log"
+    done
 }
 
 # ---- the daemon ----
@@ -149,7 +152,7 @@ flapping() { # instances come and go
         on three launch_daemon
         sleep "1.$((RANDOM % 10))"
         on two kill_daemon
-        on three stop_daemon || { echo "   SIGTERM while starting: another status than 0"; return 1; }
+        on three stop_daemon || { echo "   SIGTERM while starting: status $?, in round $i"; return 1; }
     done
     wait "$load_pid"
     until_true 60 has_all || return 1
