@@ -39,14 +39,16 @@ static void on_stop_signal(uv_signal_t *h, int number)
     (void)number;
     if (r->asked++ > 0)
         _exit(1);
-    serve_stop(r->serve, 0);
+    if (r->serve != NULL)
+        serve_stop(r->serve, 0);
 }
 
 static void on_hangup(uv_signal_t *h, int number)
 {
     const running *r = h->data;
     (void)number;
-    serve_reload(r->serve);
+    if (r->serve != NULL)
+        serve_reload(r->serve);
 }
 
 static void on_stopped(void *ctx, int status)
@@ -139,14 +141,15 @@ static int run(config *c)
     uv_loop_t *loop = uv_default_loop();
     og_error_init(&err);
     log_setup((log_level)c->log_level, (log_format)c->log_format, c->log_identifiers);
+    /* First of all: what comes while it starts, which may take seconds, waits until it has. */
+    watch(loop, &r, &r.term, on_stop_signal, SIGTERM);
+    watch(loop, &r, &r.interrupt, on_stop_signal, SIGINT);
+    watch(loop, &r, &r.hangup, on_hangup, SIGHUP);
     if (try_threads(THREADS + more, &err) != OG_OK ||
         serve_new(loop, c, &options, &r.serve, &report, &err) != OG_OK) {
         log_failure(LOG_LEVEL_ERROR, "cannot start", &err);
         return 1;
     }
-    watch(loop, &r, &r.term, on_stop_signal, SIGTERM);
-    watch(loop, &r, &r.interrupt, on_stop_signal, SIGINT);
-    watch(loop, &r, &r.hangup, on_hangup, SIGHUP);
     uv_run(loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(loop);
     uv_library_shutdown();

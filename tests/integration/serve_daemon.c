@@ -526,6 +526,74 @@ static void a_killed_process_loses_nothing(void **state)
     stage_free(s);
 }
 
+#define SLOW_FILE "ActivityDefinition-dxa.json"
+
+static int slow_pipe = -1;
+static char slow_path[160];
+
+static bool is_being_read(stage *s)
+{
+    (void)s;
+    slow_pipe = open(slow_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* somebody has to read */
+    return slow_pipe >= 0;
+}
+
+/* The content, of which one file comes when the test gives it. */
+static void make_slow_content(stage *s, char dir[128])
+{
+    char from[256], to[256];
+    const char *const *names;
+    size_t n;
+    og_arena *a = og_arena_new((size_t)1 << 20);
+    snprintf(dir, 128, "%s/slow", s->dir);
+    assert_int_equal(file_make_dirs(dir, NULL), OG_OK);
+    assert_int_equal(file_list(a, OG_SOURCE_DIR "/rules/content", &names, &n, NULL), OG_OK);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(from, sizeof from, OG_SOURCE_DIR "/rules/content/%s", names[i]);
+        snprintf(to, sizeof to, "%s/%s", dir, names[i]);
+        assert_int_equal(strcmp(names[i], SLOW_FILE) == 0 ? mkfifo(to, 0600) : symlink(from, to),
+                         0);
+    }
+    snprintf(slow_path, sizeof slow_path, "%s/" SLOW_FILE, dir);
+    og_arena_free(a);
+}
+
+static void give_slow_file(void)
+{
+    og_buf text;
+    og_buf_init(&text, 60000); /* no more than a pipe takes at once */
+    assert_int_equal(file_read(OG_SOURCE_DIR "/rules/content/" SLOW_FILE, 60000, &text, NULL),
+                     OG_OK);
+    assert_int_equal(write(slow_pipe, text.p, text.n), text.n);
+    close(slow_pipe);
+    og_buf_done(&text);
+}
+
+/* Whoever sends signals need not know how far it is. */
+static void signals_are_minded_while_it_starts(void **state)
+{
+    stage *s = stage_new();
+    char dir[128];
+    int status;
+    (void)state;
+    if (!file_exists(OG_BINARY_DIR "/daemon/osteoguard")) {
+        print_message("skipped: the program is not built\n");
+        skip();
+    }
+    make_slow_content(s, dir);
+    s->content_dir = dir;
+    int pid = spawn_member(s, 0);
+    wait_until(s, "that the content is read", is_being_read);
+    kill(pid, SIGHUP);
+    kill(pid, SIGTERM);
+    give_slow_file();
+    assert_int_equal(unlink(slow_path), 0); /* should it be loaded once more */
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    stage_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -545,6 +613,7 @@ int main(void)
         cmocka_unit_test(a_store_has_one_user),
         cmocka_unit_test(a_folder_without_rules_is_refused),
         cmocka_unit_test(a_killed_process_loses_nothing),
+        cmocka_unit_test(signals_are_minded_while_it_starts),
     };
     cmocka_set_test_filter(getenv("OG_TEST_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
