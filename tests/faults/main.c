@@ -27,7 +27,7 @@ static const scenario scenarios[] = {
     {"crash-no-disk", "dies at crash points, and the disk with it", crash_without_disk, false},
     {"ehr-fails", "EHR: 5xx, 401, 404, 408, 429, closed, half, hanging", ehr_fails_in_every_way,
      false},
-    {"ehr-500", "EHR: 500 for every card, for a while", ehr_takes_nothing, false},
+    {"ehr-broken", "EHR: 500 for every card, for a while", ehr_takes_nothing, false},
     {"ehr-half", "EHR: takes a card, and its answer breaks off", ehr_breaks_off, false},
     {"ehr-refuses", "EHR: 400, 413, 422 for a card", ehr_refuses_a_card, false},
     {"ehr-away", "EHR: one of two away for an hour", ehr_is_away_for_an_hour, false},
