@@ -139,17 +139,17 @@ void ehr_takes_nothing(void)
     start_and_wait(s);
     (void)send_stream(s, 0, SIZE_MAX);
     wait_until(s, "the EHR is said to be failing", says_failing);
-    size_t before = requests_of(e);
-    check(before <= 16, "%zu cards were tried before", before);
+    size_t before = requests_of(e); /* how many, depends on how fast the first patients come */
     wait_until(s, "the rules", all_is_evaluated);
     seen = e;
     wanted_requests = requests_of(e) + 20;
     wait_until(s, "probes", is_probed);
+    check(s->post_count == 0, "nothing has been taken");
     rough_play(e, NULL, 0, take_all);
     judge(s, NULL);
     check(!says_failing(s), "it is not failing any more");
     check(s->repeats == 0, "nothing came twice");
-    note("%zu cards tried before it was failing, %zu came then", before, s->post_count);
+    note("%zu requests before it was failing, %zu cards came then", before, s->post_count);
     stop(s);
     rough_free(e, s);
     stage_free(s);
