@@ -4,10 +4,11 @@
 #include "guest.h"
 #include "invariants.h"
 
-#define COPIES  2   /* of the sample stream, each with patients of its own */
-#define LOAD_MS 50  /* from one message to the next while it works */
-#define FLOW_MS 400 /* the same while it may be at anything */
-#define STORES  (PARTITIONS + 1)
+#define COPIES   2    /* of the sample stream, each with patients of its own */
+#define LOAD_MS  50   /* from one message to the next while it works */
+#define FLOW_MS  400  /* the same while it may be at anything */
+#define FIRST_MS 2000 /* so long, before the first openings */
+#define STORES   (PARTITIONS + 1)
 
 static og_arena *texts;
 static sent_list load;
@@ -146,10 +147,10 @@ static life come_up(stage *s, belief expected)
     return l;
 }
 
-static void cut_under_load(stage *s, belief expected)
+static void cut_under_load(stage *s, belief expected, int64_t ms)
 {
     life l = come_up(s, expected);
-    work_for(s, &l, draw(1500), LOAD_MS);
+    work_for(s, &l, ms, LOAD_MS);
     cut(s, &l, "under load");
 }
 
@@ -219,15 +220,17 @@ static void judge_disk(stage *s)
     og_arena_free(texts);
 }
 
-/* A disk on which nothing was, cut at each of so many flushes; the next one goes on with it. */
+/* A disk on which nothing was, cut at each of so many flushes; the next one goes on with it. All of
+ * them read back the same, so that the flushes have an end. */
 static void first_openings(stage *s, uint64_t step)
 {
-    for (uint64_t n = 2;; n += step) {
+    bool reached = true;
+    cut_under_load(s, EITHER, FIRST_MS);
+    for (uint64_t n = 2; reached; n += step) {
         guest_new_disk(s);
-        bool reached = cut_at_flush(s, n);
-        cut_under_load(s, EITHER);
-        if (!reached)
-            break;
+        reached = cut_at_flush(s, n);
+        life l = come_up(s, EITHER);
+        cut(s, &l, "when it is up");
     }
 }
 
@@ -237,14 +240,14 @@ static void every_commit_waits(const char *fs, const char *mount_options, int ro
     stage *s = begin(fs, mount_options, "sync: batch");
     first_openings(s, step);
     for (int i = 0; i < rounds; i++) {
-        cut_under_load(s, BELIEVED);
+        cut_under_load(s, BELIEVED, draw(1500));
         cut_at_any_time(s);
         (void)cut_at_flush(s, 1 + draw(40));
     }
     cut_after_clean_stop(s, BELIEVED);
     life l = come_to_rest(s, BELIEVED);
     cut(s, &l, "at rest");
-    cut_under_load(s, BELIEVED);
+    cut_under_load(s, BELIEVED, draw(1500));
     judge_disk(s);
 }
 
@@ -255,11 +258,11 @@ static void nobody_waits(const char *fs, const char *mount_options, int rounds, 
     stage *s = begin(fs, mount_options, "sync_interval_ms: 2000");
     first_openings(s, step);
     for (int i = 0; i < rounds; i++) {
-        cut_under_load(s, NOT_BELIEVED);
+        cut_under_load(s, NOT_BELIEVED, draw(1500));
         cut_at_any_time(s); /* most of these are in the rebuild */
         (void)cut_at_flush(s, 1 + draw(40));
         cut_after_clean_stop(s, EITHER);
-        cut_under_load(s, BELIEVED);
+        cut_under_load(s, BELIEVED, draw(1500));
     }
     life l = come_to_rest(s, NOT_BELIEVED);
     check(guest_stop_daemon(s, &l) == 0, "asked to stop, the daemon ends well");
@@ -276,26 +279,26 @@ static void note_all(void)
 
 void power_is_cut_synced(void)
 {
-    every_commit_waits("ext4", "rw", 3, 15);
+    every_commit_waits("ext4", "rw", 10, 9);
     note_all();
 }
 
 void power_is_cut_unsynced(void)
 {
-    nobody_waits("ext4", "rw", 3, 9);
+    nobody_waits("ext4", "rw", 6, 5);
     note_all();
 }
 
 void power_is_cut_writeback(void)
 {
-    every_commit_waits("ext4", "data=writeback", 1, 25);
-    nobody_waits("ext4", "data=writeback", 1, 25);
+    every_commit_waits("ext4", "data=writeback", 3, 25);
+    nobody_waits("ext4", "data=writeback", 3, 9);
     note_all();
 }
 
 void power_is_cut_xfs(void)
 {
-    every_commit_waits("xfs", "rw", 1, 25);
-    nobody_waits("xfs", "rw", 1, 25);
+    every_commit_waits("xfs", "rw", 3, 25);
+    nobody_waits("xfs", "rw", 3, 9);
     note_all();
 }
