@@ -468,12 +468,14 @@ og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, 
                                                     : status;
 }
 
-/* Same alert, revision, state and endpoint: same key, so that a repeat is recognisable. */
+/* Same alert, revision, state, endpoint and place in its patient's order: same key, so that a
+ * repeat is recognisable. An alert for the worklist may come twice at one revision, when the
+ * endpoint asks for these again; its place tells that this is no repeat. */
 static void idempotency_key(const delivery *d, char out[UUID_TEXT])
 {
     char name[256];
-    int n = snprintf(name, sizeof name, "%s|%" PRIu32 "|%s|%.*s", d->alert_id, d->revision,
-                     d->resolved ? "resolved" : "active", OG_STR_ARG(d->endpoint));
+    int n = snprintf(name, sizeof name, "%s|%" PRIu32 "|%s|%.*s|%" PRId64, d->alert_id, d->revision,
+                     d->resolved ? "resolved" : "active", OG_STR_ARG(d->endpoint), d->sequence);
     uuid_of_name((og_str){name, (size_t)n}, out);
 }
 

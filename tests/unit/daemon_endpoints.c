@@ -111,6 +111,35 @@ static void an_endpoint_hears_what_it_missed(void **state)
     world_free(w);
 }
 
+/* Alerts for a worklist are asked for, not any more, and again: the same cards, but no repeats. */
+static void a_worklist_comes_back(void **state)
+{
+    world *w = world_new();
+    (void)state;
+    w->now_ms = BEFORE_MIDNIGHT;
+    w->endpoints[0].worklist = true;
+    play_sample(w);
+    size_t before = w->post_count;
+    w->endpoints[0].worklist = false;
+    world_settle_down(w);
+    size_t withdrawn = w->post_count - before;
+    assert_true(withdrawn > 1);
+    assert_int_equal(posts_with(w, before, "\"cards\":[]"), withdrawn);
+    before = w->post_count;
+    w->endpoints[0].worklist = true;
+    world_settle_down(w);
+    assert_int_equal(w->post_count - before, withdrawn);
+    assert_int_equal(posts_with(w, before, "\"cards\":[{"), withdrawn);
+    before = w->post_count;
+    w->endpoints[0].worklist = false;
+    world_settle_down(w);
+    assert_int_equal(posts_with(w, before, "\"cards\":[]"), withdrawn);
+    for (size_t i = 0; i < w->post_count; i++)
+        for (size_t k = 0; k < i; k++)
+            assert_string_not_equal(w->posts[i].key, w->posts[k].key);
+    world_free(w);
+}
+
 /* ---- rows ---- */
 
 typedef struct rows {
@@ -267,6 +296,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_endpoint_hears_what_it_missed),
+        cmocka_unit_test(a_worklist_comes_back),
         cmocka_unit_test(a_message_too_large_is_parked),
         cmocka_unit_test(an_old_row_says_what_is_true_now),
         cmocka_unit_test(a_worklist_goes_to_who_asks),
