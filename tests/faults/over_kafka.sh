@@ -70,7 +70,7 @@ ended() { # everything of a scenario is gone
     [ -z "$ehr_pid" ] || stop_ehr
     if [ -n "$proxy_pid" ]; then
         exec 9>&- # not enough to end it: others have inherited it
-        kill "$proxy_pid"
+        kill "$proxy_pid" 2>/dev/null # unless that has ended it
         wait "$proxy_pid" 2>/dev/null
         proxy_pid=''
     fi
