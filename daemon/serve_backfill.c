@@ -220,11 +220,12 @@ static void arm(backfill *b, uint64_t at)
         uv_timer_start(&b->timer, on_time, at > now ? at - now : 0, 0);
 }
 
+/* Of those that are ours: whose partition comes back is heard of (serve__on_settled). */
 static void arm_for_first(backfill *b)
 {
     uint64_t first = UINT64_MAX;
     for (const wish *w = b->first; w != NULL; w = w->next)
-        if (!w->marked && w->not_before < first)
+        if (!w->marked && w->not_before < first && is_ours(b->s, w->partition))
             first = w->not_before;
     if (first != UINT64_MAX)
         arm(b, first);

@@ -56,6 +56,22 @@ static void a_backfill_waits_for_a_server_that_is_down(void **state)
     stage_free(s);
 }
 
+/* Nobody's turn comes while no partition is ours: the loop goes on. */
+static void a_backfill_waits_while_stores_are_rebuilt(void **state)
+{
+    static const char first[] = "{\"resourceType\":\"Patient\",\"id\":\"v5\"}";
+    stage *s = stage_new(BACKFILL);
+    (void)state;
+    s->ehr->closed_to_all = true;
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, "Patient/v5", first, strlen(first));
+    wait_until(s, "attempts", has_failed_often);
+    for (int i = 0; i < s->serve->count; i++)
+        s->serve->partitions[i].rebuild = true;
+    s->ehr->closed_to_all = false;
+    wait_until(s, "backfill", is_backfilled);
+    stage_free(s);
+}
+
 static void a_call_for_a_new_patient_backfills_him(void **state)
 {
     stage *s = stage_new(BACKFILL);
@@ -303,6 +319,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_patient_is_backfilled),
         cmocka_unit_test(a_backfill_waits_for_a_server_that_is_down),
+        cmocka_unit_test(a_backfill_waits_while_stores_are_rebuilt),
         cmocka_unit_test(a_call_for_a_new_patient_backfills_him),
         cmocka_unit_test(an_empty_disk_knows_who_is_still_to_be_fetched),
         cmocka_unit_test(who_waits_when_the_daemon_is_killed_is_fetched),
