@@ -520,10 +520,12 @@ static og_status evaluate_touched(run *r, og_error *err)
     for (uint32_t i = 0; i < r->touched.count; i++) {
         const touch *t = r->touched.entries[i].value;
         og_str patient = r->touched.entries[i].key;
-        TRY(store_clear_dirty(r->txn, patient, err));
+        bool waited;
+        TRY(store_clear_dirty(r->txn, patient, &waited, err));
         if (!t->lost)
             TRY(evaluate_patient(r, patient, t->cause_ms, err));
-        if (t->tell)
+        /* Whatever has woken who waited comes in place of what would have told (wake_dirty). */
+        if (t->tell || waited)
             TRY(tell_endpoints(r, patient, err));
     }
     return OG_OK;

@@ -1163,7 +1163,7 @@ og_status store_mark_dirty(store_txn *t, og_str patient, int64_t offset, og_erro
     return status == OG_NOTFOUND ? put_int(t, STORE_DIRTY, patient, offset, err) : status;
 }
 
-og_status store_clear_dirty(store_txn *t, og_str patient, og_error *err)
+og_status store_clear_dirty(store_txn *t, og_str patient, bool *ret_was, og_error *err)
 {
     return kv_delete(t, STORE_DIRTY, patient, err);
 }
@@ -1187,6 +1187,11 @@ og_status store_set_review(store_txn *t, og_str patient, int64_t due_ms, og_erro
         if (old == due_ms)
             return OG_OK;
         key_due(&k, old, patient);
+    og_str row;
+    og_status status = kv_get(t, STORE_DIRTY, patient, &row, err);
+    *ret_was = status == OG_OK;
+    if (status != OG_OK)
+        return status == OG_NOTFOUND ? OG_OK : status;
         status = kv_delete(t, STORE_DUE, key_str(&k), err);
         if (status != OG_OK)
             return status;

@@ -267,7 +267,8 @@ OG_MUSTCHECK og_status store_put_note(store_txn *t, og_str patient, og_str note,
 /* To be evaluated at once, unless it waits already (waiting.h); until store_clear_dirty. */
 OG_MUSTCHECK og_status store_mark_dirty(store_txn *t, og_str patient, int64_t offset,
                                         og_error *err);
-OG_MUSTCHECK og_status store_clear_dirty(store_txn *t, og_str patient, og_error *err);
+OG_MUSTCHECK og_status store_clear_dirty(store_txn *t, og_str patient, bool *ret_was,
+                                         og_error *err);
 OG_MUSTCHECK og_status store_dirty_count(store_txn *t, uint64_t *ret, og_error *err);
 
 /* The patient's next review at due_ms; 0: none. Replaces the one before. */

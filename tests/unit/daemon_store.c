@@ -649,8 +649,11 @@ static void the_dirty_wait_until_they_are_cleared(void **state)
     assert_int_equal(waiting_ripe(s.t, s.a, &none, 0, 3, &list, &n, &rest, NULL), OG_OK);
     assert_int_equal(n, 3);
     assert_true(og_str_is(list[0].id, "p0"));
-    assert_int_equal(store_clear_dirty(s.t, OG_STR("p0"), NULL), OG_OK);
-    assert_int_equal(store_clear_dirty(s.t, OG_STR("nobody"), NULL), OG_OK);
+    bool was;
+    assert_int_equal(store_clear_dirty(s.t, OG_STR("p0"), &was, NULL), OG_OK);
+    assert_true(was);
+    assert_int_equal(store_clear_dirty(s.t, OG_STR("nobody"), &was, NULL), OG_OK);
+    assert_false(was);
     assert_int_equal(store_dirty_count(s.t, &count, NULL), OG_OK);
     assert_int_equal(count, 4);
     shelf_close(&s);
