@@ -52,7 +52,8 @@ og_status pipeline__wake_for_content(run *r, og_error *err)
         return OG_OK;
     TRY(store_meta(r->txn, STORE_SWEEP, &cursor, err));
     cursor = og_arena_str(r->b->results, cursor);
-    TRY(store_patients(r->txn, r->b->results, cursor, pipeline__most(r), &patients, &count, err));
+    TRY(store_all_patients(r->txn, r->b->results, cursor, pipeline__most(r), &patients, &count,
+                           err));
     TRY(pipeline__touch_list(r, patients, count, true, err));
     TRY(pipeline__meta_int_or(r->txn, STORE_SWEPT, 0, &swept, err));
     TRY(store_set_meta_int(r->txn, STORE_SWEPT, swept + (int64_t)count, err));

@@ -832,8 +832,15 @@ static og_status first_patient(void *ctx, og_str k, og_str value, og_error *err)
     return OG_AGAIN;
 }
 
-og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max, const og_str **ret,
-                         size_t *ret_count, og_error *err)
+static og_status has_alerts(store_txn *t, og_str patient, bool *ret, og_error *err)
+{
+    key k;
+    key_rows(&k, patient, STORE_ROW_ALERT);
+    return kv_scan(t, STORE_PATIENT, key_str(&k), key_str(&k), first_row, ret, err);
+}
+
+static og_status list_patients(store_txn *t, og_arena *a, og_str after, size_t max, bool alerts,
+                               const og_str **ret, size_t *ret_count, og_error *err)
 {
     names l = {.a = a, .max = SIZE_MAX};
     key from = {.n = 0};
@@ -843,7 +850,10 @@ og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max, co
         next_patient next = {.found = false};
         og_status status =
             kv_scan(t, STORE_PATIENT, key_str(&from), (og_str){NULL, 0}, first_patient, &next, err);
-        if (status == OG_OK && next.has_resources)
+        bool wanted = next.has_resources;
+        if (status == OG_OK && next.found && !wanted && alerts)
+            status = has_alerts(t, key_str(&next.id), &wanted, err);
+        if (status == OG_OK && wanted)
             status = names_add(&l, key_str(&next.id), err);
         if (status != OG_OK)
             return status;
@@ -854,6 +864,18 @@ og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max, co
     *ret = l.at;
     *ret_count = l.count;
     return OG_OK;
+}
+
+og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max, const og_str **ret,
+                         size_t *ret_count, og_error *err)
+{
+    return list_patients(t, a, after, max, false, ret, ret_count, err);
+}
+
+og_status store_all_patients(store_txn *t, og_arena *a, og_str after, size_t max,
+                             const og_str **ret, size_t *ret_count, og_error *err)
+{
+    return list_patients(t, a, after, max, true, ret, ret_count, err);
 }
 
 static og_status add_referrer(void *ctx, og_str k, og_str value, og_error *err)
@@ -1165,6 +1187,11 @@ og_status store_mark_dirty(store_txn *t, og_str patient, int64_t offset, og_erro
 
 og_status store_clear_dirty(store_txn *t, og_str patient, bool *ret_was, og_error *err)
 {
+    og_str row;
+    og_status status = kv_get(t, STORE_DIRTY, patient, &row, err);
+    *ret_was = status == OG_OK;
+    if (status != OG_OK)
+        return status == OG_NOTFOUND ? OG_OK : status;
     return kv_delete(t, STORE_DIRTY, patient, err);
 }
 
@@ -1187,11 +1214,6 @@ og_status store_set_review(store_txn *t, og_str patient, int64_t due_ms, og_erro
         if (old == due_ms)
             return OG_OK;
         key_due(&k, old, patient);
-    og_str row;
-    og_status status = kv_get(t, STORE_DIRTY, patient, &row, err);
-    *ret_was = status == OG_OK;
-    if (status != OG_OK)
-        return status == OG_NOTFOUND ? OG_OK : status;
         status = kv_delete(t, STORE_DUE, key_str(&k), err);
         if (status != OG_OK)
             return status;

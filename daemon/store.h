@@ -174,6 +174,10 @@ OG_MUSTCHECK og_status store_resource(store_txn *t, og_arena *a, og_str patient,
 OG_MUSTCHECK og_status store_patients(store_txn *t, og_arena *a, og_str after, size_t max,
                                       const og_str **ret, size_t *ret_count, og_error *err);
 
+/* The same, and those who have alerts but nothing else: all they had was deleted long ago. */
+OG_MUSTCHECK og_status store_all_patients(store_txn *t, og_arena *a, og_str after, size_t max,
+                                          const og_str **ret, size_t *ret_count, og_error *err);
+
 /* Patients whose resources refer to this shared resource, in order (kv_key.h), behind `after`
  * (empty: from the first), at most max. Of feedback: whose alerts it may be about; among very many
  * alerts some begin alike. */

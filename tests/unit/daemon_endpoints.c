@@ -6,6 +6,8 @@
     1772319580000 /* 2026-02-28T23:59:40+01:00, as the sample stream wants it                      \
                    */
 
+#define DAY ((int64_t)86400000)
+
 static void play_sample(world *w)
 {
     og_buf text;
@@ -108,6 +110,41 @@ static void an_endpoint_hears_what_it_missed(void **state)
     world_restart(w, true);
     world_settle_down(w);
     assert_int_equal(w->post_count, before);
+    world_free(w);
+}
+
+/* The same of a patient of whom nothing is left but an alert that is over: what was deleted is
+ * forgotten after a while. */
+static void an_endpoint_hears_of_who_is_forgotten(void **state)
+{
+    world *w = world_new();
+    (void)state;
+    w->real_ms = 100 * DAY;
+    w->setup.tombstone_ms = 30 * DAY;
+    world_event(
+        w, "{\"resourceType\":\"MedicationAdministration\",\"id\":\"dose-1\",\"meta\":{"
+           "\"lastUpdated\":\"2026-02-28T10:00:00Z\"},\"status\":\"completed\","
+           "\"medicationCodeableConcept\":{\"coding\":[{\"system\":\"http://www.whocc.no/atc\","
+           "\"code\":\"M05BX04\"}]},\"subject\":{\"reference\":\"Patient/p-1\"},"
+           "\"effectiveDateTime\":\"2026-02-12T09:00:00+01:00\",\"dosage\":{\"dose\":{"
+           "\"value\":120,\"unit\":\"mg\",\"system\":\"http://"
+           "unitsofmeasure.org\",\"code\":\"mg\"}}}");
+    world_settle_down(w);
+    size_t shown = w->post_count;
+    assert_true(shown > 0);
+    w->endpoints[0].name = "other";
+    world_settle_down(w);
+    world_put(w, "fhir.test", OG_STR("MedicationAdministration/dose-1"), (og_str){NULL, 0});
+    world_settle_down(w);
+    w->real_ms += 31 * DAY;
+    world_settle_down(w);
+    world_settle_down(w);
+    assert_true(w->total.forgotten > 0);
+    size_t before = w->post_count;
+    w->endpoints[0].name = "ehr";
+    world_settle_down(w);
+    assert_int_equal(posts_with(w, before, "\"retracts\":["), shown);
+    assert_int_equal(w->post_count - before, shown);
     world_free(w);
 }
 
@@ -296,6 +333,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_endpoint_hears_what_it_missed),
+        cmocka_unit_test(an_endpoint_hears_of_who_is_forgotten),
         cmocka_unit_test(a_worklist_comes_back),
         cmocka_unit_test(a_message_too_large_is_parked),
         cmocka_unit_test(an_old_row_says_what_is_true_now),
