@@ -2,9 +2,10 @@
  *
  * A dead letter says in its headers why an input could not be used and where it stands in its
  * source topic. `retry` takes the message from there and puts it on the same topic and partition
- * again, with its key and its time, so that it goes the same way as at first and can never look
- * newer than it is. When the source no longer has it, the letter's own bytes are sent, if it has
- * all of them. Nothing is taken out of the dead-letter topic: it is the record of what happened. */
+ * again, with its key, its time and the offset that it had, so that it goes the same way as at
+ * first and can never look newer than it is. When the source no longer has it, the letter's own
+ * bytes are sent, if it has all of them. Nothing is taken out of the dead-letter topic: it is the
+ * record of what happened. */
 #include "daemon/cmd_letters.h"
 
 #include <getopt.h>
@@ -13,6 +14,7 @@
 
 #include "daemon/cmd.h"
 #include "daemon/config.h"
+#include "daemon/gather.h"
 #include "daemon/moment.h"
 #include "daemon/topic_reader.h"
 #include "fhir/base/table.h"
@@ -344,13 +346,19 @@ static void on_report(void *ctx, conn_verdict verdict, int32_t partition, int64_
 
 static void post(letters *x, const job *j, const conn_message *m, og_str key)
 {
+    char text[24];
+    conn_header first = {GATHER_RETRY_HEADER, {text, 0}};
     kafka_record r = {.topic = j->topic,
                       .partition = j->partition,
                       .key = key,
                       .value = m->value,
-                      .timestamp_ms = m->origin.timestamp_ms > 0 ? m->origin.timestamp_ms : 0};
+                      .timestamp_ms = m->origin.timestamp_ms > 0 ? m->origin.timestamp_ms : 0,
+                      .headers = &first,
+                      .header_count = 1};
     og_error err;
     conn_verdict v;
+    first.value.n = (size_t)snprintf(text, sizeof text, "%lld", (long long)j->offset);
+    (void)kafka_message_header(m, GATHER_RETRY_HEADER, &first.value); /* not the first time */
     og_error_init(&err);
     while ((v = kafka_sink_send(x->sink, &r, on_report, x, &err)) == CONN_AGAIN)
         uv_run(&x->loop, UV_RUN_ONCE); /* the queue is full: reports make room */

@@ -27,10 +27,11 @@ typedef struct input {
     char *topic;
     int32_t partition;
     int64_t offset, timestamp_ms;
-    size_t unreported; /* sent or queued, without a report */
-    bool sealed;       /* all that it makes has been made */
-    bool failed;       /* something may be lost: read it again */
-    bool hopeless;     /* its own dead letter was refused */
+    int64_t first_offset; /* where it stood when it came first; else offset */
+    size_t unreported;    /* sent or queued, without a report */
+    bool sealed;          /* all that it makes has been made */
+    bool failed;          /* something may be lost: read it again */
+    bool hopeless;        /* its own dead letter was refused */
     uint32_t recorded, irrelevant, no_version, future_version;
     uint32_t dead[GATHER_REASONS];
     uint32_t letters, unsaid;    /* dead letters; dead inputs that were too many to have one */
@@ -337,6 +338,8 @@ static void fill_headers(headers *h, const place *at, gather_reason reason, cons
         add_header(h, "path", "%s", err->path);
     if (at->original.n > sent)
         add_header(h, "bytes", "%zu", at->original.n);
+    if (in->first_offset != in->offset)
+        add_header(h, GATHER_RETRY_HEADER, "%" PRId64, in->first_offset);
 }
 
 static void log_dead_letter(const place *at, gather_reason reason, const og_error *err)
@@ -451,7 +454,7 @@ static record_order order_of(const gather *g, const place *at, int64_t time_us)
                           .time_us = time_us,
                           .topic = og_crc32c(0, in->topic, strlen(in->topic)),
                           .partition = in->partition,
-                          .offset = in->offset,
+                          .offset = in->first_offset,
                           .entry = at->order};
 }
 
@@ -837,7 +840,7 @@ static int64_t plausible_ms(const gather *g, int64_t ms)
     return ms < 0 ? -1 : ms > latest ? latest : ms;
 }
 
-static input *input_new(gather *g, const conn_origin *origin)
+static input *input_new(gather *g, const conn_origin *origin, int64_t first_offset)
 {
     input *in = calloc(1, sizeof *in);
     if (in == NULL)
@@ -850,6 +853,8 @@ static input *input_new(gather *g, const conn_origin *origin)
     in->g = g;
     in->partition = origin->partition;
     in->offset = origin->offset;
+    in->first_offset =
+        first_offset >= 0 && first_offset < origin->offset ? first_offset : origin->offset;
     in->timestamp_ms = plausible_ms(g, origin->timestamp_ms);
     return in;
 }
@@ -864,7 +869,16 @@ static void shrink(og_buf *b, size_t max)
 
 void gather_message(gather *g, const conn_message *m)
 {
-    input *in = input_new(g, &m->origin);
+    og_str text;
+    int64_t first = -1;
+    if (kafka_message_header(m, GATHER_RETRY_HEADER, &text))
+        (void)og_str_int(text, 0, INT64_MAX, &first);
+    gather_message_again(g, m, first);
+}
+
+void gather_message_again(gather *g, const conn_message *m, int64_t first_offset)
+{
+    input *in = input_new(g, &m->origin, first_offset);
     crash_point(CRASH_POLLED);
     if (in == NULL) { /* not done: it is read again after a restart */
         log_error("out of memory while taking a message");

@@ -30,6 +30,9 @@ typedef struct gather gather;
 
 #define GATHER_MAX_LETTERS 1000
 
+/* Of a message that `dead-letters retry` has sent again: the offset at which it stood first. */
+#define GATHER_RETRY_HEADER "osteoguard-retry-of"
+
 /* Why an input is dead: the header `reason` and the label of the metric. */
 #define GATHER_REASON_MAP(X)                                                                       \
     X(SYNTAX, "syntax") /* not JSON, or not UTF-8 */                                               \
@@ -90,6 +93,9 @@ void gather_set_content(gather *g, const plan_content *content);
 
 /* One message; borrowed for the call. Never fails: what cannot be used is a dead letter. */
 void gather_message(gather *g, const conn_message *message);
+/* The same of one that stood at first_offset of its partition before (negative: it did not), which
+ * gather_message finds in its header: what followed it then is still newer. */
+void gather_message_again(gather *g, const conn_message *message, int64_t first_offset);
 /* The sink has room again. */
 void gather_room(gather *g);
 /* Messages that are not done. */

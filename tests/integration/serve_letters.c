@@ -12,6 +12,7 @@
 #include "daemon/cmd_letters.h"
 #include "daemon/cmd_report.h"
 #include "daemon/file.h"
+#include "daemon/gather.h"
 #include "daemon/topic_reader.h"
 #include "mock_kafka.h"
 
@@ -174,8 +175,12 @@ static bool note(void *ctx, const conn_message *m)
 {
     seen *x = ctx;
     size_t n = strlen(x->text);
-    snprintf(x->text + n, sizeof x->text - n, "%d:%.*s=%.*s\n", (int)m->origin.partition,
-             OG_STR_ARG(m->key), OG_STR_ARG(m->value));
+    og_str first;
+    if (!kafka_message_header(m, GATHER_RETRY_HEADER, &first))
+        first = (og_str){NULL, 0};
+    snprintf(x->text + n, sizeof x->text - n, "%d:%.*s=%.*s\n%.*s%s", (int)m->origin.partition,
+             OG_STR_ARG(m->key), OG_STR_ARG(m->value), OG_STR_ARG(first),
+             first.n > 0 ? " was its offset\n" : "");
     assert_true(x->count < 16);
     x->times[x->count++] = m->origin.timestamp_ms;
     return true;
@@ -245,7 +250,8 @@ static void a_message_is_sent_once_for_all_its_letters(void **state)
     says(s->err, "2 dead letters: no-patient 2; of 1 messages 1 sent again, 0 lost, 0 refused\n");
     read_source(s, &after);
     assert_int_equal(after.count, 4);
-    assert_string_equal(after.text + strlen(before.text), "1:second=" BUNDLE "\n");
+    assert_string_equal(after.text + strlen(before.text),
+                        "1:second=" BUNDLE "\n1 was its offset\n");
     assert_int_equal(after.times[3], before.times[1]); /* not newer than it is */
 }
 

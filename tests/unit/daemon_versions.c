@@ -10,12 +10,18 @@
     "\"},\"medicationCodeableConcept\":{\"coding\":[{\"system\":\"http://www.whocc.no/atc\","      \
     "\"code\":\"M05BX04\"}]}}"
 
-static void put_at(world *w, int64_t offset, int64_t ms, const char *key, const char *value)
+static void put_again_at(world *w, int64_t offset, int64_t ms, const char *key, const char *value,
+                         int64_t first_offset)
 {
     conn_message m = {.origin = {"fhir.test", 0, offset, ms},
                       .key = key != NULL ? og_str_of(key) : (og_str){NULL, 0},
                       .value = value != NULL ? og_str_of(value) : (og_str){NULL, 0}};
-    gather_message(w->gather, &m);
+    gather_message_again(w->gather, &m, first_offset);
+}
+
+static void put_at(world *w, int64_t offset, int64_t ms, const char *key, const char *value)
+{
+    put_again_at(w, offset, ms, key, value, -1);
 }
 
 /* What the stores say in the end: has the patient this resource? */
@@ -40,6 +46,37 @@ static bool has(world *w, const char *patient, const char *type_id)
         store_abort(t);
     }
     return found;
+}
+
+/* A delete without a time is newer than what it found. Sent again with a dead letter, it has found
+ * nothing that came after its first time. */
+static void a_letter_sent_again_spares_what_followed(void **state)
+{
+    static const char bundle[] =
+        "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+        "{\"request\":{\"method\":\"DELETE\",\"url\":\"MedicationRequest/r\"}},"
+        "{\"resource\":{\"resourceType\":\"MedicationRequest\",\"id\":\"other\",\"status\":"
+        "\"active\",\"intent\":\"order\",\"medicationCodeableConcept\":{\"coding\":[{\"system\":"
+        "\"http://www.whocc.no/atc\",\"code\":\"M05BX04\"}]}},\"request\":{\"method\":\"PUT\","
+        "\"url\":\"MedicationRequest/other\"}}]}";
+    world *w = world_new();
+    (void)state;
+    put_at(w, 0, MS(0), NULL, REQUEST_OF("r", "A", "2026-01-02T00:00:00Z"));
+    assert_true(has(w, "A", "MedicationRequest/r"));
+    put_at(w, 1, MS(1), NULL, bundle);
+    assert_false(has(w, "A", "MedicationRequest/r"));
+    assert_int_equal(w->dead.count, 1); /* the other has no patient */
+    put_at(w, 2, MS(2), NULL, REQUEST_OF("r", "A", "2026-01-02T00:02:00Z"));
+    assert_true(has(w, "A", "MedicationRequest/r"));
+    put_again_at(w, 3, MS(1), NULL, bundle, 1);
+    assert_true(has(w, "A", "MedicationRequest/r"));
+    assert_int_equal(w->dead.count, 2);
+    assert_non_null(strstr(w->dead.at[1].headers, "source-offset=3"));
+    assert_non_null(
+        strstr(w->dead.at[1].headers, GATHER_RETRY_HEADER "=1")); /* for the next time */
+    put_again_at(w, 4, MS(1), NULL, bundle, 9); /* it did not stand behind itself */
+    assert_false(has(w, "A", "MedicationRequest/r"));
+    world_free(w);
 }
 
 static void a_late_version_of_another_patient_stays_away(void **state)
@@ -217,6 +254,7 @@ static void one_bundle_cannot_flood(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_letter_sent_again_spares_what_followed),
         cmocka_unit_test(a_late_version_of_another_patient_stays_away),
         cmocka_unit_test(a_corrected_subject_has_one_place),
         cmocka_unit_test(a_delete_outdoes_a_clock_that_is_ahead),
