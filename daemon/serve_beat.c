@@ -46,7 +46,8 @@ static void follow_sources(serve *s)
     static kafka_position at[SERVE_MARKS];
     size_t n = s->sources != NULL ? kafka_source_positions(s->sources, at, SERVE_MARKS) : 0;
     s->share = n;
-    if (s->sources == NULL || !s->gathering || s->gather_paused || n > SERVE_MARKS) {
+    if (s->sources == NULL || !s->gathering || s->share_away || s->gather_paused ||
+        n > SERVE_MARKS) {
         s->mark_ms = 0; /* a partition that is paused does not tell how much there is */
         return;
     }
@@ -54,6 +55,7 @@ static void follow_sources(serve *s)
         return;
     if (s->mark_ms != 0 && s->mark_count == n) {
         s->known_ms = s->mark_ms;
+        s->share_unread = false;
         if (s->share_from_ms != 0 && !s->share_through)
             s->beat_at_ms = 0; /* news */
         s->share_through = true;
@@ -245,7 +247,7 @@ bool serve__is_current(void *ctx, int partition)
     const serve_partition *p = &s->partitions[partition];
     if (s->config->freshness_ms == 0)
         return true;
-    if (s->clock_hold_until_ms > clock_monotonic_ms())
+    if (s->share_unread || s->clock_hold_until_ms > clock_monotonic_ms())
         return false;
     if (s->lost_ms > serve__filled(s, partition))
         return false;

@@ -631,7 +631,10 @@ static void on_source_assigned(void *ctx, const kafka_partition *partitions, siz
     serve *s = ctx;
     (void)partitions;
     s->gathering = true;
-    s->mark_ms = 0; /* other partitions */
+    s->mark_ms = s->known_ms = 0; /* other partitions */
+    s->share_away = false;
+    s->share_unread = true;
+    serve__beat(s); /* what we knew was about the old ones */
     s->share_from_ms = s->reread_all ? s->read_from_ms : 0;
     s->share_through = false;
     log_info("reading %zu partitions of the source topics%s", count,
@@ -721,7 +724,9 @@ void serve__restart_sources(serve *s, bool from_beginning)
     s->reread_all |= from_beginning;
     if (s->sources_closing || s->sources == NULL)
         return;
-    s->sources_closing = true;
+    s->sources_closing = s->share_away = s->share_unread = true;
+    s->mark_ms = s->known_ms = 0;
+    serve__beat(s); /* what had come by then may have been left out */
     s->open_things++;
     s->sources_not_before_ms = clock_monotonic_ms() + (from_beginning ? 0 : REREAD_PAUSE_MS);
     kafka_source *closing = s->sources;

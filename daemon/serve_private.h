@@ -109,9 +109,11 @@ struct serve {
     int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
     int64_t beat_at_ms;             /* what it said */
     int64_t known_ms;               /* everything is finished that had come by then; real time */
-    int64_t lost_ms;                /* the newest loss that is not over; 0: none (serve_loss.c) */
-    int64_t filled_ms;              /* losses up to this one are over, as far as we can see */
-    int64_t read_from_ms;           /* the loss for which the sources were last read anew */
+    bool share_away;                /* the sources were closed, and the group has given none yet */
+    bool share_unread;     /* other partitions, or begun anew: not yet read to their ends */
+    int64_t lost_ms;       /* the newest loss that is not over; 0: none (serve_loss.c) */
+    int64_t filled_ms;     /* losses up to this one are over, as far as we can see */
+    int64_t read_from_ms;  /* the loss for which the sources were last read anew */
     int64_t share_from_ms; /* the same of those that are ours now; 0: begun where the group stood */
     bool share_through;    /* and they were read to an end that came after */
     int64_t mark_ms;       /* when the ends were noted that are to be reached next; 0: none */

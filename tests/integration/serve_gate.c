@@ -1,0 +1,231 @@
+/* New content asks for what the old did not: until the sources have been read again for it, nobody
+ * knows what is missing. */
+#include "serve_stage.h"
+
+#include <dirent.h>
+
+#define CONTENT OG_SOURCE_DIR "/rules/content"
+
+enum { OTHERS = 30000 };
+
+static const char last_dose[] =
+    "{\"resourceType\":\"MedicationAdministration\",\"id\":\"d3-a9\",\"status\":\"completed\","
+    "\"medicationCodeableConcept\":{\"coding\":[{\"system\":"
+    "\"http://fhir.de/CodeSystem/bfarm/atc\",\"code\":\"M05BX04\"}]},\"subject\":{\"reference\":"
+    "\"Patient/d3\"},\"effectiveDateTime\":\"2026-02-16\",\"dosage\":{\"dose\":{\"value\":120,"
+    "\"unit\":\"mg\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"mg\"}}}";
+static const char other[] = "{\"resourceType\":\"Slot\",\"id\":\"s\",\"status\":\"free\"}";
+
+static void send_others(stage *s, int32_t partition)
+{
+    for (int i = 0; i < OTHERS; i++) {
+        assert_int_equal(
+            rd_kafka_producev(
+                s->kafka.rk, RD_KAFKA_V_TOPIC("fhir.bundle"), RD_KAFKA_V_PARTITION(partition),
+                RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                RD_KAFKA_V_VALUE((void *)(uintptr_t)other, strlen(other)), RD_KAFKA_V_END),
+            RD_KAFKA_RESP_ERR_NO_ERROR);
+        if (i % 1000 == 999)
+            (void)rd_kafka_flush(s->kafka.rk, 30000);
+    }
+}
+
+static void send_case(stage *s, int32_t partition)
+{
+    og_buf text;
+    fhir_doc doc;
+    og_arena *a = og_arena_new((size_t)64 << 20);
+    og_buf_init(&text, (size_t)1 << 22);
+    assert_int_equal(
+        file_read(OG_SOURCE_DIR "/rules/content/cases/D3.json", (size_t)1 << 22, &text, NULL),
+        OG_OK);
+    assert_int_equal(fhir_decode(a, og_buf_str(&text), NULL, &doc, NULL), OG_OK);
+    og_str bundle = fhir_raw(fhir_get(fhir_root(&doc), "bundle"));
+    mock_kafka_put(&s->kafka, "fhir.bundle", partition, NULL, bundle.p, bundle.n);
+    og_buf_done(&text);
+    og_arena_free(a);
+}
+
+/* The doses of a case, then much else, then the last dose. */
+static void send_all(stage *s)
+{
+    send_case(s, 0);
+    send_others(s, 0);
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, NULL, last_dose, strlen(last_dose));
+}
+
+static bool is_rule(const char *name)
+{
+    return strncmp(name, "PlanDefinition-", 15) == 0;
+}
+
+/* Links to all files of the content; of rules only F4a's, or all. */
+static void link_content(const char *dir, bool all)
+{
+    DIR *d = opendir(CONTENT);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        char from[512], to[512];
+        if (e->d_name[0] == '.' || strcmp(e->d_name, "cases") == 0 ||
+            (is_rule(e->d_name) && !all && strcmp(e->d_name, "PlanDefinition-F4a.json") != 0))
+            continue;
+        snprintf(from, sizeof from, CONTENT "/%s", e->d_name);
+        snprintf(to, sizeof to, "%s/%s", dir, e->d_name);
+        (void)!symlink(from, to);
+    }
+    closedir(d);
+}
+
+static bool all_are_current(const stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        if (!serve__is_current(s->at[0].serve, i))
+            return false;
+    return true;
+}
+
+static bool worked_off(stage *s)
+{
+    return metric_value(METRIC_MESSAGES) >= OTHERS + 2 && s->at[0].serve->known_ms > 0 &&
+           all_are_current(s);
+}
+
+static bool was_reloaded(stage *s)
+{
+    (void)s;
+    return metric_value(METRIC_RELOADS) >= 1;
+}
+
+static bool was_read_again(stage *s)
+{
+    return metric_value(METRIC_MESSAGES) >= 2 * (OTHERS + 2) && !s->at[0].serve->wants_pending &&
+           nothing_waits(s);
+}
+
+static size_t posts_with(const stage *s, const char *text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->post_count; i++)
+        n += strstr(s->posts[i].body, text) != NULL;
+    return n;
+}
+
+static void what_is_read_again_is_not_missing(void **state)
+{
+    char dir[128];
+    stage *s = stage_new();
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/content", s->dir);
+    assert_int_equal(file_make_dirs(dir, NULL), OG_OK);
+    link_content(dir, false);
+    s->content_dir = dir;
+    start_and_wait(s);
+    s->now_ms = 1772352000000; /* 2026-03-01T09:00+01:00, as the case */
+    send_all(s);
+    wait_until(s, "the events", worked_off);
+    int64_t recorded = metric_value(METRIC_RECORDED);
+    link_content(dir, true);
+    serve_reload(s->at[0].serve);
+    wait_until(s, "the reload", was_reloaded);
+    assert_true(s->at[0].serve->wants_pending);
+    wait_until(s, "the sources read again", was_read_again);
+    assert_true(metric_value(METRIC_RECORDED) > recorded);
+    for (size_t i = 0; i < s->post_count; i++)
+        print_message("%.160s\n", s->posts[i].body);
+    assert_int_equal(posts_with(s, "\"code\":\"D3\""), 0);
+    stage_free(s);
+}
+
+/* ---- a share that changes hands ---- */
+
+static int32_t theirs; /* partition of fhir.bundle that another member has, or -1 */
+
+static rd_kafka_t *join(const stage *s)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    const char *const set[][2] = {{"bootstrap.servers", s->kafka.bootstrap},
+                                  {"group.id", "osteoguard-gather"},
+                                  {"partition.assignment.strategy", "range"},
+                                  {"session.timeout.ms", "6000"},
+                                  {"enable.auto.commit", "false"},
+                                  {"fetch.wait.max.ms", "20"}};
+    for (size_t i = 0; i < sizeof set / sizeof set[0]; i++)
+        assert_int_equal(rd_kafka_conf_set(conf, set[i][0], set[i][1], why, sizeof why),
+                         RD_KAFKA_CONF_OK);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
+    assert_non_null(rk);
+    rd_kafka_poll_set_consumer(rk);
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(2);
+    rd_kafka_topic_partition_list_add(l, "fhir.patient", RD_KAFKA_PARTITION_UA);
+    rd_kafka_topic_partition_list_add(l, "fhir.bundle", RD_KAFKA_PARTITION_UA);
+    assert_int_equal(rd_kafka_subscribe(rk, l), RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_topic_partition_list_destroy(l);
+    return rk;
+}
+
+static rd_kafka_t *hanging; /* reads, and gathers nothing */
+
+static bool both_have_some(stage *s)
+{
+    rd_kafka_topic_partition_list_t *l;
+    rd_kafka_message_t *m = rd_kafka_consumer_poll(hanging, 10);
+    if (m != NULL)
+        rd_kafka_message_destroy(m);
+    theirs = -1;
+    assert_int_equal(rd_kafka_assignment(hanging, &l), RD_KAFKA_RESP_ERR_NO_ERROR);
+    for (int i = 0; i < l->cnt; i++)
+        if (strcmp(l->elems[i].topic, "fhir.bundle") == 0)
+            theirs = l->elems[i].partition;
+    int n = l->cnt;
+    rd_kafka_topic_partition_list_destroy(l);
+    return n == 2 && theirs >= 0 && s->at[0].serve->share == 2;
+}
+
+static int64_t expected;
+
+static bool has_read(stage *s)
+{
+    return both_have_some(s) && metric_value(METRIC_MESSAGES) >= expected &&
+           clock_wall_ms() - s->at[0].serve->known_ms < 2000;
+}
+
+static bool has_read_all(stage *s)
+{
+    return metric_value(METRIC_MESSAGES) >= expected && all_are_current(s) && nothing_waits(s);
+}
+
+/* Another instance was behind with its partitions, and is gone: who gets them knows nothing of them
+ * yet. */
+static void a_share_that_was_taken_over_is_not_known(void **state)
+{
+    stage *s = stage_new();
+    (void)state;
+    s->limits = "freshness_ms: 6000";
+    start_and_wait(s);
+    hanging = join(s);
+    wait_until(s, "two members", both_have_some);
+    s->now_ms = 1772352000000;
+    send_case(s, 1 - theirs);
+    send_others(s, theirs);
+    send_others(s, theirs);
+    mock_kafka_put(&s->kafka, "fhir.bundle", theirs, NULL, last_dose, strlen(last_dose));
+    expected = 1;
+    wait_until(s, "our share read", has_read);
+    assert_int_equal(posts_with(s, "\"code\":\"D3\""), 0); /* who reads the rest? */
+    rd_kafka_consumer_close(hanging);
+    rd_kafka_destroy(hanging);
+    expected = 2 + 2 * OTHERS;
+    wait_until(s, "all read", has_read_all);
+    for (size_t i = 0; i < s->post_count; i++)
+        print_message("%.160s\n", s->posts[i].body);
+    assert_int_equal(posts_with(s, "\"code\":\"D3\""), 0);
+    stage_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_read_again_is_not_missing),
+                                       cmocka_unit_test(a_share_that_was_taken_over_is_not_known)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
