@@ -26,8 +26,8 @@ bool serve__stopping(const serve *s)
 
 bool serve_ready(const serve *s)
 {
-    return s->step == SERVE_WORKING && s->gathering && serve__kafka_answers(s) &&
-           serve__disk_is_good(s);
+    return s->step == SERVE_WORKING && s->gathering && !serve__has_nothing(s) &&
+           serve__kafka_answers(s) && serve__disk_is_good(s);
 }
 
 void serve__failed(serve *s, const char *what, const og_error *err)
@@ -168,7 +168,7 @@ static void turn(uv_prepare_t *h)
     serve__tend_said(s);
     serve__tend_revoke(s);
     serve__close_foreign(s);
-    if (s->step == SERVE_RESTORE && s->joined && owner_restored(s->owner))
+    if (s->step == SERVE_RESTORE && serve__is_assigned(s) && owner_restored(s->owner))
         serve__advance(s, SERVE_WORKING);
     serve__tend_sources(s);
     if (s->step == SERVE_WORKING)

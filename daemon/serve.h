@@ -29,7 +29,8 @@ int serve_batches(const config *c);
 void serve_stop(serve *s, int status);
 /* Loads the content again in the background; on any error the old one stays in force. */
 void serve_reload(serve *s);
-/* Restored, connected, working; Kafka answers and the disk takes what is written. */
+/* Connected and working; of the partitions that are ours at least one is restored; Kafka answers
+ * and the disk takes what is written. */
 bool serve_ready(const serve *s);
 /* The bound port; 0 without HTTP. */
 int serve_port(const serve *s);

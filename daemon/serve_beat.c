@@ -256,6 +256,5 @@ bool serve__is_current(void *ctx, int partition)
 
 bool serve__kafka_answers(const serve *s)
 {
-    return s->config->freshness_ms == 0 || s->beat_ms == 0 ||
-           clock_monotonic_ms() - s->beat_there_ms < 3 * (int64_t)BEAT_MS;
+    return s->beat_ms == 0 || clock_monotonic_ms() - s->beat_there_ms < 3 * (int64_t)BEAT_MS;
 }

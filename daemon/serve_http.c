@@ -69,18 +69,26 @@ static bool add_endpoints(const serve *s, og_buf *b)
     return any_failing;
 }
 
+static const char *kafka_state(const serve *s)
+{
+    if (s->beat_there_ms == 0)
+        return "no answer yet";
+    return serve__kafka_answers(s) ? "good" : "does not answer";
+}
+
 static void ready(void *ctx, http_exchange *x)
 {
     serve *s = ctx;
     bool good = serve_ready(s);
-    int late = not_current(s);
+    int late = not_current(s), restoring = serve__restoring(s);
     og_buf rest;
     og_buf_init(&rest, (size_t)64 << 10);
     og_buf_addf(&rest,
-                "\"step\":\"%s\",\"kafka\":\"%s\",\"disk\":\"%s\",\"partitionsNotCurrent\":%d",
-                step_names[s->step], serve__kafka_answers(s) ? "good" : "does not answer",
-                serve__disk_is_good(s) ? "good" : "failing", late);
-    bool degraded = add_endpoints(s, &rest) || late > 0;
+                "\"step\":\"%s\",\"kafka\":\"%s\",\"disk\":\"%s\",\"partitionsRestoring\":%d,"
+                "\"partitionsNotCurrent\":%d",
+                step_names[s->step], kafka_state(s), serve__disk_is_good(s) ? "good" : "failing",
+                restoring, late);
+    bool degraded = add_endpoints(s, &rest) || late > 0 || restoring > 0;
     og_buf page;
     og_buf_init(&page, (size_t)64 << 10);
     og_buf_addf(&page, "{\"status\":\"%s\",",

@@ -828,6 +828,24 @@ static progress progress_of(const serve *s)
     return all;
 }
 
+int serve__restoring(const serve *s)
+{
+    progress all = progress_of(s);
+    return all.restoring + all.awaited;
+}
+
+bool serve__has_nothing(const serve *s)
+{
+    progress all = progress_of(s);
+    int waiting = all.restoring + all.awaited;
+    return waiting > 0 && waiting == all.ours + all.awaited;
+}
+
+bool serve__is_assigned(const serve *s)
+{
+    return s->joined && progress_of(s).awaited == 0;
+}
+
 void serve__set_progress(const serve *s)
 {
     progress all = progress_of(s);

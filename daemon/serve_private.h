@@ -296,6 +296,13 @@ void serve__tend_revoke(serve *s);
 void serve__on_settled(void *ctx, int partition);
 /* Says how far restoring has come, every few seconds while it lasts. */
 void serve__tell_progress(serve *s);
+/* Partitions that are not done yet: assigned and not restored, or ours a moment ago and nobody
+ * else's yet. */
+int serve__restoring(const serve *s);
+/* Nothing of what is ours is done. false where nothing is: others have all. */
+bool serve__has_nothing(const serve *s);
+/* The group has said what is ours, and has taken nothing back since. */
+bool serve__is_assigned(const serve *s);
 /* The same as gauges; what was ours a moment ago and is nobody else's yet counts as not done. */
 void serve__set_progress(const serve *s);
 /* Says how far the evaluation of everybody with new content has come, and when a partition is

@@ -221,6 +221,8 @@ static bool is_rebuilt_and_says_so(stage *s)
         ours |= !s->at[0].serve->partitions[i].foreign;
     if (metric_value(METRIC_STORE_DISCARDED) > 0 && !rebuilt && ours)
         assert_true(metric_value(METRIC_RESTORING) > 0);
+    if (metric_value(METRIC_RESTORING) == PARTITIONS)
+        assert_false(serve_ready(s->at[0].serve));
     return rebuilt;
 }
 
@@ -270,6 +272,35 @@ static void a_damaged_store_comes_back_whole(void **state)
         assert_int_equal(patients_in(s, i), before[i]);
     assert_int_equal(metric_value(METRIC_STORE_DISCARDED), PARTITIONS);
     assert_int_equal(s->repeats, 0);
+    stage_free(s);
+}
+
+static bool is_ready_and_has_all(stage *s)
+{
+    bool ready = serve_ready(s->at[0].serve);
+    serve__set_gauges(s->at[0].serve);
+    if (ready) {
+        assert_int_equal(metric_value(METRIC_PARTITIONS), PARTITIONS);
+        assert_true(metric_value(METRIC_RESTORING) < PARTITIONS);
+    }
+    return ready;
+}
+
+/* While it starts, stores are found that are not of this topic: it is ready when it has them again,
+ * not while the group has taken them. */
+static void stores_of_another_topic_are_no_readiness(void **state)
+{
+    stage *s = stage_new();
+    (void)state;
+    start_and_wait(s);
+    expected_messages = (int64_t)send_stream(s, 0, 5);
+    wait_until(s, "the stream worked off", all_worked_off);
+    stop(s);
+    for (int i = 0; i < PARTITIONS; i++)
+        set_in_stopped_store(s, i, STORE_NEXT_OFFSET, 1000000);
+    start(s);
+    wait_until(s, "that it is ready", is_ready_and_has_all);
+    assert_int_equal(metric_value(METRIC_STORE_DISCARDED), PARTITIONS);
     stage_free(s);
 }
 
@@ -605,6 +636,7 @@ int main(void)
         cmocka_unit_test(nothing_is_overdue_while_sources_stand_still),
         cmocka_unit_test(readiness_follows_kafka_and_disk),
         cmocka_unit_test(a_damaged_store_comes_back_whole),
+        cmocka_unit_test(stores_of_another_topic_are_no_readiness),
         cmocka_unit_test(the_index_of_ids_is_filled_again),
         cmocka_unit_test(more_is_wanted),
         cmocka_unit_test(a_lost_topic_is_filled_again),
