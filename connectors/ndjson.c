@@ -259,6 +259,11 @@ static bool name_ends(const char *path, const char *suffix)
     return og_str_ends(p, og_str_of(suffix));
 }
 
+bool ndjson_has_lines(const char *path)
+{
+    return name_ends(path, ".ndjson") || name_ends(path, ".jsonl");
+}
+
 static og_status open_file(ndjson_reader *r, const char *path, og_error *err)
 {
     struct stat st;
@@ -311,7 +316,7 @@ og_status ndjson_open(const char *path, uint64_t resume, uint64_t resume_line,
     snprintf(r->path, sizeof(r->path), "%s", strcmp(path, "-") == 0 ? "(standard input)" : path);
     r->max = max_item_bytes > 0 ? max_item_bytes : NDJSON_MAX_ITEM;
     r->line = 1;
-    r->form = name_ends(path, ".ndjson") || name_ends(path, ".jsonl") ? FORM_LINES : FORM_UNDECIDED;
+    r->form = ndjson_has_lines(path) ? FORM_LINES : FORM_UNDECIDED;
     r->cap = (size_t)CHUNK * 2;
     r->buf = malloc(r->cap);
     st = r->buf != NULL ? go_to(r, resume, resume_line, err)

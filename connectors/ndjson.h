@@ -26,6 +26,8 @@ typedef struct ndjson_item {
  * origin. Caller owns *ret. */
 OG_MUSTCHECK og_status ndjson_open(const char *path, uint64_t resume, uint64_t resume_line,
                                    size_t max_item_bytes, ndjson_reader **ret, og_error *err);
+/* By its name it is read line by line (.ndjson, .jsonl, also with .gz), whatever is in it. */
+bool ndjson_has_lines(const char *path);
 /* The next value. OG_OK: *ret is set. OG_NOTFOUND: the end. OG_LIMIT: a line over the maximum was
  * skipped, *ret says where and its text is the first part of it; reading goes on with the next.
  * OG_IO: reading or decompressing failed; there is no more. Blank lines are passed over. */

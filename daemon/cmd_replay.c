@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "connectors/kafka.h"
@@ -38,6 +39,7 @@ typedef struct parcel {
 typedef struct place {
     uint64_t next, line;
     bool finished;
+    uint64_t size; /* of the file when it was opened; 0: not known */
 } place;
 
 typedef struct replay {
@@ -119,9 +121,10 @@ static bool save_state(replay *r)
     json_t *root = json_object();
     for (int i = 0; i < r->file_count; i++)
         json_object_set_new(root, r->files[i],
-                            json_pack("{s:I,s:I,s:b}", "next", (json_int_t)r->places[i].next,
+                            json_pack("{s:I,s:I,s:b,s:I}", "next", (json_int_t)r->places[i].next,
                                       "line", (json_int_t)r->places[i].line, "finished",
-                                      r->places[i].finished));
+                                      r->places[i].finished, "size",
+                                      (json_int_t)r->places[i].size));
     char *text = json_dumps(root, JSON_INDENT(1));
     json_decref(root);
     og_error err;
@@ -150,9 +153,11 @@ static bool load_state(replay *r)
         json_t *p = json_object_get(root, r->files[i]);
         json_int_t next = json_integer_value(json_object_get(p, "next"));
         json_int_t line = json_integer_value(json_object_get(p, "line"));
+        json_int_t size = json_integer_value(json_object_get(p, "size"));
         if (next > 0 && line > 0)
             r->places[i] = (place){(uint64_t)next, (uint64_t)line,
-                                   json_is_true(json_object_get(p, "finished"))};
+                                   json_is_true(json_object_get(p, "finished")),
+                                   size > 0 ? (uint64_t)size : 0};
     }
     json_decref(root);
     return true;
@@ -275,6 +280,30 @@ static conn_verdict post(replay *r, parcel *p)
 
 /* --- reading --- */
 
+static uint64_t size_of(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+/* All of it was sent, and nothing has come since. What was appended to lines is sent as well; any
+ * other file that has changed is somebody's mistake, or needs a state of its own. */
+static bool is_done_with(replay *r, const char *path, const place *at)
+{
+    og_error err;
+    uint64_t size = size_of(path);
+    if (!at->finished || at->size == 0 || size == 0 || size == at->size)
+        return at->finished;
+    if (size > at->size && ndjson_has_lines(path))
+        return false;
+    og_error_init(&err);
+    (void)og_fail(&err, OG_INVALID,
+                  "has changed since all of it was sent: use another state file to send it");
+    og_error_origin(&err, path);
+    complain(r, &err);
+    return true;
+}
+
 static void next_file(replay *r)
 {
     if (r->reader != NULL && r->file < r->file_count) {
@@ -285,9 +314,11 @@ static void next_file(replay *r)
     for (; r->file < r->file_count; r->file++) {
         og_error err;
         og_error_init(&err);
-        const place *at = &r->places[r->file];
-        if (at->finished)
+        place *at = &r->places[r->file];
+        if (is_done_with(r, r->files[r->file], at))
             continue;
+        at->finished = false;
+        at->size = size_of(r->files[r->file]); /* before it is read: what comes meanwhile is new */
         if (ndjson_open(r->files[r->file], at->next, at->line, 0, &r->reader, &err) == OG_OK)
             return;
         complain(r, &err);

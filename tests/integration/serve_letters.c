@@ -1,5 +1,5 @@
-/* Commands that read topics, over an embedded broker: what dead-letters lists, shows and sends
- * again, and what report counts. */
+/* Commands on topics, over an embedded broker: what dead-letters lists, shows and sends again, what
+ * report counts, and what replay sends when it goes on. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "daemon/cmd_letters.h"
+#include "daemon/cmd_replay.h"
 #include "daemon/cmd_report.h"
 #include "daemon/file.h"
 #include "daemon/gather.h"
@@ -110,7 +111,9 @@ static int run_as(stage *s, const char *name, va_list ap)
     argv[argc] = NULL;
     fflush(NULL);
     int out = redirect(1, s->out), err = redirect(2, s->err);
-    int status = strcmp(name, "report") == 0 ? cmd_report(argc, argv) : cmd_letters(argc, argv);
+    int status = strcmp(name, "report") == 0   ? cmd_report(argc, argv)
+                 : strcmp(name, "replay") == 0 ? cmd_replay(argc, argv)
+                                               : cmd_letters(argc, argv);
     fflush(NULL);
     dup2(out, 1);
     dup2(err, 2);
@@ -133,6 +136,15 @@ static int run_report(stage *s, ...)
     va_list ap;
     va_start(ap, s);
     int status = run_as(s, "report", ap);
+    va_end(ap);
+    return status;
+}
+
+static int run_replay(stage *s, ...)
+{
+    va_list ap;
+    va_start(ap, s);
+    int status = run_as(s, "replay", ap);
     va_end(ap);
     return status;
 }
@@ -312,6 +324,32 @@ static void alerts_are_reported(void **state)
         run_report(s, "-c", s->config, "--since", "2026-03-02", "--until", "2026-03-01", NULL), 2);
 }
 
+/* What was appended to a file that had been sent is sent as well; one that is another now is not
+ * taken for done. */
+static void replay_goes_on(void **state)
+{
+    static const char one[] = "{\"resourceType\":\"Patient\",\"id\":\"p1\"}\n";
+    static const char two[] = "{\"resourceType\":\"Patient\",\"id\":\"p1\"}\n"
+                              "{\"resourceType\":\"Patient\",\"id\":\"p2\"}\n";
+    stage *s = *state;
+    char file[96], place[96];
+    snprintf(file, sizeof file, "%s/r.ndjson", s->dir);
+    snprintf(place, sizeof place, "%s/state", s->dir);
+    assert_int_equal(file_write(file, og_str_of(one), NULL), OG_OK);
+    assert_int_equal(run_replay(s, "-c", s->config, "--resume", place, file, NULL), 0);
+    says(s->err, "1 values sent from 1 file");
+    assert_int_equal(run_replay(s, "-c", s->config, "--resume", place, file, NULL), 0);
+    says(s->err, "0 values sent from 1 file");
+    assert_int_equal(file_write(file, og_str_of(two), NULL), OG_OK);
+    assert_int_equal(run_replay(s, "-c", s->config, "--resume", place, file, NULL), 0);
+    says(s->err, "1 values sent from 1 file");
+    assert_int_equal(run_replay(s, "-c", s->config, "--resume", place, file, NULL), 0);
+    says(s->err, "0 values sent from 1 file");
+    assert_int_equal(file_write(file, og_str_of(one), NULL), OG_OK);
+    assert_int_equal(run_replay(s, "-c", s->config, "--resume", place, file, NULL), 1);
+    says(s->err, "has changed since all of it was sent");
+}
+
 static void a_missing_topic_is_told(void **state)
 {
     stage *s = *state;
@@ -335,6 +373,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_the_source_lost_comes_from_the_letter, begin, end),
         cmocka_unit_test_setup_teardown(misuse_is_told, begin, end),
         cmocka_unit_test_setup_teardown(alerts_are_reported, begin, end),
+        cmocka_unit_test_setup_teardown(replay_goes_on, begin, end),
         cmocka_unit_test_setup_teardown(a_missing_topic_is_told, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
