@@ -626,8 +626,6 @@ static int run_command(command *c)
     if ((c->data == NULL || load_data(c, people)) && load_parameters(c))
         evaluate(c);
 out:
-    if (fflush(stdout) != 0)
-        problem(c, "standard output", OG_IO, "the output could not be written");
     patients_free(people);
     fhir_terminology_free(c->terms);
     cql_set_free(c->set);

@@ -334,10 +334,6 @@ static int run(eval *e)
         eval_patient(e, i, a);
         og_arena_reset(a);
     }
-    if (fflush(stdout) != 0) {
-        perror("osteoguard eval: standard output");
-        goto out;
-    }
     status = e->problems != 0;
 out:
     plan_content_free(e->content);

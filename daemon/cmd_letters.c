@@ -642,8 +642,6 @@ int cmd_letters(int argc, char **argv)
     } else {
         cmd_print_problem(NULL, &err);
     }
-    if (fflush(stdout) != 0)
-        status = 1;
 out:
     uv_run(&x->loop, UV_RUN_DEFAULT);
     uv_loop_close(&x->loop);

@@ -42,7 +42,7 @@ static void usage(FILE *to)
           to);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     if (argc < 2) {
         usage(stderr);
@@ -63,4 +63,15 @@ int main(int argc, char **argv)
     fprintf(stderr, "osteoguard: there is no command \"%s\"\n\n", argv[1]);
     usage(stderr);
     return 2;
+}
+
+/* Output that a full disk or a closed pipe has cut off is no success, whatever the command says. */
+int main(int argc, char **argv)
+{
+    int status = run(argc, argv);
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    fprintf(stderr, "osteoguard%s%s: error: standard output does not take all that is written\n",
+            argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
+    return status != 0 ? status : 1;
 }
