@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "daemon/damage.h"
@@ -62,15 +63,26 @@ struct kv_txn {
     bool writes;
 };
 
+/* LMDB calls it an input/output error when the disk takes half of a page. */
+static bool is_full(const kv *k)
+{
+    struct statvfs fs;
+    return statvfs(k->dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < 64u << 10;
+}
+
 static og_status fail_mdb(og_error *err, const kv *k, const char *what, int rc)
 {
+    if (rc == EIO && is_full(k))
+        rc = ENOSPC;
     og_status status = rc == MDB_MAP_FULL || rc == ENOSPC || rc == MDB_BAD_VALSIZE ? OG_LIMIT
                        : rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
                                rc == MDB_VERSION_MISMATCH || rc == MDB_PANIC
                            ? OG_CORRUPT
                        : rc == ENOMEM ? OG_NOMEM
                                       : OG_IO;
-    status = og_fail(err, status, "%s: %s", what, mdb_strerror(rc));
+    status = og_fail(err, status, "%s: %s", what,
+                     rc == MDB_MAP_FULL ? "the store is as large as it may get (store.map_size_mb)"
+                                        : mdb_strerror(rc));
     og_error_origin(err, k->dir);
     return status;
 }
