@@ -620,7 +620,7 @@ static int missing(const letters *x)
 int cmd_letters(int argc, char **argv)
 {
     letters *x = calloc(1, sizeof *x);
-    og_report report = {.fn = cmd_print_problem};
+    og_report report = {.fn = cmd_print_problem}, warn = {.fn = cmd_print_warning};
     og_error err;
     if (x == NULL)
         return 1;
@@ -633,7 +633,7 @@ int cmd_letters(int argc, char **argv)
     status = 1;
     uv_loop_init(&x->loop);
     x->arena = og_arena_new((size_t)1 << 30);
-    if (x->arena == NULL || config_load(x->config_path, &x->c, &report, NULL) != OG_OK)
+    if (x->arena == NULL || config_load(x->config_path, &x->c, &report, &warn) != OG_OK)
         goto out;
     og_table_init(&x->jobs, x->arena);
     if (work(x, &err) == OG_OK) {

@@ -546,9 +546,9 @@ static bool open_all(replay *r)
 {
     og_error err;
     og_error_init(&err);
-    og_report report = {report_problem, r, 0};
+    og_report report = {report_problem, r, 0}, warn = {.fn = cmd_print_warning};
     config_map properties;
-    if (config_load(r->config_path, &r->c, &report, NULL) != OG_OK)
+    if (config_load(r->config_path, &r->c, &report, &warn) != OG_OK)
         return false;
     if (r->c->kafka_sources.count == 0) {
         fprintf(stderr, "%s: error: kafka.sources is empty\n", r->config_path);

@@ -126,7 +126,7 @@ static og_status print(job *x, og_error *err)
 int cmd_report(int argc, char **argv)
 {
     job x = {0};
-    og_report report = {.fn = cmd_print_problem};
+    og_report report = {.fn = cmd_print_problem}, warn = {.fn = cmd_print_warning};
     og_error err;
     og_error_init(&err);
     int status = read_arguments(&x, argc, argv);
@@ -134,7 +134,7 @@ int cmd_report(int argc, char **argv)
         return status;
     status = 1;
     uv_loop_init(&x.loop);
-    if (config_load(x.config_path, &x.c, &report, NULL) == OG_OK) {
+    if (config_load(x.config_path, &x.c, &report, &warn) == OG_OK) {
         if (read_topic(&x, &err) == OG_OK && print(&x, &err) == OG_OK)
             status = 0;
         else
