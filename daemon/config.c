@@ -498,6 +498,21 @@ static void root_pair(reader *r, const char *key, const yaml_mark_t *mark, const
 
 /* Parses text into a document and gives its root (NULL: empty) to fn; the document lives during the
  * call. */
+/* A second document would be passed over in silence. */
+static void refuse_more(reader *r, yaml_parser_t *parser)
+{
+    yaml_document_t doc;
+    if (!yaml_parser_load(parser, &doc)) {
+        yaml_mark_t mark = parser->problem_mark;
+        problem(r, &mark, "%s", parser->problem != NULL ? parser->problem : "not YAML");
+        return;
+    }
+    const yaml_node_t *root = yaml_document_get_root_node(&doc);
+    if (root != NULL)
+        problem(r, &root->start_mark, "a second YAML document: there must be one only");
+    yaml_document_delete(&doc);
+}
+
 static void with_document(reader *r, og_str text,
                           void (*fn)(reader *r, const yaml_node_t *root, void *ctx), void *ctx)
 {
@@ -520,6 +535,7 @@ static void with_document(reader *r, og_str text,
     fn(r, yaml_document_get_root_node(&doc), ctx);
     r->doc = NULL;
     yaml_document_delete(&doc);
+    refuse_more(r, &parser);
     yaml_parser_delete(&parser);
 }
 
@@ -717,20 +733,42 @@ static void check_senders(reader *r)
     check_sender(r, "hooks.sender", c->hooks_sender);
 }
 
+/* What brokers take as a topic's name. */
+static bool is_topic_name(const char *name)
+{
+    static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    size_t n = strlen(name);
+    return n > 0 && n <= 249 && name[strspn(name, good)] == '\0' && strcmp(name, ".") != 0 &&
+           strcmp(name, "..") != 0;
+}
+
+static void check_sources(reader *r)
+{
+    const config_list *sources = &r->c->kafka_sources;
+    if (sources->count == 0)
+        problem(r, NULL, "kafka.sources: at least one topic is needed");
+    for (size_t i = 0; i < sources->count; i++) {
+        if (!is_topic_name(sources->at[i]))
+            problem(r, NULL, "kafka.sources: \"%s\" cannot be a topic's name", sources->at[i]);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(sources->at[i], sources->at[k]) == 0)
+                problem(r, NULL, "kafka.sources: %s is there twice", sources->at[i]);
+    }
+}
+
 static void check_names(reader *r)
 {
     config *c = r->c;
     if (c->tenant[0] == '\0' || strchr(c->tenant, '|') != NULL || strlen(c->tenant) > 64)
         problem(r, NULL, "site.tenant: must have 1 to 64 characters and no |");
-    if (c->kafka_sources.count == 0)
-        problem(r, NULL, "kafka.sources: at least one topic is needed");
+    check_sources(r);
     if (c->kafka_bootstrap[0] == '\0')
         problem(r, NULL, "kafka.bootstrap: at least one broker is needed");
     const char *const ours[] = {c->kafka_records, c->kafka_alerts, c->kafka_shared,
                                 c->kafka_dead_letters};
     for (size_t i = 0; i < 4; i++) {
-        if (ours[i][0] == '\0')
-            problem(r, NULL, "kafka: the names of our topics must not be empty");
+        if (!is_topic_name(ours[i]))
+            problem(r, NULL, "kafka: \"%s\" cannot be a topic's name", ours[i]);
         for (size_t k = 0; k < i; k++)
             if (strcmp(ours[i], ours[k]) == 0)
                 problem(r, NULL, "kafka: topic %s has two roles", ours[i]);
@@ -742,8 +780,15 @@ static void check_names(reader *r)
 
 static void check_readable(reader *r, const char *name, const char *path)
 {
-    if (path[0] != '\0' && access(path, R_OK) != 0)
+    struct stat st;
+    if (path[0] == '\0')
+        return;
+    if (access(path, R_OK) != 0 || stat(path, &st) != 0)
         problem(r, NULL, "%s: cannot read %s: %s", name, path, strerror(errno));
+    else if (S_ISDIR(st.st_mode))
+        problem(r, NULL, "%s: %s is a directory", name, path);
+    else if (S_ISREG(st.st_mode) && st.st_size == 0)
+        problem(r, NULL, "%s: %s is empty", name, path);
 }
 
 static void check_endpoint(reader *r, const config_endpoint *ep)
@@ -925,6 +970,11 @@ static void check_whole(reader *r)
     config *c = r->c;
     check_listen(r, "http.listen", r->c->http_listen, &r->c->http_host, &r->c->http_port);
     check_listen(r, "hooks.listen", r->c->hooks_listen, &r->c->hooks_host, &r->c->hooks_port);
+    if (c->hooks_listen[0] != '\0' && c->hooks_port != 0 &&
+        strcmp(c->hooks_listen, c->http_listen) == 0)
+        problem(r, NULL, "hooks.listen: %s is http.listen already", c->hooks_listen);
+    if (c->store_dir[0] == '\0')
+        problem(r, NULL, "store.dir: must not be empty");
     check_clock(r);
     check_names(r);
     check_envelopes(r);
