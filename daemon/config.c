@@ -448,6 +448,31 @@ static void *add_element(reader *r, const family *f, const char *name)
     return at;
 }
 
+/* - and _ are the same in a variable's name, and so are letters of either case. */
+static bool same_variable(const char *a, const char *b)
+{
+    size_t i = 0;
+    for (; a[i] != '\0' && b[i] != '\0'; i++)
+        if (a[i] != b[i] && (isalnum((unsigned char)a[i]) || isalnum((unsigned char)b[i])) &&
+            toupper((unsigned char)a[i]) != toupper((unsigned char)b[i]))
+            return false;
+    return a[i] == b[i];
+}
+
+static bool is_ambiguous(reader *r, const family *f, const char *name, const yaml_mark_t *mark)
+{
+    const char *list = *(char **)(void *)((char *)r->c + f->list);
+    size_t count = *(size_t *)(void *)((char *)r->c + f->count);
+    for (size_t i = 0; i < count; i++) {
+        const char *other = element_name(list + i * f->size);
+        if (!same_variable(other, name))
+            continue;
+        problem(r, mark, "%s and %s would have the same variables in the environment", other, name);
+        return true;
+    }
+    return false;
+}
+
 static void family_pair(reader *r, const char *key, const yaml_mark_t *mark,
                         const yaml_node_t *value, void *ctx)
 {
@@ -462,6 +487,8 @@ static void family_pair(reader *r, const char *key, const yaml_mark_t *mark,
                 e.family->one, key);
         return;
     }
+    if (is_ambiguous(r, e.family, key, mark))
+        return;
     e.at = add_element(r, e.family, key);
     if (e.at != NULL)
         each_pair(r, e.family->section, value, element_pair, &e);
@@ -496,8 +523,6 @@ static void root_pair(reader *r, const char *key, const yaml_mark_t *mark, const
     each_pair(r, key, value, section_pair, section);
 }
 
-/* Parses text into a document and gives its root (NULL: empty) to fn; the document lives during the
- * call. */
 /* A second document would be passed over in silence. */
 static void refuse_more(reader *r, yaml_parser_t *parser)
 {
@@ -513,6 +538,8 @@ static void refuse_more(reader *r, yaml_parser_t *parser)
     yaml_document_delete(&doc);
 }
 
+/* Parses text into a document and gives its root (NULL: empty) to fn; the document lives during the
+ * call. */
 static void with_document(reader *r, og_str text,
                           void (*fn)(reader *r, const yaml_node_t *root, void *ctx), void *ctx)
 {

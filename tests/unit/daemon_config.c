@@ -124,6 +124,8 @@ typedef struct bad {
 
 static const bad bads[] = {
     {"kafka:\n  bootstap: x\n", "test.yaml:2:3: error: unknown key kafka.bootstap"},
+    {"endpoints:\n  ehr-1: {url: \"http://x\"}\n  Ehr_1: {url: \"http://y\"}\n",
+     "test.yaml:3:3: error: ehr-1 and Ehr_1 would have the same variables in the environment"},
     {"kafka: {bootstrap: x}\n---\nkafka: {bootstrap: y}\n",
      "test.yaml:3:1: error: a second YAML document: there must be one only"},
     {"kafkka: {}\n", "test.yaml:1:1: error: unknown section kafkka"},
