@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "connectors/http_client.h"
+#include "connectors/jwt.h"
 #include "daemon/cmd.h"
 #include "daemon/config.h"
 #include "daemon/content_dir.h"
@@ -17,6 +18,7 @@
 
 #define KAFKA_TIMEOUT_MS 10000
 #define MAX_TOKEN        65536
+#define MAX_JWKS         ((size_t)1 << 20)
 #define MAX_RULEBOOK     ((size_t)256 << 20)
 
 static const char usage[] =
@@ -118,6 +120,28 @@ static void write_rulebook(const char *path, const char *dir, const plan_options
     og_buf_done(&out);
 }
 
+/* Whom nobody could be admitted by. */
+static void check_jwks(const config *c, tally *t)
+{
+    for (size_t i = 0; i < c->client_count; i++) {
+        const char *path = c->clients[i].jwks_file;
+        og_buf text;
+        og_error err;
+        jwks *keys = NULL;
+        if (path[0] == '\0')
+            continue;
+        og_error_init(&err);
+        og_buf_init(&text, MAX_JWKS);
+        if (file_read(path, MAX_JWKS, &text, &err) != OG_OK ||
+            jwks_parse(og_buf_str(&text), &keys, &err) != OG_OK)
+            problem(t, path, err.text);
+        else if (jwks_count(keys) == 0)
+            problem(t, path, "has no key that a signature can be checked with");
+        jwks_free(keys);
+        og_buf_done(&text);
+    }
+}
+
 static void check_content(const char *dir, plan_options *options, const char *rulebook, tally *t)
 {
     plan_content *content = load_content(dir, options, t);
@@ -200,7 +224,8 @@ static void on_response(void *ctx, const http_response *r)
         snprintf(text, sizeof text, "the endpoint refuses us (HTTP %d)", r->status);
         problem(p->t, p->ep->url, text);
     } else {
-        printf("endpoint %s: answers (HTTP %d)\n", p->ep->name, r->status);
+        printf("endpoint %s: answers (HTTP %d)%s\n", p->ep->name, r->status,
+               r->status == 404 ? "; is its URL right?" : "");
     }
     http_client_close(p->client, NULL, NULL);
 }
@@ -333,6 +358,7 @@ static int check(const char *path, bool online, const char *rulebook)
         return conclude(&t) | 1;
     printf("configuration %s: good\n", path);
     check_zone(c, &t);
+    check_jwks(c, &t);
     check_configured_content(c, rulebook, &t);
     if (online) {
         check_topics(c, &t);

@@ -313,6 +313,14 @@ out:
     og_buf_done(&out);
 }
 
+static bool has_rule(const plan_content *content, const char *id)
+{
+    for (size_t i = 0; i < plan_content_rule_count(content); i++)
+        if (strcmp(plan_content_rule_id(content, i), id) == 0)
+            return true;
+    return false;
+}
+
 static int run(eval *e)
 {
     og_report report = {.fn = cmd_print_problem};
@@ -328,6 +336,10 @@ static int run(eval *e)
     }
     if (content_dir_load(e->content_dir, &e->options, &e->content, &report) != OG_OK)
         goto out;
+    if (e->rule != NULL && !has_rule(e->content, e->rule)) {
+        fprintf(stderr, "%s: error: there is no rule %s\n", e->content_dir, e->rule);
+        goto out;
+    }
     for (int i = 0; i < e->file_count; i++)
         read_file(e, e->files[i]);
     for (size_t i = 0; i < patients_count(e->people); i++) {

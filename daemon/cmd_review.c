@@ -21,7 +21,8 @@
 #define MAX_WANTS ((size_t)16 << 20)
 
 static const char usage[] =
-    "usage: osteoguard review -c FILE [--as-of TIME] [--content DIR] [--patient ID] [--json]\n"
+    "usage: osteoguard review -c FILE [--as-of TIME] [--content DIR] [--patient ID]\n"
+    "                          [--summary] [--json]\n"
     "\n"
     "Evaluates all patients in the stores of this machine and says which alerts would open, "
     "change\n"
