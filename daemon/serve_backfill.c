@@ -606,6 +606,20 @@ static bool is_known(const serve *s, og_str patient)
     return status == OG_OK && state != BACKFILL_UNKNOWN;
 }
 
+/* What the brokers did not take is said again with his next call. */
+static void on_called(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
+                      const kafka_error *error)
+{
+    serve *s = ctx;
+    (void)partition;
+    (void)offset;
+    (void)error;
+    if (verdict == CONN_DONE || serve__stopping(s))
+        return;
+    for (backfill *b = s->backfills; b != NULL; b = b->next)
+        memset(b->called, 0, sizeof b->called);
+}
+
 void serve__want_backfill(serve *s, size_t server, og_str patient)
 {
     backfill *b = s->backfills;
@@ -614,8 +628,8 @@ void serve__want_backfill(serve *s, size_t server, og_str patient)
     if (b == NULL || serve__stopping(s) || !backfill_serves(&b->config->sender, 1, patient) ||
         is_known(s, patient) || !remember(b->called, patient))
         return;
-    if (!send_mark(s, false, patient, NULL, NULL))
-        memset(b->called, 0, sizeof b->called); /* his next call says it again */
+    if (!send_mark(s, false, patient, on_called, s))
+        memset(b->called, 0, sizeof b->called);
 }
 
 /* ---- life ---- */

@@ -7,7 +7,8 @@
 
 #include "daemon/topic_reader.h"
 
-#define BACKFILL ", backfill: true, backfill_per_minute: 60000"
+#define API_PRODUCE 0 /* of the protocol */
+#define BACKFILL    ", backfill: true, backfill_per_minute: 60000"
 
 static bool is_backfilled(stage *s)
 {
@@ -85,6 +86,30 @@ static void a_call_for_a_new_patient_backfills_him(void **state)
     says(s, "\"fetched\":false");
     assert_true(metric_says("osteoguard_cds_fetches_total{result=\"complete\"} 1\n"));
     assert_true(metric_says("osteoguard_backfills_total{result=\"done\"} 1\n"));
+    stage_free(s);
+}
+
+static bool is_unnoted(stage *s)
+{
+    (void)s;
+    return metric_value(METRIC_HOOK_UNNOTED) > 0;
+}
+
+/* The brokers do not take that he is to be backfilled: the next call says it again. */
+static void a_wish_that_was_refused_is_said_again(void **state)
+{
+    stage *s = stage_new(BACKFILL);
+    (void)state;
+    for (int i = 0; i < 50; i++)
+        rd_kafka_mock_push_request_errors(s->kafka.cluster, API_PRODUCE, 1,
+                                          RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    assert_int_equal(ask_with(s, "fhir", 300, ""), 200);
+    says(s, "\"fetched\":true");
+    wait_until(s, "that nothing is taken", is_unnoted);
+    rd_kafka_mock_clear_request_errors(s->kafka.cluster, API_PRODUCE);
+    for (int i = 0; i < 100 && !is_backfilled(s); i++)
+        assert_int_equal(ask_with(s, "fhir", 300, ""), 200);
+    wait_until(s, "backfill", is_backfilled);
     stage_free(s);
 }
 
@@ -320,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_new_patient_is_backfilled),
         cmocka_unit_test(a_backfill_waits_for_a_server_that_is_down),
         cmocka_unit_test(a_backfill_waits_while_stores_are_rebuilt),
+        cmocka_unit_test(a_wish_that_was_refused_is_said_again),
         cmocka_unit_test(a_call_for_a_new_patient_backfills_him),
         cmocka_unit_test(an_empty_disk_knows_who_is_still_to_be_fetched),
         cmocka_unit_test(who_waits_when_the_daemon_is_killed_is_fetched),
