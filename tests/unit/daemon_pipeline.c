@@ -291,6 +291,38 @@ static void nothing_is_missed_before_all_has_arrived(void **state)
     world_free(w);
 }
 
+/* What is overdue or not documented waits until all data are there, whatever wakes the patient;
+ * what is dangerous on the data that are there waits for nothing. */
+static void rules_about_something_missing_are_marked(void **state)
+{
+    static const char *const wait[] = {"A1",  "A3", "A7", "B1",  "B2", "B6", "C4", "D1", "D3",
+                                       "D3b", "D5", "E1", "F4a", "F5", "G1", "G7", "I1"};
+    static const char *const at_once[] = {"A2", "B3", "B4", "B5", "C1", "C2", "C3",
+                                          "C5", "D6", "E2", "E3", "F1", "F2", "H2"};
+    static found list[256];
+    world *w = world_new();
+    (void)state;
+    for (size_t i = 0; i < sizeof wait / sizeof wait[0]; i++)
+        if (!plan_content_rests_on_absence(w->content, og_str_of(wait[i])))
+            fail_msg("%s does not wait", wait[i]);
+    for (size_t i = 0; i < sizeof at_once / sizeof at_once[0]; i++)
+        if (plan_content_rests_on_absence(w->content, og_str_of(at_once[i])))
+            fail_msg("%s waits", at_once[i]);
+    w->now_ms = MIDNIGHT + 1000;
+    w->batch.gated = true;
+    play(w, 0, SIZE_MAX);
+    size_t n = all_alerts(w, list), held = 0;
+    for (size_t i = 0; i < n; i++)
+        assert_false(plan_content_rests_on_absence(w->content, og_str_of(list[i].rule)));
+    w->batch.gated = false;
+    world_settle_down(w);
+    n = all_alerts(w, list);
+    for (size_t i = 0; i < n; i++)
+        held += plan_content_rests_on_absence(w->content, og_str_of(list[i].rule));
+    assert_true(held > 5);
+    world_free(w);
+}
+
 /* What waits for the data waits for nothing else: not until a clock that was set back, or that of
  * the next process, has come as far as the one by which it was found. */
 static void what_waits_for_the_data_does_not_wait_for_the_clock(void **state)
@@ -936,6 +968,7 @@ int main(void)
         cmocka_unit_test(the_sample_stream_ends_as_expected),
         cmocka_unit_test(the_clock_alone_opens_an_alert),
         cmocka_unit_test(nothing_is_missed_before_all_has_arrived),
+        cmocka_unit_test(rules_about_something_missing_are_marked),
         cmocka_unit_test(what_waits_for_the_data_does_not_wait_for_the_clock),
         cmocka_unit_test(what_is_referred_to_wakes_behind_a_shut_store),
         cmocka_unit_test(a_crash_in_the_middle_changes_nothing),
