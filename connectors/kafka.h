@@ -156,7 +156,7 @@ typedef struct kafka_position {
     int64_t next;      /* offset of the next message to be delivered; -1: not known yet */
     int64_t done;      /* offset stored for the group; -1: none yet */
     int64_t committed; /* what the group acknowledged of it; -1: nothing yet */
-    int64_t high;      /* the broker's end offset as last seen in a fetch; -1 unknown */
+    int64_t high;      /* the broker's end offset as last seen in a fetch since; -1 unknown */
     int64_t low;       /* -1 unknown */
     size_t waiting;    /* GROUP mode: messages delivered and not yet done */
     bool at_end;       /* the end was reached since the assignment */

@@ -932,6 +932,8 @@ static kafka_position part_position(kafka_source *s, const part *p)
     if (rd_kafka_get_watermark_offsets(s->rk, p->topic, p->partition, &low, &high) !=
         RD_KAFKA_RESP_ERR_NO_ERROR)
         low = high = -1;
+    if (p->next < 0) /* what the library remembers is of an earlier assignment */
+        high = -1;
     return (kafka_position){.topic = p->topic,
                             .partition = p->partition,
                             .next = p->next,

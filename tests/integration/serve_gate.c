@@ -130,8 +130,6 @@ static void what_is_read_again_is_not_missing(void **state)
     assert_true(s->at[0].serve->wants_pending);
     wait_until(s, "the sources read again", was_read_again);
     assert_true(metric_value(METRIC_RECORDED) > recorded);
-    for (size_t i = 0; i < s->post_count; i++)
-        print_message("%.160s\n", s->posts[i].body);
     assert_int_equal(posts_with(s, "\"code\":\"D3\""), 0);
     stage_free(s);
 }
