@@ -468,14 +468,16 @@ og_status delivery_want(store_txn *t, og_arena *a, const delivery_endpoint *ep, 
                                                     : status;
 }
 
-/* Same alert, revision, state, endpoint and place in its patient's order: same key, so that a
- * repeat is recognisable. An alert for the worklist may come twice at one revision, when the
- * endpoint asks for these again; its place tells that this is no repeat. */
-static void idempotency_key(const delivery *d, char out[UUID_TEXT])
+/* Same alert, revision, state and endpoint: same key, so that a repeat is recognisable, whoever
+ * sends it. An alert for the worklist comes twice at one revision when the endpoint asks for these
+ * again: of such, its place in the patient's order tells that it is no repeat. */
+static void idempotency_key(const delivery *d, bool worklist, char out[UUID_TEXT])
 {
     char name[256];
-    int n = snprintf(name, sizeof name, "%s|%" PRIu32 "|%s|%.*s|%" PRId64, d->alert_id, d->revision,
-                     d->resolved ? "resolved" : "active", OG_STR_ARG(d->endpoint), d->sequence);
+    int n = snprintf(name, sizeof name, "%s|%" PRIu32 "|%s|%.*s", d->alert_id, d->revision,
+                     d->resolved ? "resolved" : "active", OG_STR_ARG(d->endpoint));
+    if (worklist)
+        n += snprintf(name + n, sizeof name - (size_t)n, "|%" PRId64, d->sequence);
     uuid_of_name((og_str){name, (size_t)n}, out);
 }
 
@@ -553,7 +555,7 @@ static og_status make_message(og_arena *a, const delivery_endpoint *ep, og_str t
         ret->body = written.p != NULL ? written : plan_alert_write(a, alert);
         return ret->key.p != NULL && ret->body.p != NULL ? OG_OK : OG_NOMEM;
     }
-    idempotency_key(d, uuid);
+    idempotency_key(d, alert->worklist, uuid);
     ret->key = og_arena_str(a, og_str_of(uuid));
     og_status status = ep->fhir ? delivery_fhir_body(a, ep, d, alert, MAX_BODY, &ret->body)
                                 : webhook_body(a, ep, d, alert, uuid, &ret->body);
