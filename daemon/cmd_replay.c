@@ -40,6 +40,7 @@ typedef struct place {
     uint64_t next, line;
     bool finished;
     uint64_t size; /* of the file when it was opened; 0: not known */
+    bool failed;   /* it could not be read to its end, this time */
 } place;
 
 typedef struct replay {
@@ -157,7 +158,7 @@ static bool load_state(replay *r)
         if (next > 0 && line > 0)
             r->places[i] = (place){(uint64_t)next, (uint64_t)line,
                                    json_is_true(json_object_get(p, "finished")),
-                                   size > 0 ? (uint64_t)size : 0};
+                                   size > 0 ? (uint64_t)size : 0, false};
     }
     json_decref(root);
     return true;
@@ -286,21 +287,22 @@ static uint64_t size_of(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
 }
 
-/* All of it was sent, and nothing has come since. What was appended to lines is sent as well; any
- * other file that has changed is somebody's mistake, or needs a state of its own. */
-static bool is_done_with(replay *r, const char *path, const place *at)
+/* Nothing of it is to be sent: all was, and nothing has come since, or it is not the file that it
+ * was. What was appended to lines is sent as well. */
+static bool is_passed_over(replay *r, const char *path, place *at)
 {
     og_error err;
     uint64_t size = size_of(path);
-    if (!at->finished || at->size == 0 || size == 0 || size == at->size)
-        return at->finished;
-    if (size > at->size && ndjson_has_lines(path))
-        return false;
+    bool known = at->next > 0 && at->size != 0 && size != 0;
+    bool grown = known && size > at->size && (!at->finished || ndjson_has_lines(path));
+    if (!known || grown || size == at->size)
+        return at->finished && !grown;
     og_error_init(&err);
     (void)og_fail(&err, OG_INVALID,
-                  "has changed since all of it was sent: use another state file to send it");
+                  "has changed since it was sent: use another state file to send it");
     og_error_origin(&err, path);
     complain(r, &err);
+    at->failed = true;
     return true;
 }
 
@@ -315,12 +317,15 @@ static void next_file(replay *r)
         og_error err;
         og_error_init(&err);
         place *at = &r->places[r->file];
-        if (is_done_with(r, r->files[r->file], at))
+        if (is_passed_over(r, r->files[r->file], at))
             continue;
-        at->finished = false;
-        at->size = size_of(r->files[r->file]); /* before it is read: what comes meanwhile is new */
-        if (ndjson_open(r->files[r->file], at->next, at->line, 0, &r->reader, &err) == OG_OK)
+        uint64_t size = size_of(r->files[r->file]); /* what comes while it is read is new */
+        if (ndjson_open(r->files[r->file], at->next, at->line, 0, &r->reader, &err) == OG_OK) {
+            at->finished = false;
+            at->size = size;
             return;
+        }
+        at->failed = true;
         complain(r, &err);
     }
     r->ended = true;
@@ -346,6 +351,8 @@ static parcel *read_parcel(replay *r)
         }
         if (status != OG_NOTFOUND)
             complain(r, &err);
+        if (status != OG_NOTFOUND && status != OG_LIMIT)
+            r->places[r->file].failed = true;
         if (status != OG_LIMIT)
             next_file(r);
     }
@@ -595,7 +602,7 @@ static void summary(replay *r)
     double seconds = (double)(uv_hrtime() - r->began_ns) / 1e9;
     for (int i = 0; i < r->file_count;
          i++) /* all that was read is in the log: the file is done with */
-        if (i < r->file && r->refused == 0 && r->tail == r->head)
+        if (i < r->file && r->refused == 0 && r->tail == r->head && !r->places[i].failed)
             r->places[i].finished = true;
     save_state(r);
     if (r->quiet)
