@@ -128,8 +128,8 @@ static void check_jwks(const config *c, tally *t)
         og_buf text;
         og_error err;
         jwks *keys = NULL;
-        if (path[0] == '\0')
-            continue;
+        if (path[0] == '\0' || c->clients[i].jwks_url[0] != '\0')
+            continue; /* where there is a URL too, that may have the keys */
         og_error_init(&err);
         og_buf_init(&text, MAX_JWKS);
         if (file_read(path, MAX_JWKS, &text, &err) != OG_OK ||

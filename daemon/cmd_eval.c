@@ -337,7 +337,8 @@ static int run(eval *e)
     if (content_dir_load(e->content_dir, &e->options, &e->content, &report) != OG_OK)
         goto out;
     if (e->rule != NULL && !has_rule(e->content, e->rule)) {
-        fprintf(stderr, "%s: error: there is no rule %s\n", e->content_dir, e->rule);
+        fprintf(stderr, "%s: error: there is no rule %s, or it is switched off\n", e->content_dir,
+                e->rule);
         goto out;
     }
     for (int i = 0; i < e->file_count; i++)

@@ -533,7 +533,8 @@ static void refuse_more(reader *r, yaml_parser_t *parser)
         return;
     }
     const yaml_node_t *root = yaml_document_get_root_node(&doc);
-    if (root != NULL)
+    bool empty = root == NULL || (root->type == YAML_SCALAR_NODE && root->data.scalar.length == 0);
+    if (!empty)
         problem(r, &root->start_mark, "a second YAML document: there must be one only");
     yaml_document_delete(&doc);
 }
