@@ -479,6 +479,7 @@ og_status serve_new(uv_loop_t *loop, config *c, const serve_options *options, se
     s->config = c;
     s->options = *options;
     s->count = (int)c->kafka_partitions;
+    s->share_unread = true;
     start_handles(s);
     log_info("osteoguard %s, librdkafka %s, content %s, store %s", OG_VERSION, kafka_version(),
              c->content_dir, c->store_dir);

@@ -105,13 +105,12 @@ static bool send_beat(serve *s, const char *topic, int partition, og_str key, og
 }
 
 /* Who has no partition of the records hears of losses by the shared topic. */
-static void send_beats(serve *s, og_str key, og_str value, bool loss)
+static bool send_beats(serve *s, og_str key, og_str value, bool loss)
 {
     for (int i = 0; i < s->count; i++)
         if (!send_beat(s, s->config->kafka_records, i, key, value))
-            return; /* the next one will tell */
-    if (loss)
-        (void)send_beat(s, s->config->kafka_shared, 0, key, value);
+            return false;
+    return !loss || send_beat(s, s->config->kafka_shared, 0, key, value);
 }
 
 void serve__beat(serve *s)
@@ -129,8 +128,9 @@ void serve__beat(serve *s)
         s->beat_there_ms = clock_monotonic_ms();
     s->beat_ms = clock_monotonic_ms();
     s->beat_at_ms = s->known_ms;
-    if (!og_buf_failed(&key) && !og_buf_failed(&value) && !og_buf_failed(&loss))
-        send_beats(s, og_buf_str(&key), og_buf_str(&value), og_buf_str(&loss).n > 0);
+    if (og_buf_failed(&key) || og_buf_failed(&value) || og_buf_failed(&loss) ||
+        !send_beats(s, og_buf_str(&key), og_buf_str(&value), og_buf_str(&loss).n > 0))
+        s->beat_ms -= BEAT_MS; /* at the next tick again */
     og_buf_done(&key);
     og_buf_done(&value);
     og_buf_done(&loss);
