@@ -174,9 +174,10 @@ static int64_t interval(const serve *s)
 void serve__tend_beat(serve *s)
 {
     serve__watch_clock(s, clock_wall_ms(), clock_monotonic_ms());
-    if (s->step != SERVE_WORKING)
+    if (s->step != SERVE_WORKING && (s->step != SERVE_RESTORE || s->beat_ms == 0))
         return;
-    follow_sources(s); /* also where nobody asks what is overdue: lost records wait for it */
+    if (s->step == SERVE_WORKING)
+        follow_sources(s); /* also where nobody asks what is overdue: lost records wait for it */
     bool news = clock_wall_ms() - s->beat_at_ms > BEAT_MS && s->known_ms > s->beat_at_ms;
     if (s->beat_ms == 0 || clock_monotonic_ms() - s->beat_ms >= interval(s) || news)
         serve__beat(s);

@@ -14,6 +14,7 @@
 #define TOPICS_TIMEOUT  5000
 #define QUERY_TIMEOUT   10000
 #define REREAD_PAUSE_MS 1000
+#define REBALANCE_MS    15000 /* most are through by then */
 #define PROGRESS_TICKS  5
 
 /* ---- words of the client ---- */
@@ -386,12 +387,14 @@ static void on_records_assigned(void *ctx, const kafka_partition *partitions, si
 static void on_records_revoke(void *ctx, const kafka_partition *partitions, size_t count, bool lost)
 {
     serve *s = ctx;
+    s->revoked_ms = clock_monotonic_ms();
     if (!lost)
         serve__commit_records(s);
     for (size_t i = 0; i < count; i++) {
         int p = partitions[i].partition;
         if (p >= s->count)
             continue;
+        s->partitions[p].was_restored |= owner_get(s->owner, p).restored;
         owner_revoke(s->owner, p);
         s->partitions[p].assigned = false;
         s->partitions[p].ask_end = false;
@@ -808,8 +811,15 @@ og_status serve__open_sink(serve *s, og_error *err)
 typedef struct progress {
     int ours, restoring; /* partitions that the group gave us, and of these not done yet */
     int awaited;         /* that were ours a moment ago, and have not been given to others */
+    int there;           /* of both: restored, or soon again */
     int64_t left;        /* records that are to be read yet */
 } progress;
+
+/* The group divides the partitions anew: whoever has their stores has them again in a moment. */
+static bool is_brief(const serve *s)
+{
+    return clock_monotonic_ms() - s->revoked_ms < REBALANCE_MS;
+}
 
 static progress progress_of(const serve *s)
 {
@@ -821,7 +831,10 @@ static progress progress_of(const serve *s)
         int64_t next = state.next_offset > 0 ? state.next_offset : 0;
         all.ours += state.assigned;
         all.restoring += state.assigned && (!state.settled || p->rebuild || !shared);
-        all.awaited += !state.assigned && p->store != NULL && !p->foreign;
+        bool awaited = !state.assigned && p->store != NULL && !p->foreign;
+        all.awaited += awaited;
+        all.there += (state.assigned || awaited) && shared && !p->rebuild &&
+                     (state.restored || (p->was_restored && is_brief(s)));
         if (state.assigned && !state.restored && state.end_offset != INT64_MAX)
             all.left += state.end_offset > next ? state.end_offset - next : 0;
     }
@@ -837,8 +850,7 @@ int serve__restoring(const serve *s)
 bool serve__has_nothing(const serve *s)
 {
     progress all = progress_of(s);
-    int waiting = all.restoring + all.awaited;
-    return waiting > 0 && waiting == all.ours + all.awaited;
+    return all.ours + all.awaited > 0 && all.there == 0;
 }
 
 bool serve__is_assigned(const serve *s)

@@ -51,6 +51,7 @@ typedef struct serve_partition {
     char id[UUID_TEXT];    /* of the store */
     bool assigned;         /* by the group */
     bool foreign;          /* the last assignment left it out: its store is to be closed */
+    bool was_restored;     /* when the group took it back */
     char nonce[UUID_TEXT]; /* of our newest claim */
     int64_t epoch;         /* offset of our claim; -1: not read back yet, nothing may be said */
     int64_t claim_at_ms;   /* when to claim (again), on the monotonic clock; 0: not */
@@ -103,8 +104,9 @@ struct serve {
     kafka_sink *sink;
     kafka_source *sources, *records, *shared, *said;
     struct serve_saying *sayings,
-        **sayings_end; /* on their way to the alerts topic; serve_said.c */
-    bool revoking;     /* the group waits until what is under way has landed */
+        **sayings_end;  /* on their way to the alerts topic; serve_said.c */
+    bool revoking;      /* the group waits until what is under way has landed */
+    int64_t revoked_ms; /* when it took partitions back last */
     og_arena *beat_arena;
     int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
     int64_t beat_at_ms;             /* what it said */
@@ -299,7 +301,8 @@ void serve__tell_progress(serve *s);
 /* Partitions that are not done yet: assigned and not restored, or ours a moment ago and nobody
  * else's yet. */
 int serve__restoring(const serve *s);
-/* Nothing of what is ours is done. false where nothing is: others have all. */
+/* Nothing of what is ours is restored, nor will be in a moment. false where nothing is ours: others
+ * have all. */
 bool serve__has_nothing(const serve *s);
 /* The group has said what is ours, and has taken nothing back since. */
 bool serve__is_assigned(const serve *s);

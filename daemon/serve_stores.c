@@ -162,6 +162,7 @@ void serve__close_foreign(serve *s)
         kv_close(p->store);
         p->store = NULL;
         p->parked = 0;
+        p->was_restored = false;
     }
 }
 
@@ -175,7 +176,7 @@ og_status serve__rebuild(serve *s, serve_partition *p, og_error *err)
     kv_abandon(p->store);
     p->store = NULL;
     p->parked = 0;
-    p->rebuild = false;
+    p->rebuild = p->was_restored = false;
     /* Until it is assigned anew: words that still come from the alerts topic are not for it, which
      * begins to read that topic at its beginning. */
     p->assigned = false;
