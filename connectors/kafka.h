@@ -178,6 +178,15 @@ OG_MUSTCHECK og_status kafka_source_query(kafka_source *s, const char *topic, in
                                           int timeout_ms, kafka_watermarks_fn *cb, void *ctx,
                                           og_error *err);
 
+/* Asks the brokers where these partitions end, all at once; for what has come by the time of the
+ * call. cb comes from the loop: ends are those of the partitions in their order, borrowed for the
+ * call; when one of them could not be told there is an error, and ends are not to be used. Lifetime
+ * as above. */
+typedef void kafka_ends_fn(void *ctx, const int64_t *ends, size_t count, const kafka_error *error);
+OG_MUSTCHECK og_status kafka_source_ends(kafka_source *s, const kafka_partition *partitions,
+                                         size_t count, int timeout_ms, kafka_ends_fn *cb, void *ctx,
+                                         og_error *err);
+
 /* The header of a message by its name (the last one when it repeats); false when there is none or
  * its value is null. *ret is borrowed as the message is. */
 bool kafka_message_header(const conn_message *message, const char *name, og_str *ret);

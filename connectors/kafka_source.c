@@ -1032,3 +1032,73 @@ og_status kafka_source_query(kafka_source *s, const char *topic, int32_t partiti
     uv_queue_work(s->loop, &q->work, query_run, query_done);
     return OG_OK;
 }
+
+typedef struct ends {
+    uv_work_t work;
+    kafka_source *source;
+    rd_kafka_topic_partition_list_t *list;
+    int timeout_ms;
+    rd_kafka_resp_err_t err;
+    kafka_ends_fn *cb;
+    void *ctx;
+    int64_t at[]; /* of each partition of the list */
+} ends;
+
+static void ends_run(uv_work_t *w)
+{
+    ends *q = w->data;
+    q->err = rd_kafka_offsets_for_times(q->source->rk, q->list, q->timeout_ms);
+}
+
+/* The first partition whose end nobody told; NULL: there is none. */
+static const rd_kafka_topic_partition_t *ends_take(ends *q)
+{
+    for (int i = 0; i < q->list->cnt; i++) {
+        const rd_kafka_topic_partition_t *p = &q->list->elems[i];
+        q->at[i] = p->offset;
+        if (p->offset < 0 || p->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return p;
+    }
+    return NULL;
+}
+
+static void ends_done(uv_work_t *w, int status)
+{
+    ends *q = w->data;
+    kafka_source *s = q->source;
+    const rd_kafka_topic_partition_t *missing = NULL; /* when it is known which */
+    rd_kafka_resp_err_t err = status != 0 ? RD_KAFKA_RESP_ERR__DESTROY : q->err;
+    if (err == RD_KAFKA_RESP_ERR_NO_ERROR && (missing = ends_take(q)) != NULL)
+        err = missing->err != RD_KAFKA_RESP_ERR_NO_ERROR ? missing->err
+                                                         : RD_KAFKA_RESP_ERR__NO_OFFSET;
+    s->works--;
+    kafka_error e = kafka__error(err, NULL);
+    if (missing != NULL) {
+        e.topic = missing->topic;
+        e.partition = missing->partition;
+    }
+    q->cb(q->ctx, q->at, (size_t)q->list->cnt, err != RD_KAFKA_RESP_ERR_NO_ERROR ? &e : NULL);
+    rd_kafka_topic_partition_list_destroy(q->list);
+    free(q);
+    if (s->closing)
+        source_close_step(s);
+}
+
+og_status kafka_source_ends(kafka_source *s, const kafka_partition *partitions, size_t count,
+                            int timeout_ms, kafka_ends_fn *cb, void *ctx, og_error *err)
+{
+    if (s->closing)
+        return og_fail(err, OG_INVALID, "the source is closing");
+    ends *q = calloc(1, sizeof *q + count * sizeof q->at[0]);
+    if (q == NULL)
+        return og_fail(err, OG_NOMEM, "out of memory");
+    *q = (ends){.source = s, .cb = cb, .ctx = ctx, .work = {.data = q}};
+    q->timeout_ms = timeout_ms > 0 && timeout_ms < QUERY_MAX_MS ? timeout_ms : QUERY_MAX_MS;
+    q->list = rd_kafka_topic_partition_list_new((int)count);
+    for (size_t i = 0; i < count; i++)
+        rd_kafka_topic_partition_list_add(q->list, partitions[i].topic, partitions[i].partition)
+            ->offset = RD_KAFKA_OFFSET_END; /* as a time: Kafka's ListOffsets, the latest */
+    s->works++;
+    uv_queue_work(s->loop, &q->work, ends_run, ends_done);
+    return OG_OK;
+}

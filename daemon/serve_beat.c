@@ -11,24 +11,26 @@
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
-#define BEAT_MS     10000   /* or a third of what is still fresh */
-#define JUMP_MS     2000    /* between the real and the monotonic clock, from tick to tick */
-#define FAR_MS      3600000 /* a jump ahead by more is believed late */
-#define HOLD_MS     60000
-#define FAR_HOLD_MS 600000
+#define BEAT_MS       10000   /* or a third of what is still fresh */
+#define JUMP_MS       2000    /* between the real and the monotonic clock, from tick to tick */
+#define FAR_MS        3600000 /* a jump ahead by more is believed late */
+#define HOLD_MS       60000
+#define ENDS_TIMEOUT  5000
+#define ASKED_IN_VAIN 2 /* times, and it is told */
+#define FAR_HOLD_MS   600000
 
 /* ---- ours ---- */
+
+/* How many partitions of the sources are ours. Fills at with up to SERVE_MARKS. */
+static size_t positions(const serve *s, kafka_position *at)
+{
+    return s->sources != NULL ? kafka_source_positions(s->sources, at, SERVE_MARKS) : 0;
+}
 
 /* The offset up to which everything of the partition is finished; -1: not known. */
 static int64_t finished(const kafka_position *p)
 {
     return p->waiting == 0 ? p->next : p->done;
-}
-
-/* -1: not known. */
-static int64_t end_of(const kafka_position *p)
-{
-    return p->high >= 0 ? p->high : p->at_end ? p->next : -1;
 }
 
 static bool is_reached(const serve *s, const kafka_position *at)
@@ -39,34 +41,94 @@ static bool is_reached(const serve *s, const kafka_position *at)
     return true;
 }
 
-/* Where the sources end is noted from time to time; when all of it is finished, everything is known
- * that was there at that time, however much has come since. */
+/* Every third heartbeat is still fresh. */
+static int64_t interval(const serve *s)
+{
+    int64_t fresh = s->config->freshness_ms;
+    return fresh > 0 && fresh < 3 * BEAT_MS ? fresh / 3 : BEAT_MS;
+}
+
+/* A leader that changes is no fault; where nobody asks what is overdue it is none at all. */
+static void tell_ends_unknown(serve *s, const kafka_error *e)
+{
+    if (++s->asked_in_vain == ASKED_IN_VAIN && s->config->freshness_ms > 0)
+        serve__log_kafka(LOG_LEVEL_WARN,
+                         "the brokers do not say where the source topics end; until they do "
+                         "nothing counts as overdue",
+                         e);
+}
+
+static void on_ends(void *ctx, const int64_t *ends, size_t count, const kafka_error *error)
+{
+    serve *s = ctx;
+    int64_t asked_ms = s->asked_ms;
+    s->asking_ends = false;
+    s->asked_ms = 0;
+    if (asked_ms == 0)
+        return; /* of a share that is not ours any more */
+    if (error != NULL) {
+        tell_ends_unknown(s, error);
+        return;
+    }
+    if (s->asked_in_vain >= ASKED_IN_VAIN && s->config->freshness_ms > 0)
+        log_info("the brokers say again where the source topics end");
+    s->asked_in_vain = 0;
+    for (size_t i = 0; i < count; i++)
+        s->mark[i] = ends[i];
+    s->mark_count = count;
+    s->mark_ms = asked_ms;
+}
+
+/* What the fetches have told is not enough: of a broker that does not answer any more it would be
+ * the end for ever. The answer comes behind a fetch that waits, so it may take half a second. */
+static void ask_ends(serve *s, const kafka_position *at, size_t n)
+{
+    static kafka_partition parts[SERVE_MARKS];
+    for (size_t i = 0; i < n; i++)
+        parts[i] = (kafka_partition){at[i].topic, at[i].partition, 0};
+    s->ask_next_ms = clock_monotonic_ms() + interval(s) / 2;
+    s->asked_ms = clock_wall_ms();
+    if (n == 0) {
+        on_ends(s, NULL, 0, NULL);
+        return;
+    }
+    s->asking_ends =
+        kafka_source_ends(s->sources, parts, n, ENDS_TIMEOUT, on_ends, s, NULL) == OG_OK;
+}
+
+void serve__forget_ends(serve *s)
+{
+    s->known_ms = s->mark_ms = s->asked_ms = s->ask_next_ms = 0;
+    s->share_unread = true;
+}
+
+/* The ends were reached that the sources had at mark_ms. */
+static void take_news(serve *s)
+{
+    s->known_ms = s->mark_ms;
+    s->mark_ms = 0;
+    s->share_unread = false;
+    if (s->share_from_ms != 0 && !s->share_through)
+        s->beat_at_ms = 0; /* news */
+    s->share_through = true;
+}
+
+/* The brokers are asked from time to time where the sources end; when all of it is finished,
+ * everything is known that was there when they were asked, however much has come since. */
 static void follow_sources(serve *s)
 {
     static kafka_position at[SERVE_MARKS];
-    size_t n = s->sources != NULL ? kafka_source_positions(s->sources, at, SERVE_MARKS) : 0;
+    size_t n = positions(s, at);
     s->share = n;
-    if (s->sources == NULL || !s->gathering || s->share_away || s->gather_paused ||
-        n > SERVE_MARKS) {
-        s->mark_ms = 0; /* a partition that is paused does not tell how much there is */
+    if (s->sources == NULL || !s->gathering || s->share_away || n > SERVE_MARKS ||
+        (s->mark_ms != 0 && s->mark_count != n)) {
+        s->asked_ms = s->mark_ms = 0;
         return;
     }
-    if (s->mark_ms != 0 && s->mark_count == n && !is_reached(s, at))
-        return;
-    if (s->mark_ms != 0 && s->mark_count == n) {
-        s->known_ms = s->mark_ms;
-        s->share_unread = false;
-        if (s->share_from_ms != 0 && !s->share_through)
-            s->beat_at_ms = 0; /* news */
-        s->share_through = true;
-    }
-    s->mark_count = n;
-    s->mark_ms = clock_wall_ms();
-    for (size_t i = 0; i < n; i++) {
-        s->mark[i] = end_of(&at[i]);
-        if (s->mark[i] < 0)
-            s->mark_ms = 0; /* asked again at the next tick */
-    }
+    if (s->mark_ms != 0 && is_reached(s, at))
+        take_news(s);
+    if (s->mark_ms == 0 && !s->asking_ends && clock_monotonic_ms() >= s->ask_next_ms)
+        ask_ends(s, at, n);
 }
 
 int64_t serve__partitions_of_source(const serve *s, size_t source)
@@ -165,12 +227,6 @@ void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms)
     s->tick_steady_ms = steady_ms;
 }
 
-static int64_t interval(const serve *s)
-{
-    int64_t fresh = s->config->freshness_ms;
-    return fresh > 0 && fresh < 3 * BEAT_MS ? fresh / 3 : BEAT_MS;
-}
-
 void serve__tend_beat(serve *s)
 {
     serve__watch_clock(s, clock_wall_ms(), clock_monotonic_ms());
@@ -178,7 +234,7 @@ void serve__tend_beat(serve *s)
         return;
     if (s->step == SERVE_WORKING)
         follow_sources(s); /* also where nobody asks what is overdue: lost records wait for it */
-    bool news = clock_wall_ms() - s->beat_at_ms > BEAT_MS && s->known_ms > s->beat_at_ms;
+    bool news = clock_wall_ms() - s->beat_at_ms > 2 * interval(s) && s->known_ms > s->beat_at_ms;
     if (s->beat_ms == 0 || clock_monotonic_ms() - s->beat_ms >= interval(s) || news)
         serve__beat(s);
 }

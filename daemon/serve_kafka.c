@@ -28,7 +28,7 @@ static void on_log(void *ctx, int level, const char *facility, const char *text)
              fields, 2);
 }
 
-static void log_kafka(log_level level, const char *what, const kafka_error *e)
+void serve__log_kafka(log_level level, const char *what, const kafka_error *e)
 {
     char where[300];
     snprintf(where, sizeof where, "%s[%d]@%lld", e->topic != NULL ? e->topic : "",
@@ -229,7 +229,7 @@ static void on_shared_error(void *ctx, const kafka_error *e)
     if (e->fatal)
         fatal_kafka(s, "the shared topic cannot be read", e);
     else
-        log_kafka(LOG_LEVEL_WARN, "Kafka, reading the shared topic", e);
+        serve__log_kafka(LOG_LEVEL_WARN, "Kafka, reading the shared topic", e);
 }
 
 static og_status open_shared(serve *s, og_error *err)
@@ -281,7 +281,8 @@ static void on_end_known(void *ctx, const char *topic, int32_t partition, int64_
     if (serve__stopping(s) || (number < s->count && !s->partitions[number].assigned))
         return;
     if (error != NULL) {
-        log_kafka(LOG_LEVEL_INFO, "cannot ask for the end of a topic yet; asking again", error);
+        serve__log_kafka(LOG_LEVEL_INFO, "cannot ask for the end of a topic yet; asking again",
+                         error);
         s->partitions[number].ask_end = true; /* at the next tick: a new topic has no leader yet */
         return;
     }
@@ -452,12 +453,12 @@ static void on_records_error(void *ctx, const kafka_error *e)
     if (known && !s->partitions[e->partition].assigned)
         return; /* of the store before: it is rebuilt already, and this consumer is closing */
     if (known) {
-        log_kafka(LOG_LEVEL_WARN, "a store does not fit its topic and is thrown away", e);
+        serve__log_kafka(LOG_LEVEL_WARN, "a store does not fit its topic and is thrown away", e);
         throw_away(s, e->partition);
     } else if (e->fatal) {
         fatal_kafka(s, "the records topic cannot be read", e);
     } else {
-        log_kafka(LOG_LEVEL_WARN, "Kafka, reading the records topic", e);
+        serve__log_kafka(LOG_LEVEL_WARN, "Kafka, reading the records topic", e);
     }
 }
 
@@ -604,12 +605,13 @@ og_status serve__open_said(serve *s, void (*on_message)(void *, const conn_messa
 void serve__said_error(serve *s, const kafka_error *e)
 {
     if (e->fatal && e->topic != NULL && e->partition >= 0 && e->partition < s->count) {
-        log_kafka(LOG_LEVEL_WARN, "a store does not fit the alerts topic and is thrown away", e);
+        serve__log_kafka(LOG_LEVEL_WARN, "a store does not fit the alerts topic and is thrown away",
+                         e);
         s->partitions[e->partition].rebuild = true;
     } else if (e->fatal) {
         fatal_kafka(s, "the alerts topic cannot be read", e);
     } else {
-        log_kafka(LOG_LEVEL_WARN, "Kafka, reading the alerts topic", e);
+        serve__log_kafka(LOG_LEVEL_WARN, "Kafka, reading the alerts topic", e);
     }
 }
 
@@ -634,9 +636,8 @@ static void on_source_assigned(void *ctx, const kafka_partition *partitions, siz
     serve *s = ctx;
     (void)partitions;
     s->gathering = true;
-    s->mark_ms = s->known_ms = 0; /* other partitions */
+    serve__forget_ends(s); /* other partitions */
     s->share_away = false;
-    s->share_unread = true;
     serve__beat(s); /* what we knew was about the old ones */
     s->share_from_ms = s->reread_all ? s->read_from_ms : 0;
     s->share_through = false;
@@ -680,8 +681,8 @@ static void on_source_commit(void *ctx, const kafka_error *error)
 {
     (void)ctx;
     if (error != NULL)
-        log_kafka(LOG_LEVEL_WARN, "an offset could not be committed; it is repeated with the next",
-                  error);
+        serve__log_kafka(LOG_LEVEL_WARN,
+                         "an offset could not be committed; it is repeated with the next", error);
 }
 
 static void on_source_error(void *ctx, const kafka_error *e)
@@ -691,7 +692,7 @@ static void on_source_error(void *ctx, const kafka_error *e)
         fatal_kafka(s, "a source topic cannot be read where we stopped; an operator has to decide",
                     e);
     else
-        log_kafka(LOG_LEVEL_WARN, "Kafka, reading the source topics", e);
+        serve__log_kafka(LOG_LEVEL_WARN, "Kafka, reading the source topics", e);
 }
 
 void serve__read_sources(serve *s)
@@ -727,8 +728,8 @@ void serve__restart_sources(serve *s, bool from_beginning)
     s->reread_all |= from_beginning;
     if (s->sources_closing || s->sources == NULL)
         return;
-    s->sources_closing = s->share_away = s->share_unread = true;
-    s->mark_ms = s->known_ms = 0;
+    s->sources_closing = s->share_away = true;
+    serve__forget_ends(s);
     serve__beat(s); /* what had come by then may have been left out */
     s->open_things++;
     s->sources_not_before_ms = clock_monotonic_ms() + (from_beginning ? 0 : REREAD_PAUSE_MS);
@@ -767,7 +768,8 @@ static void on_room(void *ctx)
 static void on_sink_error(void *ctx, const kafka_error *e)
 {
     (void)ctx;
-    log_kafka(LOG_LEVEL_WARN, e->fatal ? "the producer is being replaced" : "Kafka, writing", e);
+    serve__log_kafka(LOG_LEVEL_WARN, e->fatal ? "the producer is being replaced" : "Kafka, writing",
+                     e);
 }
 
 /* A record may be as large as the configuration says, with its key, its head line and the

@@ -118,7 +118,11 @@ struct serve {
     int64_t read_from_ms;  /* the loss for which the sources were last read anew */
     int64_t share_from_ms; /* the same of those that are ours now; 0: begun where the group stood */
     bool share_through;    /* and they were read to an end that came after */
-    int64_t mark_ms;       /* when the ends were noted that are to be reached next; 0: none */
+    bool asking_ends;      /* the brokers, where the sources end */
+    int64_t asked_ms;      /* when that was; 0: the answer is about another share; real time */
+    int64_t ask_next_ms;   /* not before; monotonic */
+    unsigned asked_in_vain;
+    int64_t mark_ms;           /* of these ends, which are to be reached next; 0: none */
     int64_t mark[SERVE_MARKS]; /* these ends */
     size_t mark_count, share;  /* share: partitions of the sources that are ours */
     int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
@@ -234,6 +238,8 @@ void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms);
 
 /* Writes one now: there is news. */
 void serve__beat(serve *s);
+/* The share of the sources is another one, or is read anew: nothing is known of it. */
+void serve__forget_ends(serve *s);
 /* How many partitions the sources have, whoever reads them. */
 int64_t serve__source_partitions(const serve *s);
 /* The same of one of them; 0: not known. */
@@ -271,6 +277,8 @@ OG_MUSTCHECK og_status serve__renew_recorded(serve *s, og_error *err);
 void serve__sync(serve *s);
 
 /* serve_kafka.c */
+/* Counts it and says what went wrong, with where and why. */
+void serve__log_kafka(log_level level, const char *what, const kafka_error *e);
 void serve__check_topics(serve *s);
 void serve__ask_ends(serve *s);
 /* Those that could not be asked for. */

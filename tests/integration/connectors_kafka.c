@@ -578,6 +578,39 @@ static void on_watermarks(void *ctx, const char *topic, int32_t partition, int64
     ++*(size_t *)ctx;
 }
 
+typedef struct told {
+    int64_t ends[2];
+    size_t good, failed;
+} told;
+
+static void on_ends(void *ctx, const int64_t *ends, size_t count, const kafka_error *error)
+{
+    told *t = ctx;
+    if (error != NULL) {
+        assert_non_null(error->name);
+        t->failed++;
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        t->ends[i] = ends[i];
+    t->good++;
+}
+
+/* All at once, in the order of the question; while one is not known, none is. */
+static void ask_for_ends(scene *sc, kafka_source *source)
+{
+    const kafka_partition both[] = {{"reader", 1, 0}, {"reader", 0, 0}};
+    const kafka_partition wrong[] = {{"reader", 0, 0}, {"reader", 7, 0}};
+    told t = {0};
+    assert_int_equal(kafka_source_ends(source, both, 2, 5000, on_ends, &t, NULL), OG_OK);
+    run_until(sc, &t.good, 1);
+    assert_int_equal(t.ends[0], 40);
+    assert_int_equal(t.ends[1], 10);
+    assert_int_equal(kafka_source_ends(source, wrong, 2, 1000, on_ends, &t, NULL), OG_OK);
+    run_until(sc, &t.failed, 1);
+    assert_int_equal(t.good, 1);
+}
+
 static void test_reader_reads_what_it_is_told(void **state)
 {
     (void)state;
@@ -601,6 +634,7 @@ static void test_reader_reads_what_it_is_told(void **state)
     assert_int_equal(kafka_source_query(a->source, "reader", 1, 5000, on_watermarks, &asked, &err),
                      OG_OK);
     run_until(&sc, &asked, 1);
+    ask_for_ends(&sc, a->source);
     source_shut(&sc, a);
     assert_int_equal(a->revoked + a->commits + a->commit_errors, 0);
     free(a);

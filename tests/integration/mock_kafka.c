@@ -17,9 +17,10 @@ static void must(int good, const char *what)
 
 void mock_kafka_start(mock_kafka *m)
 {
-    char text[256];
+    char text[256], brokers[16];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    must(rd_kafka_conf_set(conf, "test.mock.num.brokers", "1", text, sizeof(text)) ==
+    snprintf(brokers, sizeof brokers, "%d", m->brokers > 0 ? m->brokers : 1);
+    must(rd_kafka_conf_set(conf, "test.mock.num.brokers", brokers, text, sizeof(text)) ==
              RD_KAFKA_CONF_OK,
          text);
     must(rd_kafka_conf_set(conf, "log_level", "0", text, sizeof(text)) == RD_KAFKA_CONF_OK, text);

@@ -1,4 +1,4 @@
-/* An embedded Kafka for tests: librdkafka's mock cluster with one broker on a port of its own. */
+/* An embedded Kafka for tests: librdkafka's mock cluster on ports of its own. */
 #ifndef OG_TESTS_MOCK_KAFKA_H
 #define OG_TESTS_MOCK_KAFKA_H
 
@@ -11,6 +11,7 @@ typedef struct mock_kafka {
     rd_kafka_t *rk;
     rd_kafka_mock_cluster_t *cluster;
     const char *bootstrap; /* "127.0.0.1:PORT", valid until stop */
+    int brokers;           /* set before start; 0: one */
 } mock_kafka;
 
 /* Starts it; asserts that it works. */

@@ -154,7 +154,14 @@ static bool a_beat_later(stage *s)
     return s->at[0].serve->beat_there_ms > beats_seen;
 }
 
-/* The sources stand still while a review falls due: that nothing came is no news. */
+static const char unread[] = "{\"resourceType\":\"Slot\",\"id\":\"s\",\"status\":\"free\"}";
+
+static bool is_paused(stage *s)
+{
+    return s->at[0].serve->sources_paused;
+}
+
+/* Something waits in the sources while a review falls due: it may be what is missing. */
 static void nothing_is_overdue_while_sources_stand_still(void **state)
 {
     stage *s = stage_new();
@@ -165,6 +172,9 @@ static void nothing_is_overdue_while_sources_stand_still(void **state)
     wait_until(s, "the stream worked off", is_quiet);
     wait_until(s, "the sources read", is_current);
     s->at[0].serve->gather_paused = true;
+    wait_until(s, "paused", is_paused);
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, NULL, unread, strlen(unread));
+    s->sent++;
     wait_until(s, "not current", nothing_is_current);
     int64_t reviews = metric_value(METRIC_REVIEWS_DUE);
     s->now_ms = BEFORE_MIDNIGHT + 21000;

@@ -223,9 +223,71 @@ static void a_share_that_was_taken_over_is_not_known(void **state)
     stage_free(s);
 }
 
+/* ---- a broker that is slow to answer ---- */
+
+enum { FETCH = 1, SLOW_MS = 12000 };
+
+/* The sources are on the second broker, everything else on the first one. */
+static void divide(stage *s)
+{
+    static const char *const ours[] = {"osteoguard.records", "osteoguard.alerts",
+                                       "osteoguard.shared", "osteoguard.dead-letters"};
+    static const char *const groups[] = {"osteoguard", "osteoguard-gather"};
+    for (size_t i = 0; i < 4; i++)
+        for (int32_t p = 0; p < (i < 2 ? PARTITIONS : 1); p++)
+            (void)rd_kafka_mock_partition_set_leader(s->kafka.cluster, ours[i], p, 1);
+    for (size_t i = 0; i < 2; i++)
+        for (int32_t p = 0; p < 2; p++)
+            (void)rd_kafka_mock_partition_set_leader(s->kafka.cluster, sources[i], p, 2);
+    for (size_t i = 0; i < 2; i++)
+        (void)rd_kafka_mock_coordinator_set(s->kafka.cluster, "group", groups[i], 1);
+}
+
+static bool is_current(stage *s)
+{
+    return all_are_current(s);
+}
+
+static bool nothing_is_current(stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        if (serve__is_current(s->at[0].serve, i))
+            return false;
+    return true;
+}
+
+static bool case_is_read(stage *s)
+{
+    return metric_value(METRIC_MESSAGES) >= 1 && all_are_current(s) && nothing_waits(s);
+}
+
+/* Where the sources' broker does not answer, nobody knows how much is there by now, whatever was
+ * known before. */
+static void an_end_that_nobody_tells_is_not_reached(void **state)
+{
+    (void)state;
+    stage_brokers = 2;
+    stage *s = stage_new();
+    stage_brokers = 0;
+    divide(s);
+    s->limits = "freshness_ms: 6000";
+    s->now_ms = 1772352000000;
+    start_and_wait(s);
+    wait_until(s, "current", is_current);
+    assert_int_equal(rd_kafka_mock_broker_push_request_error_rtts(
+                         s->kafka.cluster, 2, FETCH, 2, RD_KAFKA_RESP_ERR_NO_ERROR, SLOW_MS,
+                         RD_KAFKA_RESP_ERR_NO_ERROR, SLOW_MS),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
+    wait_until(s, "not current", nothing_is_current);
+    send_case(s, 0);
+    wait_until(s, "the case", case_is_read);
+    stage_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_read_again_is_not_missing),
-                                       cmocka_unit_test(a_share_that_was_taken_over_is_not_known)};
+                                       cmocka_unit_test(a_share_that_was_taken_over_is_not_known),
+                                       cmocka_unit_test(an_end_that_nobody_tells_is_not_reached)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,7 @@
 #define MEMBERS 3
 
 static const char *const sources[] = {"fhir.patient", "fhir.bundle"};
+static int stage_brokers; /* of the next stage; 0: one */
 
 typedef struct post {
     char *key, *body;
@@ -268,6 +269,7 @@ static inline stage *stage_new(void)
     assert_int_equal(uv_loop_init(&s->loop), 0);
     uv_timer_init(&s->loop, &s->beat);
     uv_timer_start(&s->beat, on_beat, 20, 20);
+    s->kafka.brokers = stage_brokers;
     mock_kafka_start(&s->kafka);
     mock_kafka_topic(&s->kafka, "osteoguard.records", PARTITIONS);
     mock_kafka_topic(&s->kafka, "osteoguard.alerts", PARTITIONS);
