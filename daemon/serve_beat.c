@@ -1,12 +1,13 @@
 /* Heartbeats: is what we know the present? (STREAM 3.8)
  *
  * Every instance writes one to each partition of the records topic, behind the records that it has
- * gathered: "of my share of the sources, n of N partitions, everything is there that had come by
- * this time". The owner of a partition that has read such beats of all N, none of them old, knows
- * that what is not in its store is not there. Otherwise lag, an outage or a rebuild would look like
- * a dose that never came: reviews by the clock wait, and alerts that rest on absence are not
- * opened. */
+ * gathered: "of my share of the sources, these partitions, everything is there that had come by
+ * this time". The owner of a partition that has read such beats of all partitions, none of them
+ * old, knows that what is not in its store is not there. Otherwise lag, an outage or a rebuild
+ * would look like a dose that never came: reviews by the clock wait, and alerts that rest on
+ * absence are not opened. */
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
@@ -21,10 +22,12 @@
 
 /* ---- ours ---- */
 
-/* How many partitions of the sources are ours. Fills at with up to SERVE_MARKS. */
+/* How many partitions of the sources are ours. Fills at, if there is one, with up to SERVE_MARKS.
+ */
 static size_t positions(const serve *s, kafka_position *at)
 {
-    return s->sources != NULL ? kafka_source_positions(s->sources, at, SERVE_MARKS) : 0;
+    return s->sources != NULL ? kafka_source_positions(s->sources, at, at != NULL ? SERVE_MARKS : 0)
+                              : 0;
 }
 
 /* The offset up to which everything of the partition is finished; -1: not known. */
@@ -119,7 +122,6 @@ static void follow_sources(serve *s)
 {
     static kafka_position at[SERVE_MARKS];
     size_t n = positions(s, at);
-    s->share = n;
     if (s->sources == NULL || !s->gathering || s->share_away || n > SERVE_MARKS ||
         (s->mark_ms != 0 && s->mark_count != n)) {
         s->asked_ms = s->mark_ms = 0;
@@ -146,6 +148,49 @@ int64_t serve__source_partitions(const serve *s)
         sum += serve__partitions_of_source(s, i);
     return sum;
 }
+
+/* ---- a share of the sources, as heartbeats name it ---- */
+
+static void add_partitions(const kafka_position *at, size_t count, const char *topic, og_buf *out)
+{
+    bool first = true;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(at[i].topic, topic) != 0)
+            continue;
+        og_buf_addf(out, "%s%d", first ? "" : ",", (int)at[i].partition);
+        first = false;
+    }
+}
+
+void serve__add_share(const serve *s, og_buf *out)
+{
+    static kafka_position at[SERVE_MARKS];
+    size_t n = positions(s, at);
+    og_buf_addc(out, '{');
+    for (size_t i = 0; i < s->config->kafka_sources.count; i++) {
+        const char *topic = s->config->kafka_sources.at[i];
+        og_buf_addf(out, "%s\"%s\":[", i == 0 ? "" : ",", topic);
+        add_partitions(at, n <= SERVE_MARKS ? n : 0, topic, out);
+        og_buf_addc(out, ']');
+    }
+    og_buf_addc(out, '}');
+}
+
+void serve__hear_share(const serve *s, fhir_elem named, unsigned char *bits)
+{
+    int64_t first = 0, k;
+    for (size_t i = 0; i < s->config->kafka_sources.count; i++) {
+        int64_t n = serve__partitions_of_source(s, i);
+        fhir_elem list = fhir_get(named, s->config->kafka_sources.at[i]);
+        if (n > 0 && fhir_kind_of(list) == FHIR_ARRAY)
+            for (fhir_elem e = fhir_first(list); fhir_exists(e); e = fhir_next(list, e))
+                if (fhir_int(e, 0, n - 1, &k))
+                    bits[(first + k) / 8] |= (unsigned char)(1U << (first + k) % 8);
+        first += n;
+    }
+}
+
+/* ---- a heartbeat ---- */
 
 static void on_beat(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
                     const kafka_error *error)
@@ -184,8 +229,11 @@ void serve__beat(serve *s)
     serve__say_loss(s, &loss);
     og_buf_addf(&key, RECORD_BEAT "%s", SERVE_SHARED(s)->id);
     og_buf_addf(&value,
-                "{\"osteoguard\":1,\"at\":%" PRId64 ",\"partitions\":%zu,\"of\":%" PRId64 "%.*s}",
-                s->known_ms, s->share, serve__source_partitions(s), OG_STR_ARG(og_buf_str(&loss)));
+                "{\"osteoguard\":1,\"at\":%" PRId64 ",\"partitions\":%zu,\"of\":%" PRId64
+                ",\"read\":",
+                s->known_ms, positions(s, NULL), serve__source_partitions(s));
+    serve__add_share(s, &value);
+    og_buf_addf(&value, "%.*s}", OG_STR_ARG(og_buf_str(&loss)));
     if (s->beat_ms == 0) /* the brokers have as long for it as for every other one */
         s->beat_there_ms = clock_monotonic_ms();
     s->beat_ms = clock_monotonic_ms();
@@ -247,18 +295,32 @@ static int64_t number(fhir_elem o, const char *name)
     return fhir_int(fhir_get(o, name), INT64_MIN, INT64_MAX, &n) ? n : 0;
 }
 
-/* The place of this instance's beat; a new one takes that of the oldest. */
+/* The place of this instance's beat; a new one takes that of the one who was silent longest: with
+ * more instances than places, or many that are gone for good. */
 static serve_beat *place_of(serve_partition *p, og_str id)
 {
-    serve_beat *oldest = &p->beats[0];
+    serve_beat *silent = &p->beats[0];
     for (size_t i = 0; i < SERVE_BEATS; i++) {
-        const char *of = p->beats[i].id;
-        if (og_str_is(id, of))
+        if (p->beats[i].heard != 0 && og_str_is(id, p->beats[i].id))
             return &p->beats[i];
-        if (oldest->id[0] != '\0' && (of[0] == '\0' || p->beats[i].at_ms < oldest->at_ms))
-            oldest = &p->beats[i];
+        if (p->beats[i].heard < silent->heard)
+            silent = &p->beats[i];
     }
-    return oldest;
+    return silent;
+}
+
+/* A version that only counts its partitions has read none that can be told from those of others. */
+static void hear_read(const serve *s, fhir_elem said, serve_beat *b)
+{
+    int64_t bits = serve__source_partitions(s);
+    fhir_elem read = fhir_get(said, "read");
+    b->at_ms = number(said, "at");
+    b->of = number(said, "of");
+    if (b->at_ms <= 0 || bits <= 0 || fhir_kind_of(read) != FHIR_OBJECT)
+        return;
+    b->read = calloc((size_t)bits / 8 + 1, 1);
+    if (b->read != NULL)
+        serve__hear_share(s, read, b->read);
 }
 
 bool serve__take_beat(serve *s, int partition, const conn_message *m)
@@ -273,29 +335,52 @@ bool serve__take_beat(serve *s, int partition, const conn_message *m)
     og_arena_reset(s->beat_arena);
     if (fhir_decode(s->beat_arena, m->value, NULL, &doc, NULL) != OG_OK)
         return true;
-    fhir_elem o = fhir_root(&doc);
     serve_beat *b = place_of(&s->partitions[partition], id);
+    free(b->read);
     memset(b, 0, sizeof *b);
     memcpy(b->id, id.p, id.n);
-    b->at_ms = number(o, "at");
-    b->partitions = number(o, "partitions");
-    b->of = number(o, "of");
-    serve__hear_loss(s, &s->partitions[partition], o, b);
+    b->heard = ++s->beats_heard;
+    hear_read(s, fhir_root(&doc), b);
+    serve__hear_loss(s, &s->partitions[partition], fhir_root(&doc), b);
     return true;
 }
 
-/* Beats in this partition say that all sources had been read up to a moment behind since_ms. */
-static bool all_read_since(const serve_partition *p, int64_t since_ms)
+void serve__forget_beats(serve_partition *p)
 {
-    int64_t read = 0, of = 1;
-    for (size_t i = 0; i < SERVE_BEATS; i++) {
-        const serve_beat *b = &p->beats[i];
-        if (b->id[0] == '\0' || b->at_ms <= since_ms)
-            continue;
-        of = b->of > of ? b->of : of;
-        read += b->partitions;
+    for (size_t i = 0; i < SERVE_BEATS; i++)
+        free(p->beats[i].read);
+    memset(p->beats, 0, sizeof p->beats);
+}
+
+static bool is_fresh(const serve_beat *b, int64_t since_ms)
+{
+    return b->heard != 0 && b->at_ms > since_ms;
+}
+
+/* Bits of up to eight partitions, from first on, that were read up to a moment behind since_ms. */
+static unsigned read_since(const serve_partition *p, size_t first, int64_t since_ms)
+{
+    unsigned bits = 0;
+    for (size_t i = 0; i < SERVE_BEATS; i++)
+        if (is_fresh(&p->beats[i], since_ms) && p->beats[i].read != NULL)
+            bits |= p->beats[i].read[first / 8];
+    return bits;
+}
+
+/* Beats in this partition say of each partition of the sources, whoever has it, that it had been
+ * read up to a moment behind since_ms. One who knows of more partitions is right. */
+static bool all_read_since(const serve *s, const serve_partition *p, int64_t since_ms)
+{
+    int64_t count = serve__source_partitions(s);
+    for (size_t i = 0; i < SERVE_BEATS; i++)
+        if (is_fresh(&p->beats[i], since_ms) && p->beats[i].of > count)
+            return false;
+    for (int64_t first = 0; first < count; first += 8) {
+        unsigned all = count - first < 8 ? (1U << (count - first)) - 1 : 0xff;
+        if ((read_since(p, (size_t)first, since_ms) & all) != all)
+            return false;
     }
-    return read >= of;
+    return count > 0;
 }
 
 bool serve__is_current(void *ctx, int partition)
@@ -308,7 +393,7 @@ bool serve__is_current(void *ctx, int partition)
         return false;
     if (s->lost_ms > serve__filled(s, partition))
         return false;
-    return all_read_since(p, clock_wall_ms() - s->config->freshness_ms - 1);
+    return all_read_since(s, p, clock_wall_ms() - s->config->freshness_ms - 1);
 }
 
 bool serve__kafka_answers(const serve *s)

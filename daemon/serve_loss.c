@@ -83,31 +83,12 @@ pipeline_losses serve__losses(void *ctx, int partition)
 
 /* ---- in a beat ---- */
 
-static void add_partitions(const kafka_position *at, size_t count, const char *topic, og_buf *out)
-{
-    bool first = true;
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(at[i].topic, topic) != 0)
-            continue;
-        og_buf_addf(out, "%s%d", first ? "" : ",", (int)at[i].partition);
-        first = false;
-    }
-}
-
 static void add_again(const serve *s, og_buf *out)
 {
-    static kafka_position at[SERVE_MARKS];
-    size_t n = s->sources != NULL ? kafka_source_positions(s->sources, at, SERVE_MARKS) : 0;
-    if (s->share_from_ms == 0 || !s->share_through || n > SERVE_MARKS)
+    if (s->share_from_ms == 0 || !s->share_through)
         return;
-    og_buf_addf(out, ",\"read_from\":%" PRId64 ",\"again\":{", s->share_from_ms);
-    for (size_t i = 0; i < s->config->kafka_sources.count; i++) {
-        const char *topic = s->config->kafka_sources.at[i];
-        og_buf_addf(out, "%s\"%s\":[", i == 0 ? "" : ",", topic);
-        add_partitions(at, n, topic, out);
-        og_buf_addc(out, ']');
-    }
-    og_buf_addc(out, '}');
+    og_buf_addf(out, ",\"read_from\":%" PRId64 ",\"again\":", s->share_from_ms);
+    serve__add_share(s, out);
 }
 
 void serve__say_loss(const serve *s, og_buf *out)
@@ -141,19 +122,11 @@ static bool begin_again(serve_partition *p, int64_t loss_ms, size_t bits)
 
 static void note_again(const serve *s, serve_partition *p, int64_t loss_ms, fhir_elem again)
 {
-    int64_t bits = serve__source_partitions(s), first = 0, k;
+    int64_t bits = serve__source_partitions(s);
     if (loss_ms == 0 || loss_ms < p->again_ms || bits <= 0 || fhir_kind_of(again) != FHIR_OBJECT ||
         !begin_again(p, loss_ms, (size_t)bits))
         return;
-    for (size_t i = 0; i < s->config->kafka_sources.count; i++) {
-        int64_t n = serve__partitions_of_source(s, i);
-        fhir_elem list = fhir_get(again, s->config->kafka_sources.at[i]);
-        if (n > 0 && fhir_kind_of(list) == FHIR_ARRAY)
-            for (fhir_elem e = fhir_first(list); fhir_exists(e); e = fhir_next(list, e))
-                if (fhir_int(e, 0, n - 1, &k))
-                    p->again[(first + k) / 8] |= (unsigned char)(1U << (first + k) % 8);
-        first += n;
-    }
+    serve__hear_share(s, again, p->again);
 }
 
 void serve__hear_loss(const serve *s, serve_partition *p, fhir_elem said, serve_beat *b)

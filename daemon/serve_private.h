@@ -29,7 +29,7 @@ typedef enum serve_step {
     SERVE_STOPPING
 } serve_step;
 
-#define SERVE_BEATS      32
+#define SERVE_BEATS      64
 #define SERVE_BULKS      2 /* of the workers that libuv has, the rest is for the pipeline */
 #define SERVE_BULK_BYTES ((size_t)1 << 18)
 #define SERVE_MARKS      1024 /* partitions of the sources that one instance may have */
@@ -37,10 +37,12 @@ typedef enum serve_step {
 
 typedef struct serve_beat { /* the newest of one instance */
     char id[UUID_TEXT];
-    int64_t at_ms;          /* what had come by then (real time) it has finished */
-    int64_t partitions, of; /* of the sources */
-    int64_t lost_ms;        /* the newest loss that it waits for; 0: none */
-    int64_t filled_ms;      /* losses up to this one are over where it looks */
+    uint64_t heard;      /* a greater one was heard later; 0: the place is free */
+    int64_t at_ms;       /* what had come by then (real time) it has finished */
+    unsigned char *read; /* of these partitions of the sources, a bit for each; NULL: of none */
+    int64_t of;          /* it knows of so many */
+    int64_t lost_ms;     /* the newest loss that it waits for; 0: none */
+    int64_t filled_ms;   /* losses up to this one are over where it looks */
 } serve_beat;
 
 typedef struct serve_partition {
@@ -110,8 +112,9 @@ struct serve {
     og_arena *beat_arena;
     int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
     int64_t beat_at_ms;             /* what it said */
-    int64_t known_ms;               /* everything is finished that had come by then; real time */
-    bool share_away;                /* the sources were closed, and the group has given none yet */
+    uint64_t beats_heard;
+    int64_t known_ms;      /* everything is finished that had come by then; real time */
+    bool share_away;       /* the sources were closed, and the group has given none yet */
     bool share_unread;     /* other partitions, or begun anew: not yet read to their ends */
     int64_t lost_ms;       /* the newest loss that is not over; 0: none (serve_loss.c) */
     int64_t filled_ms;     /* losses up to this one are over, as far as we can see */
@@ -124,7 +127,7 @@ struct serve {
     unsigned asked_in_vain;
     int64_t mark_ms;           /* of these ends, which are to be reached next; 0: none */
     int64_t mark[SERVE_MARKS]; /* these ends */
-    size_t mark_count, share;  /* share: partitions of the sources that are ours */
+    size_t mark_count;
     int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
     bool sync_failed;          /* the last one: the disk */
     int64_t gave_back_ms;      /* when the allocator was asked for what lies idle */
@@ -240,6 +243,13 @@ void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms);
 void serve__beat(serve *s);
 /* The share of the sources is another one, or is read anew: nothing is known of it. */
 void serve__forget_ends(serve *s);
+/* Those of others. */
+void serve__forget_beats(serve_partition *p);
+/* The partitions of the sources that are ours, as a JSON object: a list for each topic. */
+void serve__add_share(const serve *s, og_buf *out);
+/* What such an object names is set in bits: a bit for each partition of the sources, in their
+ * order. */
+void serve__hear_share(const serve *s, fhir_elem named, unsigned char *bits);
 /* How many partitions the sources have, whoever reads them. */
 int64_t serve__source_partitions(const serve *s);
 /* The same of one of them; 0: not known. */

@@ -349,6 +349,7 @@ void serve__close_stores(serve *s)
         kv_close(s->partitions[i].store);
         free(s->partitions[i].dir);
         free(s->partitions[i].again);
+        serve__forget_beats(&s->partitions[i]);
     }
     free(s->partitions);
     s->partitions = NULL;

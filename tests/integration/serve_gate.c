@@ -179,7 +179,8 @@ static bool both_have_some(stage *s)
             theirs = l->elems[i].partition;
     int n = l->cnt;
     rd_kafka_topic_partition_list_destroy(l);
-    return n == 2 && theirs >= 0 && s->at[0].serve->share == 2;
+    return n == 2 && theirs >= 0 && s->at[0].serve->sources != NULL &&
+           kafka_source_positions(s->at[0].serve->sources, NULL, 0) == 2;
 }
 
 static int64_t expected;

@@ -40,6 +40,8 @@ static rig *rig_new(void)
 static void rig_free(rig *r)
 {
     og_arena_free(r->s.beat_arena);
+    serve__forget_beats(&r->parts[0]);
+    serve__forget_beats(&r->parts[1]);
     free(r->parts[0].again);
     free(r->parts[1].again);
     free(r);
@@ -53,30 +55,34 @@ static void take_text(rig *r, int partition, const char *id, const char *value)
     assert_true(serve__take_beat(&r->s, partition, &m));
 }
 
-static void take(rig *r, const char *id, int64_t age_ms, int partitions, int of)
+static void take(rig *r, const char *id, int64_t age_ms, const char *read)
 {
     char value[256];
-    snprintf(value, sizeof value, "{\"osteoguard\":1,\"at\":%lld,\"partitions\":%d,\"of\":%d}",
-             (long long)(clock_wall_ms() - age_ms), partitions, of);
+    snprintf(value, sizeof value,
+             "{\"osteoguard\":1,\"at\":%lld,\"partitions\":2,\"of\":3,\"read\":%s}",
+             (long long)(clock_wall_ms() - age_ms), read);
     take_text(r, 0, id, value);
 }
 
+static const char every_one[] = "{\"fhir.a\":[0],\"fhir.b\":[1,0]}";
+
 static void all_shares_must_be_read_of_late(void **state)
 {
+    static const char two[] = "{\"fhir.a\":[0],\"fhir.b\":[0]}", third[] = "{\"fhir.b\":[1]}";
     rig *r = rig_new();
     (void)state;
     assert_false(serve__is_current(&r->s, 0)); /* nobody has said anything */
-    take(r, "a", 0, 3, 8);
-    assert_false(serve__is_current(&r->s, 0)); /* who reads the other five? */
-    take(r, "b", 0, 5, 8);
+    take(r, "a", 0, two);
+    assert_false(serve__is_current(&r->s, 0)); /* who reads the other one? */
+    take(r, "b", 0, third);
     assert_true(serve__is_current(&r->s, 0));
-    take(r, "b", 40000, 5, 8);
+    take(r, "b", 40000, third);
     assert_false(serve__is_current(&r->s, 0)); /* b is behind */
-    take(r, "b", 29000, 5, 8);
+    take(r, "b", 29000, third);
     assert_true(serve__is_current(&r->s, 0));
-    take(r, "b", 31000, 5, 8);
+    take(r, "b", 31000, third);
     assert_false(serve__is_current(&r->s, 0)); /* b is silent */
-    take(r, "a", 0, 8, 8);
+    take(r, "a", 0, every_one);
     assert_true(serve__is_current(&r->s, 0)); /* a has taken its share over */
     r->s.clock_hold_until_ms = clock_monotonic_us() / 1000 + 1000;
     assert_false(serve__is_current(&r->s, 0));
@@ -85,16 +91,80 @@ static void all_shares_must_be_read_of_late(void **state)
     rig_free(r);
 }
 
-static void more_instances_than_places_forget_the_oldest(void **state)
+/* What a dead instance has said of its share, and who took it over, is said of one share. */
+static void a_share_counts_once_whoever_says_it(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    take(r, "dead", 0, "{\"fhir.a\":[0],\"fhir.b\":[]}");
+    take(r, "heir", 0, "{\"fhir.a\":[0],\"fhir.b\":[0]}");
+    take(r, "third", 40000, "{\"fhir.a\":[],\"fhir.b\":[1]}");
+    assert_false(serve__is_current(&r->s, 0)); /* three in all, and one of them is not read */
+    take(r, "third", 0, "{\"fhir.a\":[],\"fhir.b\":[1]}");
+    assert_true(serve__is_current(&r->s, 0));
+    rig_free(r);
+}
+
+/* Who counts partitions, as versions before did, or names what is not there, has read nothing that
+ * is known; nor who has begun anew. Who knows of more partitions is believed. */
+static void what_is_not_named_is_not_read(void **state)
+{
+    static const char *const texts[] = {
+        "{\"osteoguard\":1,\"at\":%lld,\"partitions\":3,\"of\":3}",
+        "{\"at\":%lld,\"of\":3,\"read\":{}}",
+        "{\"at\":%lld,\"of\":3,\"read\":[0,1,2]}",
+        "{\"at\":%lld,\"of\":3,\"read\":{\"fhir.a\":0,\"fhir.b\":\"0,1\"}}",
+        "{\"at\":%lld,\"of\":3,\"read\":{\"fhir.a\":[0],\"fhir.b\":[-1,0,2,null,\"1\",1.5]}}",
+        "{\"at\":%lld,\"of\":3,\"read\":{\"fhir.a\":[0,1,2],\"fhir.c\":[0,1]}}",
+        "{\"at\":0,\"then\":%lld,\"of\":3,\"read\":{\"fhir.a\":[0],\"fhir.b\":[1,0]}}",
+        "{\"at\":%lld,\"of\":4,\"read\":{\"fhir.a\":[0],\"fhir.b\":[1,0]}}",
+    };
+    rig *r = rig_new();
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        char value[256];
+        take(r, "m", 0, every_one);
+        assert_true(serve__is_current(&r->s, 0));
+        snprintf(value, sizeof value, texts[i], (long long)clock_wall_ms());
+        take_text(r, 0, "m", value);
+        assert_false(serve__is_current(&r->s, 0));
+    }
+    rig_free(r);
+}
+
+/* More sources' partitions than bits in a byte. */
+static void each_of_many_partitions_is_asked_for(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    r->states[1].partitions = 9;
+    r->states[2].partitions = 8;
+    take(r, "m", 0, "{\"fhir.a\":[0,1,2,3,4,5,6,7,8],\"fhir.b\":[0,1,2,3,4,5,6]}");
+    assert_false(serve__is_current(&r->s, 0));
+    take(r, "n", 0, "{\"fhir.b\":[7]}");
+    assert_true(serve__is_current(&r->s, 0));
+    take(r, "m", 0, "{\"fhir.a\":[0,1,2,3,4,5,6,7],\"fhir.b\":[0,1,2,3,4,5,6]}");
+    assert_false(serve__is_current(&r->s, 0));
+    rig_free(r);
+}
+
+/* Who is read last is the one who lives, also where nothing is read yet. */
+static void more_instances_than_places_forget_who_was_silent_longest(void **state)
 {
     rig *r = rig_new();
     char id[16];
     (void)state;
-    for (int i = 0; i < SERVE_BEATS + 8; i++) {
+    take(r, "alive", 0, every_one);
+    take(r, "silent", 0, "{\"fhir.a\":[0]}");
+    for (int i = 0; i < SERVE_BEATS - 2; i++) {
         snprintf(id, sizeof id, "m%d", i);
-        take(r, id, 20000 - i * 100, 1, SERVE_BEATS);
+        take(r, id, 3600000, every_one); /* an hour ago: gone */
     }
-    assert_true(serve__is_current(&r->s, 0));
+    take_text(r, 0, "alive", "{\"at\":0,\"of\":3,\"lost\":500}");
+    take(r, "new", 0, "{\"fhir.b\":[1]}");
+    assert_int_equal(serve__losses(&r->s, 0).lost_ms, 500); /* it is still heard */
+    take(r, "m0", 0, "{\"fhir.b\":[0]}");
+    assert_false(serve__is_current(&r->s, 0)); /* fhir.a[0] was of the silent one */
     rig_free(r);
 }
 
@@ -333,7 +403,7 @@ static void nothing_is_current_while_something_is_lost(void **state)
 {
     rig *r = rig_new();
     (void)state;
-    take(r, "m", 0, 3, 3);
+    take(r, "m", 0, every_one);
     assert_true(serve__is_current(&r->s, 0));
     r->s.lost_ms = 500;
     assert_false(serve__is_current(&r->s, 0));
@@ -374,7 +444,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_shares_must_be_read_of_late),
-        cmocka_unit_test(more_instances_than_places_forget_the_oldest),
+        cmocka_unit_test(a_share_counts_once_whoever_says_it),
+        cmocka_unit_test(what_is_not_named_is_not_read),
+        cmocka_unit_test(each_of_many_partitions_is_asked_for),
+        cmocka_unit_test(more_instances_than_places_forget_who_was_silent_longest),
         cmocka_unit_test(records_are_no_beats),
         cmocka_unit_test(a_clock_that_jumps_is_not_believed_at_once),
         cmocka_unit_test(a_hold_is_not_cut_short),
