@@ -340,6 +340,7 @@ bool serve__take_beat(serve *s, int partition, const conn_message *m)
     memset(b, 0, sizeof *b);
     memcpy(b->id, id.p, id.n);
     b->heard = ++s->beats_heard;
+    s->partitions[partition].read_known = false;
     hear_read(s, fhir_root(&doc), b);
     serve__hear_loss(s, &s->partitions[partition], fhir_root(&doc), b);
     return true;
@@ -350,50 +351,80 @@ void serve__forget_beats(serve_partition *p)
     for (size_t i = 0; i < SERVE_BEATS; i++)
         free(p->beats[i].read);
     memset(p->beats, 0, sizeof p->beats);
+    p->read_known = false;
 }
 
-static bool is_fresh(const serve_beat *b, int64_t since_ms)
+/* The latest moment that a beat tells of this partition of the sources; -1: none does. */
+static int64_t partition_read(const serve_partition *p, size_t number)
 {
-    return b->heard != 0 && b->at_ms > since_ms;
+    int64_t newest = -1;
+    for (size_t i = 0; i < SERVE_BEATS; i++) {
+        const serve_beat *b = &p->beats[i];
+        if (b->read != NULL && (b->read[number / 8] & 1U << number % 8) != 0 && b->at_ms > newest)
+            newest = b->at_ms;
+    }
+    return newest;
 }
 
-/* Bits of up to eight partitions, from first on, that were read up to a moment behind since_ms. */
-static unsigned read_since(const serve_partition *p, size_t first, int64_t since_ms)
+/* What had come to the sources by then (real time) stands in the topic before the newest beats that
+ * were read of it; -1: not known. */
+static int64_t read_until(const serve *s, serve_partition *p)
 {
-    unsigned bits = 0;
-    for (size_t i = 0; i < SERVE_BEATS; i++)
-        if (is_fresh(&p->beats[i], since_ms) && p->beats[i].read != NULL)
-            bits |= p->beats[i].read[first / 8];
-    return bits;
+    if (p->read_known)
+        return p->read_until_ms;
+    int64_t count = serve__source_partitions(s), until = count > 0 ? INT64_MAX : -1;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t read = partition_read(p, (size_t)i);
+        until = read < until ? read : until;
+    }
+    p->read_known = true;
+    p->read_until_ms = until;
+    return until;
 }
 
-/* Beats in this partition say of each partition of the sources, whoever has it, that it had been
- * read up to a moment behind since_ms. One who knows of more partitions is right. */
-static bool all_read_since(const serve *s, const serve_partition *p, int64_t since_ms)
+/* A beat tells of what stands before it, and some of that may be on its way into the store yet. So
+ * what the beats say now is believed of the store when it has got to this offset. */
+void serve__note_stored(serve *s, int partition, int64_t offset)
+{
+    serve_partition *p = &s->partitions[partition];
+    if (owner_get(s->owner, partition).next_offset > p->noted_offset)
+        p->stored_until_ms = p->noted_ms;
+    else if (offset > p->noted_offset)
+        return; /* the store has yet to get to the one before */
+    p->noted_offset = offset;
+    p->noted_ms = read_until(s, p);
+}
+
+int64_t serve__stored_until(const serve *s, int partition)
+{
+    const serve_partition *p = &s->partitions[partition];
+    bool is_there = owner_get(s->owner, partition).next_offset > p->noted_offset;
+    int64_t until = is_there ? p->noted_ms : p->stored_until_ms;
+    return until > 0 && s->lost_ms <= serve__filled(s, partition) ? until : -1;
+}
+
+/* A beat of late knows of more partitions of the sources than we do. */
+static bool there_are_more(const serve *s, const serve_partition *p, int64_t since_ms)
 {
     int64_t count = serve__source_partitions(s);
     for (size_t i = 0; i < SERVE_BEATS; i++)
-        if (is_fresh(&p->beats[i], since_ms) && p->beats[i].of > count)
-            return false;
-    for (int64_t first = 0; first < count; first += 8) {
-        unsigned all = count - first < 8 ? (1U << (count - first)) - 1 : 0xff;
-        if ((read_since(p, (size_t)first, since_ms) & all) != all)
-            return false;
-    }
-    return count > 0;
+        if (p->beats[i].at_ms > since_ms && p->beats[i].of > count)
+            return true;
+    return false;
 }
 
 bool serve__is_current(void *ctx, int partition)
 {
     const serve *s = ctx;
-    const serve_partition *p = &s->partitions[partition];
+    int64_t since_ms = clock_wall_ms() - s->config->freshness_ms - 1;
     if (s->config->freshness_ms == 0)
         return true;
     if (s->share_unread || s->clock_hold_until_ms > clock_monotonic_ms())
         return false;
     if (s->lost_ms > serve__filled(s, partition))
         return false;
-    return all_read_since(s, p, clock_wall_ms() - s->config->freshness_ms - 1);
+    serve_partition *p = &s->partitions[partition];
+    return read_until(s, p) > since_ms && !there_are_more(s, p, since_ms);
 }
 
 bool serve__kafka_answers(const serve *s)

@@ -188,17 +188,6 @@ bool serve__says_json(const http_exchange *x)
     return og_str_ieq(type, OG_STR(JSON)) || og_str_ieq(type, OG_STR("application/fhir+json"));
 }
 
-/* Until when the patient's partition has what the topic holds: now when it is read to its end. */
-static int64_t known_until(const serve *s, int partition, int64_t now_ms)
-{
-    kafka_position at[1024];
-    size_t n = s->records != NULL ? kafka_source_positions(s->records, at, 1024) : 0;
-    for (size_t i = 0; i < n && i < 1024; i++)
-        if (at[i].partition == partition && at[i].at_end)
-            return now_ms;
-    return -1;
-}
-
 int serve__partition_of(const serve *s, og_str patient)
 {
     og_buf route;
@@ -382,7 +371,7 @@ bool serve__answer_call(serve *s, http_exchange *x, og_arena *a, const hook_requ
         call.complete = fetched->complete;
     }
     call.offset_min = clock_offset_min(call.now_ms);
-    call.known_ms = known_until(s, partition, call.now_ms);
+    call.known_ms = elsewhere ? -1 : serve__stored_until(s, partition);
     if (a != s->hook_arena && serve__is_bulk(x, fetched) && serve__bulk_run(s, x, a, &call, began))
         return true;
     hooks_answer(&call);

@@ -332,7 +332,8 @@ static void on_record(void *ctx, const conn_message *m)
     serve *s = ctx;
     if (m->origin.partition >= s->count)
         return;
-    (void)serve__take_beat(s, m->origin.partition, m);
+    if (serve__take_beat(s, m->origin.partition, m))
+        serve__note_stored(s, m->origin.partition, m->origin.offset);
     owner_message(s->owner, m->origin.partition, m); /* a beat too: it moves the offset */
 }
 

@@ -61,6 +61,10 @@ typedef struct serve_partition {
     int64_t said_claim;    /* newest claim before that */
     size_t publishing;     /* our records on their way to the alerts topic */
     serve_beat beats[SERVE_BEATS];
+    bool read_known; /* the next one is what these beats say */
+    int64_t read_until_ms;
+    int64_t noted_offset, noted_ms; /* what beats up to there said, when the store gets there */
+    int64_t stored_until_ms;        /* what earlier ones said; 0, -1: not known */
     int64_t again_ms;     /* the newest loss for which beats here say that they read again */
     unsigned char *again; /* a bit for each partition of the sources that was, whoever did it */
     size_t again_bits;
@@ -230,6 +234,10 @@ bool serve__disk_is_good(const serve *s);
 void serve__tend_beat(serve *s);
 /* False: it is no heartbeat but a record. */
 bool serve__take_beat(serve *s, int partition, const conn_message *m);
+/* What had come to the sources by then (real time) is in the store; -1: not known. */
+int64_t serve__stored_until(const serve *s, int partition);
+/* A beat was read from there. */
+void serve__note_stored(serve *s, int partition, int64_t offset);
 /* True when all sources are known to have been read to their ends a moment ago. */
 bool serve__is_current(void *ctx, int partition);
 /* The brokers have taken a heartbeat of late. */

@@ -249,6 +249,14 @@ static bool is_current(stage *s)
     return all_are_current(s);
 }
 
+static bool is_stored(stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        if (clock_wall_ms() - serve__stored_until(s->at[0].serve, i) > 6000)
+            return false;
+    return true;
+}
+
 static bool nothing_is_current(stage *s)
 {
     for (int i = 0; i < PARTITIONS; i++)
@@ -275,11 +283,14 @@ static void an_end_that_nobody_tells_is_not_reached(void **state)
     s->now_ms = 1772352000000;
     start_and_wait(s);
     wait_until(s, "current", is_current);
+    wait_until(s, "stored", is_stored);
     assert_int_equal(rd_kafka_mock_broker_push_request_error_rtts(
                          s->kafka.cluster, 2, FETCH, 2, RD_KAFKA_RESP_ERR_NO_ERROR, SLOW_MS,
                          RD_KAFKA_RESP_ERR_NO_ERROR, SLOW_MS),
                      RD_KAFKA_RESP_ERR_NO_ERROR);
     wait_until(s, "not current", nothing_is_current);
+    for (int i = 0; i < PARTITIONS; i++) /* and the cards of calls say so */
+        assert_true(clock_wall_ms() - serve__stored_until(s->at[0].serve, i) > 6000);
     send_case(s, 0);
     wait_until(s, "the case", case_is_read);
     stage_free(s);

@@ -132,6 +132,54 @@ static void what_is_not_named_is_not_read(void **state)
     rig_free(r);
 }
 
+static void hear(rig *r, int64_t offset, const char *id, int64_t at_ms, const char *read)
+{
+    char value[256];
+    snprintf(value, sizeof value, "{\"at\":%lld,\"of\":3,\"read\":%s}", (long long)at_ms, read);
+    take_text(r, 0, id, value);
+    serve__note_stored(&r->s, 0, offset);
+}
+
+/* For the cards of calls: what the store holds, which is behind what the beats tell. */
+static void the_store_is_behind_the_beats(void **state)
+{
+    static const char a[] = "{\"fhir.a\":[0]}", b[] = "{\"fhir.b\":[0,1]}";
+    rig *r = rig_new();
+    owner_options options = {.partitions = 1, .batch_records = 1, .arena_bytes = 1 << 16};
+    (void)state;
+    r->s.owner = owner_new(&options, NULL);
+    assert_non_null(r->s.owner);
+    owner_set_store(r->s.owner, 0, NULL, 1);
+    assert_int_equal(serve__stored_until(&r->s, 0), -1);
+    hear(r, 10, "m", 1000, a);
+    assert_int_equal(serve__stored_until(&r->s, 0), -1); /* and the other partitions? */
+    owner_set_store(r->s.owner, 0, NULL, 11);
+    assert_int_equal(serve__stored_until(&r->s, 0), -1);
+    hear(r, 20, "n", 2000, b);
+    assert_int_equal(serve__stored_until(&r->s, 0), -1); /* the store is not there yet */
+    owner_set_store(r->s.owner, 0, NULL, 21);
+    assert_int_equal(serve__stored_until(&r->s, 0), 1000);
+    hear(r, 30, "m", 3000, a);
+    assert_int_equal(serve__stored_until(&r->s, 0), 1000);
+    hear(r, 31, "n", 4000, b);
+    owner_set_store(r->s.owner, 0, NULL, 31); /* up to the first of the two */
+    assert_int_equal(serve__stored_until(&r->s, 0), 2000);
+    hear(r, 40, "m", 5000, a);
+    owner_set_store(r->s.owner, 0, NULL, 41);
+    assert_int_equal(serve__stored_until(&r->s, 0), 4000);
+    r->s.lost_ms = 500;
+    assert_int_equal(serve__stored_until(&r->s, 0), -1);
+    r->s.lost_ms = 0;
+    hear(r, 50, "m", 0, a); /* it has begun to read anew */
+    owner_set_store(r->s.owner, 0, NULL, 51);
+    assert_int_equal(serve__stored_until(&r->s, 0), -1);
+    hear(r, 3, "m", 6000, a); /* the topic is another one */
+    owner_set_store(r->s.owner, 0, NULL, 4);
+    assert_int_equal(serve__stored_until(&r->s, 0), 4000);
+    owner_free(r->s.owner);
+    rig_free(r);
+}
+
 /* More sources' partitions than bits in a byte. */
 static void each_of_many_partitions_is_asked_for(void **state)
 {
@@ -446,6 +494,7 @@ int main(void)
         cmocka_unit_test(all_shares_must_be_read_of_late),
         cmocka_unit_test(a_share_counts_once_whoever_says_it),
         cmocka_unit_test(what_is_not_named_is_not_read),
+        cmocka_unit_test(the_store_is_behind_the_beats),
         cmocka_unit_test(each_of_many_partitions_is_asked_for),
         cmocka_unit_test(more_instances_than_places_forget_who_was_silent_longest),
         cmocka_unit_test(records_are_no_beats),
