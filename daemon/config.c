@@ -1155,6 +1155,86 @@ void config_clock(const config *c, og_clock *ret)
         clock_real(ret);
 }
 
+/* ---- comparing ---- */
+
+static bool same_list(const config_list *a, const config_list *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++)
+        same = strcmp(a->at[i], b->at[i]) == 0;
+    return same;
+}
+
+static bool same_map(const config_map *a, const config_map *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++)
+        same = strcmp(a->at[i].name, b->at[i].name) == 0 &&
+               strcmp(a->at[i].value, b->at[i].value) == 0;
+    return same;
+}
+
+static bool same_option(const option *o, const void *a, const void *b)
+{
+    const void *x = (const char *)a + o->offset, *y = (const char *)b + o->offset;
+    switch (o->type) {
+    case OPTION_IS_TEXT: return strcmp(*(const char *const *)x, *(const char *const *)y) == 0;
+    case OPTION_IS_BOOL: return *(const bool *)x == *(const bool *)y;
+    case OPTION_IS_LIST: return same_list(x, y);
+    case OPTION_IS_MAP: return same_map(x, y);
+    case OPTION_IS_INT:
+    case OPTION_IS_CHOICE: break;
+    }
+    return *(const int64_t *)x == *(const int64_t *)y;
+}
+
+static const void *element_named(const config *c, const family *f, const char *name)
+{
+    for (size_t i = 0; i < element_count(c, f); i++)
+        if (strcmp(element_name(element_at(c, f, i)), name) == 0)
+            return element_at(c, f, i);
+    return NULL;
+}
+
+static void compare_family(const config *a, const config *b, const family *f,
+                           void (*fn)(void *ctx, const char *name), void *ctx)
+{
+    char room[160];
+    for (size_t i = 0; i < element_count(a, f); i++) {
+        const void *x = element_at(a, f, i);
+        const char *name = element_name(x);
+        const void *y = element_named(b, f, name);
+        snprintf(room, sizeof room, "%s.%s", f->section, name);
+        if (y == NULL)
+            fn(ctx, room);
+        for (size_t k = 0; y != NULL && k < OPTIONS; k++)
+            if (options[k].family == f && !same_option(&options[k], x, y))
+                fn(ctx, full_name(&options[k], name, room));
+    }
+    for (size_t i = 0; i < element_count(b, f); i++) {
+        const char *name = element_name(element_at(b, f, i));
+        snprintf(room, sizeof room, "%s.%s", f->section, name);
+        if (element_named(a, f, name) == NULL)
+            fn(ctx, room);
+    }
+}
+
+void config_compare(const config *a, const config *b, const char *except,
+                    void (*fn)(void *ctx, const char *name), void *ctx)
+{
+    char room[160];
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const option *o = &options[i];
+        if (o->family == NULL && (except == NULL || strcmp(o->section, except) != 0) &&
+            !same_option(o, a, b))
+            fn(ctx, full_name(o, NULL, room));
+    }
+    for (size_t i = 0; i < FAMILIES; i++)
+        compare_family(a, b, families[i], fn, ctx);
+}
+
+/* ---- describing ---- */
+
 static void describe_option(og_buf *out, const option *o, const char *indent)
 {
     og_buf_addf(out, "%s# %s", indent, o->help);

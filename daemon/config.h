@@ -142,6 +142,12 @@ OG_MUSTCHECK og_status config_rules(const config *c, og_arena *a, plan_options *
 /* The clock that the configuration asks for, started now. */
 void config_clock(const config *c, og_clock *ret);
 
+/* Names the options that are not the same in both, as they are written in messages; an element of a
+ * section with names (endpoints, clients, fhir_servers) that only one of them has is named itself.
+ * Options of the section `except` do not count (NULL: all do). */
+void config_compare(const config *a, const config *b, const char *except,
+                    void (*fn)(void *ctx, const char *name), void *ctx);
+
 /* Writes every option with its default, range and help as YAML comments: `check --options`. */
 void config_describe(og_buf *out);
 

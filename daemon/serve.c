@@ -525,6 +525,8 @@ og_status serve_new(uv_loop_t *loop, config *c, const serve_options *options, se
 
 /* ---- reloading ---- */
 
+#define MAX_NAMES 800 /* bytes of names in a line of the log */
+
 typedef struct problems {
     unsigned count;
 } problems;
@@ -536,18 +538,43 @@ static void log_problem(void *ctx, const og_error *err)
     log_failure(LOG_LEVEL_ERROR, "reload", err);
 }
 
+static void add_name(void *ctx, const char *name)
+{
+    og_buf *names = ctx;
+    og_buf_addf(names, "%s%s", names->n > 0 ? ", " : "", name);
+}
+
+/* What the configuration says of the content is read anew; the rest of it needs a restart, and goes
+ * on as it was: also what the content is read with. NULL: the file has an error. */
+static const config *read_again(const config *old, config **fresh, og_report *report)
+{
+    og_buf names;
+    if (!old->from_file)
+        return old;
+    if (config_load(old->origin, fresh, report, NULL) != OG_OK)
+        return NULL;
+    og_buf_init(&names, MAX_NAMES);
+    config_compare(old, *fresh, "content", add_name, &names);
+    if (names.n > 0)
+        log_warn("%s: what has changed here needs a restart: %.*s%s", old->origin,
+                 OG_STR_ARG(og_buf_str(&names)), og_buf_failed(&names) ? ", and more" : "");
+    og_buf_done(&names);
+    (*fresh)->language = old->language;
+    (*fresh)->evaluation_steps = old->evaluation_steps;
+    (*fresh)->evaluation_depth = old->evaluation_depth;
+    (*fresh)->evaluation_list = old->evaluation_list;
+    return *fresh;
+}
+
 static void reload_work(uv_work_t *w)
 {
     serve *s = w->data;
     problems p = {0};
     og_report report = {.fn = log_problem, .ctx = &p};
     og_arena *a = og_arena_new((size_t)1 << 20);
-    const config *c = s->config;
     config *fresh = NULL;
+    const config *c = read_again(s->config, &fresh, &report);
     s->reloaded = NULL;
-    /* What the configuration says of the content is read anew; the rest of it needs a restart. */
-    if (c->from_file)
-        c = config_load(c->origin, &fresh, &report, NULL) == OG_OK ? fresh : NULL;
     if (a != NULL && c != NULL && load_content(c, &s->reloaded, &report, a) != OG_OK)
         s->reloaded = NULL;
     if (s->reloaded != NULL && plan_content_rule_count(s->reloaded) == 0) {

@@ -488,6 +488,43 @@ static void a_reload_keeps_what_is_good(void **state)
     stage_free(s);
 }
 
+static char logged[8192];
+
+static void keep_log(void *ctx, og_str line)
+{
+    quiet(ctx, line);
+    if (strlen(logged) + line.n < sizeof logged)
+        strncat(logged, line.p, line.n);
+}
+
+/* An operator who changes more than the content is told that this waits for a restart; also the
+ * language of the content is that of everything else. */
+static void a_reload_says_what_it_cannot_do(void **state)
+{
+    char text[4096], path[128];
+    stage *s = stage_new();
+    (void)state;
+    start_and_wait(s);
+    (void)config_text(s, text, sizeof text);
+    memcpy(strstr(text, "backoff_min_ms: 20"), "backoff_min_ms: 30", 18);
+    snprintf(path, sizeof path, "%s/osteoguard.yaml", s->dir);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "%s", text);
+    assert_int_equal(fclose(f), 0);
+    setenv("OSTEOGUARD_SITE_LANGUAGE", "de", 1);
+    s->at[0].config->origin = path;
+    s->at[0].config->from_file = true;
+    log_sink(keep_log, NULL);
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON, true);
+    serve_reload(s->at[0].serve);
+    wait_until(s, "the reload", reloaded);
+    unsetenv("OSTEOGUARD_SITE_LANGUAGE");
+    assert_non_null(strstr(logged, "needs a restart: site.language, delivery.backoff_min_ms\""));
+    assert_non_null(strstr(logged, "rules, unchanged"));
+    stage_free(s);
+}
+
 /* Two on one store: the second one says so and goes. */
 static void a_store_has_one_user(void **state)
 {
@@ -655,6 +692,7 @@ int main(void)
         cmocka_unit_test(a_lost_topic_is_filled_again),
         cmocka_unit_test(it_is_so_without_the_freshness_gate),
         cmocka_unit_test(a_reload_keeps_what_is_good),
+        cmocka_unit_test(a_reload_says_what_it_cannot_do),
         cmocka_unit_test(a_store_has_one_user),
         cmocka_unit_test(a_folder_without_rules_is_refused),
         cmocka_unit_test(a_killed_process_loses_nothing),

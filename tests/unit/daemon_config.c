@@ -408,10 +408,53 @@ static void a_missing_file_is_an_error(void **state)
     assert_non_null(strstr(h.text, "/no/such/file.yaml"));
 }
 
+static void note(void *ctx, const char *name)
+{
+    heard *h = ctx;
+    h->count++;
+    strcat(strcat(h->text, name), " ");
+}
+
+static void differ(const char *before, const char *after, const char *names)
+{
+    heard h = {.count = 0};
+    config *a = good(before, NULL), *b = good(after, NULL);
+    config_compare(a, b, "content", note, &h);
+    assert_string_equal(h.text, names);
+    config_compare(a, a, NULL, note, &h);
+    assert_string_equal(h.text, names);
+    config_free(a);
+    config_free(b);
+}
+
+/* Every type of option, and what has names of its own. */
+static void what_has_changed_is_named(void **state)
+{
+    (void)state;
+    differ(MINIMAL, MINIMAL, "");
+    differ(MINIMAL "content: {disabled: [D1]}\n", MINIMAL "content: {dir: /x}\n", "");
+    differ(MINIMAL "site: {tenant: a}\nlog: {level: info}\n",
+           MINIMAL
+           "log: {level: warn, identifiers: true}\nlimits: {batches: 2}\nsite: {tenant: b}\n",
+           "site.tenant log.level log.identifiers limits.batches ");
+    differ(MINIMAL "kafka: {sources: [a, b]}\n", MINIMAL "kafka: {sources: [a]}\n",
+           "kafka.sources ");
+    differ(MINIMAL "kafka: {sources: [a, b]}\n", MINIMAL "kafka: {sources: [a, c]}\n",
+           "kafka.sources ");
+    differ(MINIMAL "kafka: {properties: {socket.timeout.ms: 70000}}\n",
+           MINIMAL "kafka: {properties: {socket.timeout.ms: 80000}}\n", "kafka.properties ");
+    differ(MINIMAL "kafka: {properties: {socket.timeout.ms: 70000}}\n",
+           MINIMAL "kafka: {properties: {socket.max.fails: 3}}\n", "kafka.properties ");
+    differ("endpoints: {a: {url: \"http://x/\"}, b: {url: \"http://x/\"}}\n",
+           "endpoints: {b: {url: \"http://y/\", timeout_ms: 100}, c: {url: \"http://x/\"}}\n",
+           "endpoints.a endpoints.b.url endpoints.b.timeout_ms endpoints.c ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_file_gives_the_defaults),
+        cmocka_unit_test(what_has_changed_is_named),
         cmocka_unit_test(values_are_read),
         cmocka_unit_test(every_mistake_is_told_with_its_place),
         cmocka_unit_test(all_mistakes_are_told_at_once),
