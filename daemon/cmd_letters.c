@@ -514,11 +514,26 @@ static bool parse_action(const char *text, action *ret)
 }
 
 /* -1: go on; otherwise the exit status. */
+static int read_reason(letters *x, const char *text)
+{
+    char known[512] = "";
+    for (int i = 0; i < GATHER_REASONS; i++) {
+        const char *name = gather_reason_name((gather_reason)i);
+        size_t n = strlen(known);
+        if (strcmp(text, name) == 0) {
+            x->reason = text;
+            return -1;
+        }
+        snprintf(known + n, sizeof known - n, "%s%s", i > 0 ? ", " : "", name);
+    }
+    return cmd_misuse("dead-letters", "there is no reason \"%s\"; they are: %s", text, known);
+}
+
 static int read_option(letters *x, int c)
 {
     switch (c) {
     case 'c': x->config_path = optarg; return -1;
-    case 'r': x->reason = optarg; return -1;
+    case 'r': return read_reason(x, optarg);
     case 't': x->topic = optarg; return -1;
     case 's': return cmd_read_time("dead-letters", "--since", optarg, &x->since_ms);
     case 'l':

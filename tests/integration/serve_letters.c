@@ -289,6 +289,9 @@ static void misuse_is_told(void **state)
     assert_int_equal(run(s, "show", "-c", s->config, NULL), 2);
     assert_int_equal(run(s, "show", "-c", s->config, "12", NULL), 2);
     says(s->err, "PARTITION/OFFSET, like 0/12: 12");
+    assert_int_equal(run(s, "list", "-c", s->config, "--reason", "no-patients", NULL), 2);
+    says(s->err, "there is no reason \"no-patients\"; they are: syntax, ");
+    says(s->err, ", envelope");
     assert_int_equal(run(s, "burn", "-c", s->config, NULL), 2);
     assert_int_equal(run(s, "list", NULL), 2);
     assert_int_equal(run(s, "list", "-c", s->config, "--limit", "0", NULL), 2);
