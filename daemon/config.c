@@ -22,9 +22,10 @@
 #include "daemon/record.h"
 #include "fhir/base/temporal.h"
 
-#define MAX_FILE  ((size_t)1 << 20)
-#define MAX_ARENA ((size_t)16 << 20)
-#define PREFIX    "OSTEOGUARD_"
+#define MAX_FILE    ((size_t)1 << 20)
+#define MAX_ARENA   ((size_t)16 << 20)
+#define MAX_SILENCE 527040 /* minutes: a year */
+#define PREFIX      "OSTEOGUARD_"
 
 typedef enum option_type {
     OPTION_IS_TEXT,
@@ -761,6 +762,38 @@ static void check_senders(reader *r)
     check_sender(r, "hooks.sender", c->hooks_sender);
 }
 
+static void set_silence(reader *r, const char *topic, int64_t minutes)
+{
+    config *c = r->c;
+    for (size_t i = 0; i < c->kafka_sources.count; i++)
+        if (strcmp(c->kafka_sources.at[i], topic) == 0)
+            c->kafka_silence_ms[i] = minutes * 60000;
+}
+
+static void check_silence(reader *r)
+{
+    config *c = r->c;
+    if (c->kafka_silence.count == 0)
+        return;
+    c->kafka_silence_ms =
+        og_arena_zalloc(c->arena, c->kafka_sources.count + 1, sizeof *c->kafka_silence_ms);
+    if (c->kafka_silence_ms == NULL)
+        r->status = OG_NOMEM;
+    if (c->freshness_ms == 0)
+        problem(r, NULL, "kafka.silence_minutes: with limits.freshness_ms: 0 nobody asks for it");
+    for (size_t i = 0; c->kafka_silence_ms != NULL && i < c->kafka_silence.count; i++) {
+        const kafka_property *e = &c->kafka_silence.at[i];
+        int64_t minutes;
+        if (!is_source(c, e->name))
+            problem(r, NULL, "kafka.silence_minutes: %s is none of kafka.sources", e->name);
+        else if (!og_str_int(og_str_of(e->value), 1, MAX_SILENCE, &minutes))
+            problem(r, NULL, "kafka.silence_minutes: %s: \"%s\" is not between 1 and %d", e->name,
+                    e->value, MAX_SILENCE);
+        else
+            set_silence(r, e->name, minutes);
+    }
+}
+
 /* What brokers take as a topic's name. */
 static bool is_topic_name(const char *name)
 {
@@ -1007,6 +1040,7 @@ static void check_whole(reader *r)
     check_names(r);
     check_envelopes(r);
     check_senders(r);
+    check_silence(r);
     for (size_t i = 0; i < c->endpoint_count; i++)
         check_endpoint(r, &c->endpoints[i]);
     check_hooks(r);

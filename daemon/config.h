@@ -64,7 +64,8 @@ typedef struct config {
 
     const char *kafka_bootstrap, *kafka_client_id, *kafka_group_prefix;
     config_list kafka_sources;
-    config_map kafka_envelopes, kafka_senders;
+    config_map kafka_envelopes, kafka_senders, kafka_silence;
+    int64_t *kafka_silence_ms; /* of each of kafka_sources, 0: never; NULL: of none */
     const char *kafka_records, *kafka_alerts, *kafka_shared, *kafka_dead_letters;
     int64_t kafka_partitions, kafka_replication, kafka_linger_ms;
     bool kafka_create_topics;

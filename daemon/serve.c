@@ -411,7 +411,8 @@ static og_status open_workers(serve *s, og_error *err)
     s->owner = owner_new(&oo, s->content);
     s->schedule = schedule_new((size_t)s->count);
     s->partitions = calloc((size_t)s->count + 1, sizeof *s->partitions);
-    return s->owner != NULL && s->schedule != NULL && s->partitions != NULL &&
+    s->silence = og_arena_zalloc(c->arena, c->kafka_sources.count + 1, sizeof *s->silence);
+    return s->owner != NULL && s->schedule != NULL && s->partitions != NULL && s->silence != NULL &&
                    (s->recall != NULL || c->recall_mb == 0)
                ? OG_OK
                : og_fail(err, OG_NOMEM, "out of memory");
@@ -480,10 +481,11 @@ og_status serve_new(uv_loop_t *loop, config *c, const serve_options *options, se
     s->options = *options;
     s->count = (int)c->kafka_partitions;
     s->share_unread = true;
+    s->started_ms = clock_wall_ms();
     start_handles(s);
     log_info("osteoguard %s, librdkafka %s, content %s, store %s", OG_VERSION, kafka_version(),
              c->content_dir, c->store_dir);
-    metric_set(METRIC_START_TIME, clock_wall_ms() / 1000);
+    metric_set(METRIC_START_TIME, s->started_ms / 1000);
 
     og_status status = load_content(c, &s->content, report, c->arena);
     if (status != OG_OK)

@@ -233,6 +233,7 @@ void serve__beat(serve *s)
                 ",\"read\":",
                 s->known_ms, positions(s, NULL), serve__source_partitions(s));
     serve__add_share(s, &value);
+    serve__say_heard(s, &value);
     og_buf_addf(&value, "%.*s}", OG_STR_ARG(og_buf_str(&loss)));
     if (s->beat_ms == 0) /* the brokers have as long for it as for every other one */
         s->beat_there_ms = clock_monotonic_ms();
@@ -280,6 +281,8 @@ void serve__tend_beat(serve *s)
     serve__watch_clock(s, clock_wall_ms(), clock_monotonic_ms());
     if (s->step != SERVE_WORKING && (s->step != SERVE_RESTORE || s->beat_ms == 0))
         return;
+    if (s->step == SERVE_WORKING)
+        serve__tend_silence(s);
     if (s->step == SERVE_WORKING)
         follow_sources(s); /* also where nobody asks what is overdue: lost records wait for it */
     bool news = clock_wall_ms() - s->beat_at_ms > 2 * interval(s) && s->known_ms > s->beat_at_ms;
@@ -342,6 +345,7 @@ bool serve__take_beat(serve *s, int partition, const conn_message *m)
     b->heard = ++s->beats_heard;
     s->partitions[partition].read_known = false;
     hear_read(s, fhir_root(&doc), b);
+    serve__hear_heard(s, fhir_root(&doc));
     serve__hear_loss(s, &s->partitions[partition], fhir_root(&doc), b);
     return true;
 }
@@ -421,7 +425,7 @@ bool serve__is_current(void *ctx, int partition)
         return true;
     if (s->share_unread || s->clock_hold_until_ms > clock_monotonic_ms())
         return false;
-    if (s->lost_ms > serve__filled(s, partition))
+    if (s->lost_ms > serve__filled(s, partition) || serve__any_silent(s))
         return false;
     serve_partition *p = &s->partitions[partition];
     return read_until(s, p) > since_ms && !there_are_more(s, p, since_ms);

@@ -69,6 +69,19 @@ static bool add_endpoints(const serve *s, og_buf *b)
     return any_failing;
 }
 
+static void add_silent(const serve *s, og_buf *b)
+{
+    const char *sep = "";
+    og_buf_addz(b, ",\"sourcesSilent\":[");
+    for (size_t i = 0; i < s->config->kafka_sources.count; i++) {
+        if (!serve__is_silent(s, i))
+            continue;
+        og_buf_addf(b, "%s\"%s\"", sep, s->config->kafka_sources.at[i]);
+        sep = ",";
+    }
+    og_buf_addc(b, ']');
+}
+
 static const char *kafka_state(const serve *s)
 {
     if (s->beat_there_ms == 0)
@@ -88,6 +101,7 @@ static void ready(void *ctx, http_exchange *x)
                 "\"partitionsNotCurrent\":%d",
                 step_names[s->step], kafka_state(s), serve__disk_is_good(s) ? "good" : "failing",
                 restoring, late);
+    add_silent(s, &rest);
     bool degraded = add_endpoints(s, &rest) || late > 0 || restoring > 0;
     og_buf page;
     og_buf_init(&page, (size_t)64 << 10);

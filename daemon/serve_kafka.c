@@ -621,6 +621,7 @@ void serve__said_error(serve *s, const kafka_error *e)
 static void on_source_message(void *ctx, const conn_message *m)
 {
     serve *s = ctx;
+    serve__heard(s, m);
     gather_message(s->gather, m);
 }
 

@@ -2,8 +2,8 @@
  * sink and topics; serve_said.c claims partitions and reads what was said of them; serve_stores.c
  * opens, checks and rebuilds; serve_deliver.c sends what the outbox wants sent; serve_http.c
  * answers; serve_fetch.c fetches what a call lacks; serve_forward.c hands calls to the instance
- * that has the patient; serve_beat.c tells others how much is known, and serve_loss.c what was
- * lost. */
+ * that has the patient; serve_beat.c tells others how much is known, serve_silence.c which sources
+ * are silent, and serve_loss.c what was lost. */
 #ifndef OG_DAEMON_SERVE_PRIVATE_H
 #define OG_DAEMON_SERVE_PRIVATE_H
 
@@ -44,6 +44,12 @@ typedef struct serve_beat { /* the newest of one instance */
     int64_t lost_ms;     /* the newest loss that it waits for; 0: none */
     int64_t filled_ms;   /* losses up to this one are over where it looks */
 } serve_beat;
+
+typedef struct serve_silence { /* of a source; serve_silence.c */
+    int64_t heard_ms;      /* when the newest message came that anybody has told of; real time */
+    int64_t hold_until_ms; /* monotonic */
+    bool fell_silent;
+} serve_silence;
 
 typedef struct serve_partition {
     store *store;      /* NULL: not open, because it is not ours */
@@ -110,9 +116,11 @@ struct serve {
     kafka_sink *sink;
     kafka_source *sources, *records, *shared, *said;
     struct serve_saying *sayings,
-        **sayings_end;  /* on their way to the alerts topic; serve_said.c */
-    bool revoking;      /* the group waits until what is under way has landed */
-    int64_t revoked_ms; /* when it took partitions back last */
+        **sayings_end;      /* on their way to the alerts topic; serve_said.c */
+    bool revoking;          /* the group waits until what is under way has landed */
+    int64_t revoked_ms;     /* when it took partitions back last */
+    serve_silence *silence; /* of each of the sources */
+    int64_t started_ms;     /* real time */
     og_arena *beat_arena;
     int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
     int64_t beat_at_ms;             /* what it said */
@@ -262,6 +270,19 @@ void serve__hear_share(const serve *s, fhir_elem named, unsigned char *bits);
 int64_t serve__source_partitions(const serve *s);
 /* The same of one of them; 0: not known. */
 int64_t serve__partitions_of_source(const serve *s, size_t source);
+
+/* serve_silence.c */
+/* A message came from a source. */
+void serve__heard(serve *s, const conn_message *m);
+/* What a beat says of it, as a further member of its JSON; nothing where no silence is watched. */
+void serve__say_heard(const serve *s, og_buf *out);
+/* The same of another one's beat. */
+void serve__hear_heard(serve *s, fhir_elem said);
+/* Nothing has come for longer than may be, or not for long enough since. */
+bool serve__is_silent(const serve *s, size_t source);
+bool serve__any_silent(const serve *s);
+/* Once per tick. */
+void serve__tend_silence(serve *s);
 
 /* serve_loss.c */
 /* Records are gone that alerts rest on: the sources are read again, once, by everybody. */

@@ -296,10 +296,39 @@ static void an_end_that_nobody_tells_is_not_reached(void **state)
     stage_free(s);
 }
 
+/* ---- a source that is silent ---- */
+
+static bool is_beating(stage *s)
+{
+    return s->at[0].serve->known_ms > 0;
+}
+
+/* All is read, and nothing has ever come: who knows whether the sender is well? */
+static void a_source_is_heard_before_anything_is_overdue(void **state)
+{
+    static int64_t allowed[2] = {0, 3600000}; /* fhir.patient, fhir.bundle */
+    stage *s = stage_new();
+    (void)state;
+    start_and_wait(s);
+    wait_until(s, "current", is_current);
+    s->at[0].config->kafka_silence_ms = allowed;
+    assert_true(nothing_is_current(s));
+    s->at[0].serve->known_ms = 0;
+    wait_until(s, "the next beats", is_beating);
+    assert_true(nothing_is_current(s));
+    mock_kafka_put(&s->kafka, "fhir.patient", 0, NULL, other, strlen(other));
+    mock_kafka_put(&s->kafka, "fhir.bundle", 1, NULL, other, strlen(other));
+    wait_until(s, "heard", is_current);
+    s->at[0].config->kafka_silence_ms = NULL;
+    stage_free(s);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_read_again_is_not_missing),
-                                       cmocka_unit_test(a_share_that_was_taken_over_is_not_known),
-                                       cmocka_unit_test(an_end_that_nobody_tells_is_not_reached)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_read_again_is_not_missing),
+        cmocka_unit_test(a_share_that_was_taken_over_is_not_known),
+        cmocka_unit_test(an_end_that_nobody_tells_is_not_reached),
+        cmocka_unit_test(a_source_is_heard_before_anything_is_overdue)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -301,6 +301,103 @@ static void the_first_beat_is_waited_for(void **state)
     rig_free(r);
 }
 
+/* ---- sources that are silent ---- */
+
+static void come(rig *r, const char *topic, int64_t age_ms)
+{
+    conn_message m = {.origin = {.topic = topic, .timestamp_ms = clock_wall_ms() - age_ms}};
+    serve__heard(&r->s, &m);
+}
+
+/* fhir.b may be silent for an hour, of fhir.a nothing is said. */
+static rig *watching(void)
+{
+    static int64_t allowed[2] = {0, 3600000};
+    rig *r = rig_new();
+    r->c.kafka_silence_ms = allowed;
+    r->s.silence = calloc(2, sizeof *r->s.silence);
+    assert_non_null(r->s.silence);
+    r->s.started_ms = clock_wall_ms() - 60000;
+    take(r, "m", 0, every_one);
+    return r;
+}
+
+static void watching_ends(rig *r)
+{
+    free(r->s.silence);
+    rig_free(r);
+}
+
+static void a_silent_source_tells_nothing(void **state)
+{
+    rig *r = watching();
+    (void)state;
+    serve__tend_silence(&r->s);
+    assert_true(serve__is_silent(&r->s, 1)); /* who knows whether it is well? */
+    assert_false(serve__is_silent(&r->s, 0));
+    assert_false(r->s.silence[1].fell_silent); /* but that is not worth a word yet */
+    assert_false(serve__is_current(&r->s, 0));
+    come(r, "fhir.a", 0);
+    come(r, "fhir.b", 3600001); /* of the backlog */
+    assert_false(serve__is_current(&r->s, 0));
+    come(r, "fhir.b", 3500000);
+    serve__tend_silence(&r->s);
+    assert_true(serve__is_current(&r->s, 0)); /* a start is no silence */
+    come(r, "fhir.b", 3599000);               /* an older one does not count */
+    assert_true(serve__is_current(&r->s, 0));
+    watching_ends(r);
+}
+
+/* What it had kept comes first. */
+static void after_a_silence_there_is_time(void **state)
+{
+    rig *r = watching();
+    (void)state;
+    r->s.started_ms -= 7200000;
+    come(r, "fhir.b", 3600001);
+    serve__tend_silence(&r->s);
+    assert_true(r->s.silence[1].fell_silent);
+    come(r, "fhir.b", -86400000); /* of a clock that is a day ahead: it came now */
+    assert_true(r->s.silence[1].heard_ms <= clock_wall_ms());
+    assert_true(serve__is_silent(&r->s, 1));
+    serve__tend_silence(&r->s);
+    assert_false(r->s.silence[1].fell_silent);
+    assert_true(serve__is_silent(&r->s, 1));
+    assert_true(serve__any_silent(&r->s));
+    r->s.silence[1].hold_until_ms -= 3600001; /* an hour later */
+    assert_false(serve__any_silent(&r->s));
+    assert_true(serve__is_current(&r->s, 0));
+    watching_ends(r);
+}
+
+/* Another instance's share is heard of by its beats. */
+static void a_source_is_heard_through_others(void **state)
+{
+    char text[256];
+    og_buf said;
+    rig *r = watching();
+    (void)state;
+    og_buf_init(&said, 256);
+    serve__say_heard(&r->s, &said);
+    assert_int_equal(said.n, 0);
+    for (int i = 0; i < 5; i++) {
+        static const char *const wrong[] = {"{\"heard\":{\"fhir.b\":-1}}", "{\"heard\":[1]}",
+                                            "{\"heard\":{\"fhir.b\":\"1\"}}", "{\"heard\":1}",
+                                            "{\"heard\":{\"fhir.c\":1}}"};
+        take_text(r, 0, "x", wrong[i]);
+    }
+    assert_int_equal(r->s.silence[1].heard_ms, 0);
+    snprintf(text, sizeof text, "{\"heard\":{\"fhir.b\":%lld}}", (long long)clock_wall_ms() - 1000);
+    take_text(r, 0, "x", text);
+    assert_false(serve__any_silent(&r->s));
+    serve__say_heard(&r->s, &said);
+    snprintf(text, sizeof text, ",\"heard\":{\"fhir.b\":%lld}",
+             (long long)r->s.silence[1].heard_ms);
+    assert_true(og_str_is(og_buf_str(&said), text));
+    og_buf_done(&said);
+    watching_ends(r);
+}
+
 /* ---- losses ---- */
 
 static int64_t lost_of(rig *r)
@@ -502,6 +599,9 @@ int main(void)
         cmocka_unit_test(a_hold_is_not_cut_short),
         cmocka_unit_test(without_the_gate_there_are_beats_too),
         cmocka_unit_test(the_first_beat_is_waited_for),
+        cmocka_unit_test(a_silent_source_tells_nothing),
+        cmocka_unit_test(after_a_silence_there_is_time),
+        cmocka_unit_test(a_source_is_heard_through_others),
         cmocka_unit_test(a_loss_is_over_when_every_partition_was_read_again),
         cmocka_unit_test(no_clock_is_asked),
         cmocka_unit_test(a_newer_loss_begins_anew),

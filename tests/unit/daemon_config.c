@@ -218,6 +218,14 @@ static const bad bads[] = {
     {"kafka: {envelopes: {none: payload}}\n", "kafka.envelopes: none is none of kafka.sources"},
     {"kafka: {sources: [a], envelopes: {a: data..x}}\n", "\"data..x\" a member in the path"},
     {"kafka: {sources: [a], envelopes: {a: \"base64:\"}}\n", "\"base64:\" names no member"},
+    {"kafka: {silence_minutes: {none: 5}}\n",
+     "kafka.silence_minutes: none is none of kafka.sources"},
+    {"kafka: {sources: [a], silence_minutes: {a: 0}}\n",
+     "kafka.silence_minutes: a: \"0\" is not between 1 and 527040"},
+    {"kafka: {sources: [a], silence_minutes: {a: 1h}}\n",
+     "kafka.silence_minutes: a: \"1h\" is not between 1 and 527040"},
+    {"kafka: {sources: [a], silence_minutes: {a: 1}}\nlimits: {freshness_ms: 0}\n",
+     "kafka.silence_minutes: with limits.freshness_ms: 0 nobody asks for it"},
     {"kafka: {senders: {none: lab}}\n", "kafka.senders: none is none of kafka.sources"},
     {"kafka: {sources: [a], senders: {a: \"lab~\"}}\n", "\"lab~\" must have 1 to 8"},
     {"kafka: {sources: [a], senders: {a: laboratory}}\n", "\"laboratory\" must have 1 to 8"},
@@ -408,6 +416,18 @@ static void a_missing_file_is_an_error(void **state)
     assert_non_null(strstr(h.text, "/no/such/file.yaml"));
 }
 
+static void a_silence_is_of_its_source(void **state)
+{
+    config *c = good(MINIMAL, NULL);
+    (void)state;
+    assert_null(c->kafka_silence_ms);
+    config_free(c);
+    c = good(MINIMAL "kafka: {sources: [a, b], silence_minutes: {b: 90}}\n", NULL);
+    assert_int_equal(c->kafka_silence_ms[0], 0);
+    assert_int_equal(c->kafka_silence_ms[1], 90 * 60000);
+    config_free(c);
+}
+
 static void note(void *ctx, const char *name)
 {
     heard *h = ctx;
@@ -455,6 +475,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_file_gives_the_defaults),
         cmocka_unit_test(what_has_changed_is_named),
+        cmocka_unit_test(a_silence_is_of_its_source),
         cmocka_unit_test(values_are_read),
         cmocka_unit_test(every_mistake_is_told_with_its_place),
         cmocka_unit_test(all_mistakes_are_told_at_once),
