@@ -259,6 +259,27 @@ int64_t serve__hold_after_step(int64_t wall_ms, int64_t passed_ms)
     return jump > JUMP_MS || jump < -JUMP_MS ? HOLD_MS : 0;
 }
 
+/* Far ahead the clock may be right (the machine slept) or wrong: others' clocks tell, by the times
+ * of their messages and heartbeats. One that goes back as far is mended. */
+static void doubt_clock(serve *s, int64_t jump_ms)
+{
+    if (jump_ms > FAR_MS && !s->clock_doubted)
+        log_error("the clock of this machine has jumped by more than an hour: nothing counts as "
+                  "overdue, and nothing deleted is forgotten, until a message on a source topic or "
+                  "another instance's heartbeat bears a time like ours; if the clock is right, a "
+                  "restart will do as well");
+    if (jump_ms > FAR_MS || jump_ms < -FAR_MS)
+        s->clock_doubted = jump_ms > 0;
+}
+
+void serve__compare_clock(serve *s, int64_t theirs_ms)
+{
+    if (!s->clock_doubted || theirs_ms < clock_wall_ms() - FAR_MS)
+        return;
+    s->clock_doubted = false;
+    log_info("the clock of this machine is like those of others");
+}
+
 /* A hold that runs is never cut short by a smaller jump, as when time is mended in steps. */
 void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms)
 {
@@ -271,6 +292,7 @@ void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms)
                      (long long)(wall_ms - s->tick_wall_ms - passed), (long long)hold / 1000);
         if (hold > 0 && steady_ms + hold > s->clock_hold_until_ms)
             s->clock_hold_until_ms = steady_ms + hold;
+        doubt_clock(s, wall_ms - s->tick_wall_ms - passed);
     }
     s->tick_wall_ms = wall_ms;
     s->tick_steady_ms = steady_ms;
@@ -346,6 +368,8 @@ bool serve__take_beat(serve *s, int partition, const conn_message *m)
     s->partitions[partition].read_known = false;
     hear_read(s, fhir_root(&doc), b);
     serve__hear_heard(s, fhir_root(&doc));
+    if (!og_str_is(id, SERVE_SHARED(s)->id))
+        serve__compare_clock(s, m->origin.timestamp_ms);
     serve__hear_loss(s, &s->partitions[partition], fhir_root(&doc), b);
     return true;
 }
@@ -423,7 +447,7 @@ bool serve__is_current(void *ctx, int partition)
     int64_t since_ms = clock_wall_ms() - s->config->freshness_ms - 1;
     if (s->config->freshness_ms == 0)
         return true;
-    if (s->share_unread || s->clock_hold_until_ms > clock_monotonic_ms())
+    if (s->share_unread || s->clock_doubted || s->clock_hold_until_ms > clock_monotonic_ms())
         return false;
     if (s->lost_ms > serve__filled(s, partition) || serve__any_silent(s))
         return false;

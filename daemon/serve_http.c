@@ -97,10 +97,10 @@ static void ready(void *ctx, http_exchange *x)
     og_buf rest;
     og_buf_init(&rest, (size_t)64 << 10);
     og_buf_addf(&rest,
-                "\"step\":\"%s\",\"kafka\":\"%s\",\"disk\":\"%s\",\"partitionsRestoring\":%d,"
-                "\"partitionsNotCurrent\":%d",
+                "\"step\":\"%s\",\"kafka\":\"%s\",\"disk\":\"%s\",\"clock\":\"%s\","
+                "\"partitionsRestoring\":%d,\"partitionsNotCurrent\":%d",
                 step_names[s->step], kafka_state(s), serve__disk_is_good(s) ? "good" : "failing",
-                restoring, late);
+                s->clock_doubted ? "doubted" : "good", restoring, late);
     add_silent(s, &rest);
     bool degraded = add_endpoints(s, &rest) || late > 0 || restoring > 0;
     og_buf page;

@@ -141,6 +141,7 @@ struct serve {
     int64_t mark[SERVE_MARKS]; /* these ends */
     size_t mark_count;
     int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
+    bool clock_doubted;        /* it has jumped far ahead, and nobody has said the same */
     bool sync_failed;          /* the last one: the disk */
     int64_t gave_back_ms;      /* when the allocator was asked for what lies idle */
     int64_t breath_ms;         /* when the loop turned last */
@@ -252,6 +253,8 @@ bool serve__is_current(void *ctx, int partition);
 bool serve__kafka_answers(const serve *s);
 /* The real clock moved by wall_ms while passed_ms went by: how long nothing counts as overdue. */
 int64_t serve__hold_after_step(int64_t wall_ms, int64_t passed_ms);
+/* A message that others wrote bears this time (real time; -1: none). */
+void serve__compare_clock(serve *s, int64_t theirs_ms);
 /* Compares both clocks with those of the tick before. */
 void serve__watch_clock(serve *s, int64_t wall_ms, int64_t steady_ms);
 

@@ -26,6 +26,7 @@ static void note(serve *s, size_t source, int64_t at_ms)
 void serve__heard(serve *s, const conn_message *m)
 {
     const config_list *sources = &s->config->kafka_sources;
+    serve__compare_clock(s, m->origin.timestamp_ms);
     for (size_t i = 0; is_watched(s) && i < sources->count; i++)
         if (strcmp(sources->at[i], m->origin.topic) == 0)
             note(s, i, m->origin.timestamp_ms >= 0 ? m->origin.timestamp_ms : clock_wall_ms());

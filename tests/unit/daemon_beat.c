@@ -270,6 +270,51 @@ static void a_hold_is_not_cut_short(void **state)
     rig_free(r);
 }
 
+static void jump(rig *r, int64_t by_ms)
+{
+    r->s.tick_wall_ms = clock_wall_ms() - 1000 - by_ms;
+    r->s.tick_steady_ms = 1000000;
+    serve__watch_clock(&r->s, clock_wall_ms(), 1001000);
+    r->s.clock_hold_until_ms = 0;
+}
+
+/* Far ahead: right or wrong, that is for others to say. */
+static void a_clock_far_ahead_is_believed_with_others(void **state)
+{
+    enum { HOUR = 3600000 };
+    rig *r = rig_new();
+    conn_message m = {.origin = {.topic = "fhir.a"}};
+    (void)state;
+    strcpy(r->parts[1].id, "me");
+    take(r, "me", 0, every_one);
+    assert_true(serve__is_current(&r->s, 0));
+    jump(r, HOUR / 2);
+    assert_true(serve__is_current(&r->s, 0)); /* after its hold, that is */
+    jump(r, 24 * HOUR);
+    assert_false(serve__is_current(&r->s, 0));
+    take(r, "me", 0, every_one); /* by the same clock */
+    m.origin.timestamp_ms = clock_wall_ms() - 24 * HOUR;
+    serve__heard(&r->s, &m);
+    m.origin.timestamp_ms = -1;
+    serve__heard(&r->s, &m);
+    assert_false(serve__is_current(&r->s, 0));
+    m.origin.timestamp_ms = clock_wall_ms() - HOUR / 2;
+    serve__heard(&r->s, &m);
+    assert_true(serve__is_current(&r->s, 0));
+    jump(r, 24 * HOUR);
+    assert_false(serve__is_current(&r->s, 0));
+    jump(r, -HOUR / 2);
+    assert_false(serve__is_current(&r->s, 0)); /* that does not mend it */
+    jump(r, -24 * HOUR);
+    assert_true(serve__is_current(&r->s, 0));
+    jump(r, 24 * HOUR);
+    m = (conn_message){.key = OG_STR("beat|other"), .value = OG_STR("{}")};
+    m.origin.timestamp_ms = clock_wall_ms();
+    assert_true(serve__take_beat(&r->s, 0, &m));
+    assert_true(serve__is_current(&r->s, 0));
+    rig_free(r);
+}
+
 /* Where nobody asks what is overdue, those whose records are lost still wait for the beats. */
 static void without_the_gate_there_are_beats_too(void **state)
 {
@@ -597,6 +642,7 @@ int main(void)
         cmocka_unit_test(records_are_no_beats),
         cmocka_unit_test(a_clock_that_jumps_is_not_believed_at_once),
         cmocka_unit_test(a_hold_is_not_cut_short),
+        cmocka_unit_test(a_clock_far_ahead_is_believed_with_others),
         cmocka_unit_test(without_the_gate_there_are_beats_too),
         cmocka_unit_test(the_first_beat_is_waited_for),
         cmocka_unit_test(a_silent_source_tells_nothing),
