@@ -206,20 +206,19 @@ void book_code(book *b, const char *anchor, og_str text)
     og_buf_addz(b->out, "\n``````\n\n");
 }
 
-/* Up to the next cell's border; `\\x` is x. */
+/* Up to the next cell's border; `\\x` is x. Written piece by piece: a cell may be of any length. */
 static void add_md_cell(book *b, og_str *row)
 {
-    char text[2048];
-    size_t n = 0, i = 0;
+    size_t begin = 0, i = 0;
 
     for (; i < row->n && row->p[i] != '|'; i++) {
-        if (row->p[i] == '\\' && i + 1 < row->n)
-            i++;
-        if (n < sizeof text)
-            text[n++] = row->p[i];
+        if (row->p[i] != '\\' || i + 1 >= row->n)
+            continue;
+        add_html(b, (og_str){row->p + begin, i - begin}, true);
+        begin = ++i; /* what follows is taken as it is */
     }
+    add_html(b, (og_str){row->p + begin, i - begin}, true);
     *row = og_str_from(*row, i < row->n ? i + 1 : i);
-    add_html(b, (og_str){text, n}, true);
 }
 
 static void add_md_row(book *b, og_str line)

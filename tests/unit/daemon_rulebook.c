@@ -225,6 +225,22 @@ static void a_cards_detail_is_rendered(void **state)
     og_buf_done(&out);
 }
 
+static void a_long_paragraph_is_rendered_in_full(void **state)
+{
+    og_buf out, text;
+    book b = {.out = &out, .html = true};
+    (void)state;
+    og_buf_init(&out, 1 << 16);
+    og_buf_init(&text, 1 << 16);
+    for (int i = 0; i < 300; i++)
+        og_buf_addz(&text, "ten words ");
+    og_buf_addz(&text, "NOT FOR CHILDREN");
+    book_markdown(&b, og_buf_str(&text));
+    assert_contains(og_buf_str(&out), "NOT FOR CHILDREN");
+    og_buf_done(&out);
+    og_buf_done(&text);
+}
+
 /* ---- the whole ---- */
 
 #define ELM                                                                                        \
@@ -485,6 +501,7 @@ int main(void)
         cmocka_unit_test(damaged_cql_does_no_harm),
         cmocka_unit_test(texts_are_never_markup),
         cmocka_unit_test(a_cards_detail_is_rendered),
+        cmocka_unit_test(a_long_paragraph_is_rendered_in_full),
         cmocka_unit_test_setup_teardown(the_book_has_everything, begin, end),
         cmocka_unit_test_setup_teardown(a_variant_can_be_the_example, begin, end),
         cmocka_unit_test_setup_teardown(the_site_stands_in_it, begin, end),
