@@ -148,7 +148,8 @@ static bool is_whole(const parts *p, const plan_content *c)
 {
     size_t rules = plan_content_rule_count(c);
     const head *h = p->head;
-    if (size_of_set(p->dated, plan_content_rule_words(c)) != h->review_count)
+    if (h->set_count > NO_SET ||
+        size_of_set(p->dated, plan_content_rule_words(c)) != h->review_count)
         return false;
     for (size_t i = 0; i < h->count; i++)
         if (p->finders[i] >= h->set_count)
