@@ -46,7 +46,8 @@ bool said_read_key(og_str key, said_key *ret)
         return false;
     if (!read_uuid(last, k.alert_id)) {
         k.endpoint = last;
-        if (last.n == 0 || !cut_last(&key, &last) || !read_uuid(last, k.alert_id))
+        if (last.n == 0 || last.n > SAID_MAX_ENDPOINT || !cut_last(&key, &last) ||
+            !read_uuid(last, k.alert_id))
             return false;
     }
     ptrdiff_t first = og_str_find(key, '|');
@@ -84,6 +85,8 @@ static og_status apply_alert(store_txn *t, og_arena *a, const said_key *k, og_st
     if (value.p == NULL) /* erased; of an alert the store's own row says how it stands */
         return store_forget_shown(t, a, k->patient, k->alert_id, err);
     og_status status = plan_alert_read(a, value, &alert, err);
+    if (status == OG_LIMIT) /* of the value, not of the disk: it would never be taken */
+        status = OG_INVALID;
     if (status == OG_OK && strcmp(alert.id, k->alert_id) != 0)
         status = og_fail(err, OG_INVALID, "an alert stands under the key of another one");
     if (status == OG_OK && alert.state == PLAN_ALERT_SHOWN &&

@@ -18,10 +18,11 @@
 
 #include "daemon/delivery.h"
 
-#define SAID_CLAIM "claim" /* the key; ids hold '|' in between, so nothing else has it */
-#define SAID_EPOCH "epoch" /* headers */
-#define SAID_STORE "store"
-#define SAID_NONCE "nonce" /* of a claim */
+#define SAID_CLAIM        "claim" /* the key; ids hold '|' in between, so nothing else has it */
+#define SAID_MAX_ENDPOINT 32      /* bytes of a name (config.c) */
+#define SAID_EPOCH        "epoch" /* headers */
+#define SAID_STORE        "store"
+#define SAID_NONCE        "nonce" /* of a claim */
 
 typedef struct said_key {
     og_str tenant, patient, endpoint; /* endpoint is empty: the alert itself */

@@ -233,6 +233,34 @@ static void an_outdated_word_changes_nothing(void **state)
     rig_done(&r);
 }
 
+static void what_is_too_deep_is_no_word(void **state)
+{
+    rig r;
+    char deep[301];
+    (void)state;
+    memset(deep, '[', 300);
+    deep[300] = '\0';
+    rig_init(&r);
+    apply(&r, "t|p|" ALERT, og_str_of(deep), 0, OG_INVALID);
+    rig_done(&r);
+}
+
+static void an_endless_endpoint_is_no_word(void **state)
+{
+    static const char row[] =
+        "{\"state\":\"intent\",\"resolved\":false,\"revision\":2,\"sequence\":7,\"attempts\":1,"
+        "\"next\":0,\"cause\":0,\"doubtful\":\"\",\"doubted\":false,\"held\":[],\"reason\":\"\"}";
+    rig r;
+    char key[700];
+    (void)state;
+    int n = snprintf(key, sizeof key, "t|p|" ALERT "|");
+    memset(key + n, 'e', 600);
+    key[n + 600] = '\0';
+    rig_init(&r);
+    apply(&r, key, OG_STR(row), 0, OG_INVALID);
+    rig_done(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +270,8 @@ int main(void)
         cmocka_unit_test(a_receipt_settles_the_row),
         cmocka_unit_test(a_row_that_waits_hides_what_was_told),
         cmocka_unit_test(an_outdated_word_changes_nothing),
+        cmocka_unit_test(what_is_too_deep_is_no_word),
+        cmocka_unit_test(an_endless_endpoint_is_no_word),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
