@@ -211,6 +211,9 @@ typedef struct kafka_sink_options {
     const kafka_property *properties;
     size_t property_count;
     int linger_ms; /* 0: 5; -1: none. The property linger.ms overrides it */
+    /* A topic or partition that the brokers do not know, or do not let us write to, may come right:
+     * CONN_AGAIN, with on_room a second later. Otherwise it is CONN_NEVER. */
+    bool waits_for_topics;
     void *ctx;
     kafka_error_fn *on_error; /* may be NULL. fatal: the producer is being replaced, see below */
     /* The queue has room again after a CONN_AGAIN; may be NULL. */

@@ -293,6 +293,7 @@ static void sink_wake(uv_poll_t *h, int status, int events)
 static void sink_tick(uv_timer_t *t)
 {
     sink_drain(t->data);
+    sink_room(t->data);
 }
 
 /* Fast ticks only while a deadline runs. */
@@ -467,14 +468,38 @@ static rd_kafka_error_t *produce(kafka_sink *k, const kafka_record *r, rd_kafka_
     return rd_kafka_produceva(k->rk, vus, n);
 }
 
+/* What the client knows of the topic is what a broker said last: one that has just started may not
+ * know it, or who may write to it, yet. */
+static bool is_of_the_moment(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+           code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+           code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+}
+
+/* Once before there is room again: not for every record that waits for it. */
+static void tell_moment(kafka_sink *k, const kafka_record *r, rd_kafka_resp_err_t code)
+{
+    kafka_error e = kafka__error(code, NULL);
+    e.topic = r->topic;
+    e.partition = r->partition;
+    if (!k->room_wanted && k->o.on_error != NULL)
+        k->o.on_error(k->o.ctx, &e);
+}
+
 /* A record that was not accepted: is it the moment or the record? */
-static conn_verdict refusal(kafka_sink *k, rd_kafka_error_t *error, og_error *err)
+static conn_verdict refusal(kafka_sink *k, const kafka_record *r, rd_kafka_error_t *error,
+                            og_error *err)
 {
     rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     og_status status = code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ? OG_LIMIT : OG_INVALID;
     conn_verdict verdict = CONN_NEVER;
+    bool moment = k->o.waits_for_topics && is_of_the_moment(code);
+    if (moment)
+        tell_moment(k, r, code);
     /* An empty queue that has no room never will. */
-    if ((code == RD_KAFKA_RESP_ERR__QUEUE_FULL && k->outstanding > 0) ||
+    if ((code == RD_KAFKA_RESP_ERR__QUEUE_FULL && k->outstanding > 0) || moment ||
         code == RD_KAFKA_RESP_ERR__FATAL ||
         rd_kafka_fatal_error(k->rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR) {
         verdict = CONN_AGAIN;
@@ -530,7 +555,7 @@ conn_verdict kafka_sink_send(kafka_sink *k, const kafka_record *record, kafka_re
         if (headers != NULL)
             rd_kafka_headers_destroy(headers);
         free(p);
-        return refusal(k, error, err);
+        return refusal(k, record, error, err);
     }
     *p = (pending){.prev = k->head.prev, .next = &k->head, .cb = cb, .ctx = ctx};
     p->prev->next = p;

@@ -800,6 +800,7 @@ og_status serve__open_sink(serve *s, og_error *err)
     kafka_sink_options o = {
         .properties = with_size(s, &properties),
         .linger_ms = s->config->kafka_linger_ms > 0 ? (int)s->config->kafka_linger_ms : -1,
+        .waits_for_topics = true,
         .ctx = s,
         .on_error = on_sink_error,
         .on_room = on_room,
