@@ -117,6 +117,7 @@ struct serve {
     kafka_source *sources, *records, *shared, *said;
     struct serve_saying *sayings,
         **sayings_end;      /* on their way to the alerts topic; serve_said.c */
+    int64_t said_again_ms;  /* none is written before; monotonic */
     bool revoking;          /* the group waits until what is under way has landed */
     int64_t revoked_ms;     /* when it took partitions back last */
     serve_silence *silence; /* of each of the sources */

@@ -17,8 +17,9 @@
 #include "daemon/serve_private.h"
 
 #define SESSION_MS   45000 /* librdkafka's default */
-#define RECLAIM_MS   3000  /* after another one's claim, if the group still gives it to us */
+#define RECLAIM_MS   3000  /* after another one's claim, or when the brokers refused ours */
 #define CALL_ROOM_MS 1000
+#define AGAIN_MS     1000 /* after a word that the brokers did not take */
 
 /* ---- our own words ---- */
 
@@ -83,6 +84,11 @@ void serve__said_record(serve *s, int partition, og_str key, og_str value, serve
                                  .header_count = 2};
 }
 
+static void claim_later(serve *s, int number)
+{
+    s->partitions[number].claim_at_ms = clock_monotonic_ms() + RECLAIM_MS;
+}
+
 static void on_said(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
                     const kafka_error *error)
 {
@@ -93,6 +99,10 @@ static void on_said(void *ctx, conn_verdict verdict, int32_t partition, int64_t 
     if (verdict == CONN_NEVER)
         log_error("the brokers refuse a record of the alerts topic: %s",
                   error != NULL ? error->text : "");
+    if (verdict == CONN_AGAIN)
+        it->s->said_again_ms = clock_monotonic_ms() + AGAIN_MS;
+    if (verdict == CONN_NEVER && it->claim && !it->forgotten)
+        claim_later(it->s, it->partition);
     if (verdict != CONN_AGAIN || it->forgotten || it->s->sink == NULL)
         saying_free(it);
 }
@@ -104,7 +114,8 @@ static void send_saying(serve *s, saying *it)
     og_str key = {it->bytes, it->key_n};
     og_str value = {it->has_value ? it->bytes + it->key_n : NULL, it->value_n};
     og_error_init(&err);
-    if (it->sent || s->sink == NULL || (s->partitions[it->partition].epoch < 0 && !it->claim))
+    if (it->sent || s->sink == NULL || clock_monotonic_ms() < s->said_again_ms ||
+        (s->partitions[it->partition].epoch < 0 && !it->claim))
         return;
     serve__said_record(s, it->partition, key, value, &r);
     if (it->claim) {
@@ -118,16 +129,20 @@ static void send_saying(serve *s, saying *it)
     it->sent = false;
     if (verdict == CONN_NEVER) {
         log_failure(LOG_LEVEL_ERROR, "a record of the alerts topic cannot be written", &err);
+        if (it->claim)
+            claim_later(s, it->partition);
         saying_free(it);
     }
 }
 
-/* What was to be said for a partition that is no longer ours is not said. */
-static void forget_sayings(serve *s, int partition)
+enum { CLAIMS = 1, WORDS = 2 };
+
+/* What of these kinds was to be said for the partition is not said. */
+static void forget_sayings(serve *s, int partition, int kinds)
 {
     for (saying *it = s->sayings, *next; it != NULL; it = next) {
         next = it->next;
-        if (it->partition != partition)
+        if (it->partition != partition || (kinds & (it->claim ? CLAIMS : WORDS)) == 0)
             continue;
         it->forgotten = true; /* what is under way is not repeated */
         if (!it->sent)
@@ -170,7 +185,7 @@ static void send_claim(serve *s, int number)
 }
 
 /* Nothing is evaluated, sent or said for it any more until a claim is read back. */
-static void let_go(serve *s, int number)
+static void let_go(serve *s, int number, int kinds)
 {
     serve_partition *p = &s->partitions[number];
     p->epoch = -1;
@@ -178,28 +193,28 @@ static void let_go(serve *s, int number)
     p->nonce[0] = '\0';
     owner_unclaim(s->owner, number);
     outbox_forget_partition(s->outbox, number);
-    forget_sayings(s, number);
+    forget_sayings(s, number, kinds);
 }
 
 void serve__claim(serve *s, int number)
 {
-    let_go(s, number);
+    /* What we still have to say is said behind the claim, unless another's stands before it. */
+    let_go(s, number, CLAIMS);
     s->partitions[number].claim_at_ms = 1; /* at once */
     send_claim(s, number);
 }
 
 void serve__lost(serve *s, int number)
 {
-    let_go(s, number);
+    let_go(s, number, CLAIMS | WORDS);
 }
 
 static void fenced(serve *s, int number)
 {
     log_warn("partition %d has another owner now; this one stops", number);
     metric_add(METRIC_FENCED, 1);
-    let_go(s, number);
-    /* If the group gives it to us all the same, the other one was late, not we. */
-    s->partitions[number].claim_at_ms = clock_monotonic_ms() + RECLAIM_MS;
+    let_go(s, number, CLAIMS | WORDS);
+    claim_later(s, number); /* if we still have it then, the other one was late, not we */
 }
 
 bool serve__may_act(serve *s, int number)
@@ -249,7 +264,7 @@ static int64_t call_timeout(const serve *s, og_str endpoint)
 static void on_claim(serve *s, int number, const conn_message *m)
 {
     serve_partition *p = &s->partitions[number];
-    og_str nonce = {NULL, 0};
+    og_str nonce = {NULL, 0}, store = {NULL, 0};
     bool ours =
         kafka_message_header(m, SAID_NONCE, &nonce) && nonce.n > 0 && og_str_is(nonce, p->nonce);
     p->said_claim = m->origin.offset;
@@ -259,6 +274,8 @@ static void on_claim(serve *s, int number, const conn_message *m)
         owner_claimed(s->owner, number);
     } else if (p->epoch >= 0) {
         fenced(s, number);
+    } else if (!kafka_message_header(m, SAID_STORE, &store) || !og_str_is(store, p->id)) {
+        forget_sayings(s, number, WORDS); /* the other one knows more by now */
     }
 }
 

@@ -221,6 +221,210 @@ static void a_process_that_stood_still_claims_anew(void **state)
     stage_free(s);
 }
 
+/* ---- words that are none, and words that the brokers refuse ---- */
+
+static bool garbage_is_read(stage *s)
+{
+    return s->at[0].serve->partitions[outdated.partition].said_next >= end_before + 1;
+}
+
+/* Garbage on the alerts topic is counted and passed over, whatever it is. */
+static void garbage(const char *endpoint, const char *value)
+{
+    char key[1024];
+    stage *s = stage_new();
+    start_and_wait(s);
+    (void)send_stream(s, 0, 20);
+    wait_until(s, "worked off", is_quiet);
+    outdated = find_alert(s);
+    end_before = s->at[0].serve->partitions[outdated.partition].said_next;
+    snprintf(key, sizeof key, "%s%s%s", outdated.key, endpoint[0] != '\0' ? "|" : "", endpoint);
+    write_as(s, outdated.partition, key, value, SAID_EPOCH, "9223372036854775807");
+    wait_until(s, "the garbage", garbage_is_read);
+    (void)send_stream(s, 20, SIZE_MAX);
+    wait_until(s, "the rest", is_quiet);
+    assert_int_equal(metric_value(METRIC_BAD_RECORDS), 1);
+    stage_free(s);
+}
+
+static void a_word_nested_too_deeply_stops_nobody(void **state)
+{
+    char deep[301] = {0};
+    (void)state;
+    memset(deep, '[', 300);
+    garbage("", deep);
+}
+
+static void a_word_of_an_endless_endpoint_stops_nobody(void **state)
+{
+    static const char row[] =
+        "{\"state\":\"intent\",\"resolved\":false,\"revision\":2,\"sequence\":7,\"attempts\":1,"
+        "\"next\":0,\"cause\":0,\"doubtful\":\"\",\"doubted\":false,\"held\":[],\"reason\":\"\"}";
+    char endpoint[601] = {0};
+    (void)state;
+    memset(endpoint, 'e', 600);
+    garbage(endpoint, row);
+}
+
+#define API_PRODUCE 0
+
+static void refuse_writes(stage *s, rd_kafka_resp_err_t err)
+{
+    static rd_kafka_resp_err_t list[100000];
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        list[i] = err;
+    rd_kafka_mock_push_request_errors_array(s->kafka.cluster, API_PRODUCE,
+                                            sizeof list / sizeof list[0], list);
+}
+
+static void take_writes(stage *s)
+{
+    rd_kafka_mock_clear_request_errors(s->kafka.cluster, API_PRODUCE);
+}
+
+static bool no_claim_is_under_way(stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++) {
+        const serve_partition *p = &s->at[0].serve->partitions[i];
+        if (p->epoch >= 0 || p->publishing > 0)
+            return false;
+    }
+    return true;
+}
+
+static void stand_still(stage *s)
+{
+    s->at[0].serve->breath_ms -= 60000;
+    assert_false(serve__may_act(s->at[0].serve, 1));
+}
+
+/* For good, as they say of a record: of a claim they are asked again. */
+static void a_claim_that_was_refused_is_repeated(void **state)
+{
+    stage *s = stage_new();
+    (void)state;
+    start_and_wait(s);
+    wait_until(s, "claims", first_owns_all);
+    refuse_writes(s, RD_KAFKA_RESP_ERR_POLICY_VIOLATION);
+    stand_still(s);
+    wait_until(s, "refused", no_claim_is_under_way);
+    take_writes(s);
+    wait_until(s, "claims", first_owns_all);
+    stage_free(s);
+}
+
+static void refuse_what_follows(stage *s)
+{
+    s->on_post = NULL;
+    refuse_writes(s, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED);
+}
+
+static bool a_receipt_was_refused(stage *s)
+{
+    size_t n = 0;
+    for (int i = 0; i < PARTITIONS; i++)
+        n += s->at[0].serve->partitions[i].publishing;
+    return s->post_count > 0 && n > 0 && s->at[0].serve->said_again_ms != 0;
+}
+
+/* It is not sent with every turn of the loop. */
+static void a_pause_is_made(serve *s)
+{
+    int64_t again_ms = s->said_again_ms;
+    size_t outstanding = kafka_sink_outstanding(s->sink);
+    s->said_again_ms = clock_monotonic_ms() + 60000;
+    serve__tend_said(s);
+    assert_int_equal(kafka_sink_outstanding(s->sink), outstanding);
+    s->said_again_ms = again_ms;
+}
+
+/* A receipt that the brokers do not take at once is said when they do, also when the process has
+ * claimed its partitions anew meanwhile: who takes over in good order has nothing to say again. */
+static void refused_receipts(bool standing_still)
+{
+    stage *s = stage_new();
+    start_and_wait(s);
+    wait_until(s, "claims", first_owns_all);
+    s->on_post = refuse_what_follows;
+    (void)send_stream(s, 0, 40);
+    wait_until(s, "a receipt that waits", a_receipt_was_refused);
+    a_pause_is_made(s->at[0].serve);
+    if (standing_still)
+        stand_still(s);
+    take_writes(s);
+    wait_until(s, "claims", first_owns_all);
+    wait_until(s, "worked off", is_quiet);
+    size_t posts = s->post_count;
+    start_member(s, 1);
+    wait_until(s, "both own partitions", both_own_some);
+    stop_member(s, 0);
+    wait_until(s, "the second owns all", second_owns_all);
+    wait_until(s, "nothing to say", nothing_waits);
+    assert_int_equal(s->repeats, 0);
+    assert_int_equal(s->post_count, posts);
+    stage_free(s);
+}
+
+static void a_receipt_is_said_when_the_brokers_take_it(void **state)
+{
+    (void)state;
+    refused_receipts(false);
+}
+
+static void a_receipt_survives_a_new_claim(void **state)
+{
+    (void)state;
+    refused_receipts(true);
+}
+
+/* What the producer takes before it knows comes later, and is garbage. */
+static bool producer_takes_none(stage *s)
+{
+    static int64_t asked_ms;
+    kafka_record r = {.topic = "osteoguard.alerts", .key = OG_STR("garbage")};
+    if (clock_monotonic_ms() - asked_ms < 50)
+        return false;
+    asked_ms = clock_monotonic_ms();
+    return kafka_sink_send(s->at[0].serve->sink, &r, NULL, NULL, NULL) != CONN_DONE;
+}
+
+static int64_t errors_before;
+
+static bool brokers_complain(stage *s)
+{
+    (void)s;
+    return metric_value(METRIC_KAFKA_ERRORS) > errors_before;
+}
+
+/* A broker that has just started knows no topic yet: that is no word about the records. */
+static void a_topic_unknown_for_a_while_parks_nothing(void **state)
+{
+    stage *s = stage_new();
+    (void)state;
+    s->properties = "topic.metadata.refresh.interval.ms: 300";
+    start_and_wait(s);
+    wait_until(s, "claims", first_owns_all);
+    (void)send_stream(s, 0, 20);
+    wait_until(s, "worked off", is_quiet);
+    size_t posts = s->post_count;
+    rd_kafka_mock_topic_set_error(s->kafka.cluster, "osteoguard.alerts",
+                                  RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    wait_until(s, "the topic unknown", producer_takes_none);
+    (void)send_stream(s, 20, SIZE_MAX);
+    wait_until(s, "all gathered", is_gathered);
+    wait_until(s, "all in the stores", is_applied);
+    errors_before = metric_value(METRIC_KAFKA_ERRORS);
+    wait_until(s, "who tries to send", brokers_complain);
+    rd_kafka_mock_topic_set_error(s->kafka.cluster, "osteoguard.alerts",
+                                  RD_KAFKA_RESP_ERR_NO_ERROR);
+    wait_until(s, "worked off", is_quiet);
+    for (int i = 0; i < PARTITIONS; i++)
+        assert_int_equal(s->at[0].serve->partitions[i].parked, 0);
+    assert_true(s->post_count > posts);
+    ehr_has_what_is_believed(s);
+    stage_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +433,12 @@ int main(void)
         cmocka_unit_test(a_newer_claim_stops_the_owner),
         cmocka_unit_test(an_outdated_word_is_answered),
         cmocka_unit_test(a_process_that_stood_still_claims_anew),
+        cmocka_unit_test(a_word_nested_too_deeply_stops_nobody),
+        cmocka_unit_test(a_word_of_an_endless_endpoint_stops_nobody),
+        cmocka_unit_test(a_claim_that_was_refused_is_repeated),
+        cmocka_unit_test(a_receipt_is_said_when_the_brokers_take_it),
+        cmocka_unit_test(a_receipt_survives_a_new_claim),
+        cmocka_unit_test(a_topic_unknown_for_a_while_parks_nothing),
     };
     cmocka_set_test_filter(getenv("OG_TEST_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,6 +71,8 @@ struct stage {
     int map_mb;
     size_t outbox_patients;
     void (*before_exec)(void); /* in a process that is about to become a daemon */
+    void (*on_post)(stage *s); /* a card has come, and is not answered yet */
+    const char *properties;    /* of Kafka */
 };
 
 /* ---- the EHR ---- */
@@ -95,6 +97,8 @@ static inline void on_cards(void *ctx, http_exchange *x)
     int status = s->script_at < s->script_count ? s->script[s->script_at++] : 200;
     snprintf(key, sizeof key, "%.*s", OG_STR_ARG(given));
     assert_int_equal(strlen(key), 36);
+    if (s->on_post != NULL)
+        s->on_post(s);
     if (status == 200)
         take_post(s, key, http_exchange_body(x));
     else
@@ -162,7 +166,7 @@ static inline og_str config_text_of(const stage *s, int number, char *out, size_
                      "  bootstrap: %s\n"
                      "  partitions: %d\n"
                      "  sources: [fhir.patient, fhir.bundle]\n"
-                     "  properties: {}\n"
+                     "  properties: {%s}\n"
                      "  consumer_properties: {fetch.wait.max.ms: 20, session.timeout.ms: 6000}\n"
                      "store: {dir: %s/store%s, map_size_mb: %d, %s}\n"
                      "content: {dir: %s}\n"
@@ -172,8 +176,8 @@ static inline og_str config_text_of(const stage *s, int number, char *out, size_
                      "limits: {%s}\n"
                      "endpoints: {%s}\n"
                      "%s",
-                     s->kafka.bootstrap, PARTITIONS, s->dir, store_suffix[number],
-                     s->map_mb > 0 ? s->map_mb : 128,
+                     s->kafka.bootstrap, PARTITIONS, s->properties != NULL ? s->properties : "",
+                     s->dir, store_suffix[number], s->map_mb > 0 ? s->map_mb : 128,
                      s->sync != NULL ? s->sync : "sync_interval_ms: 50",
                      s->content_dir != NULL ? s->content_dir : OG_SOURCE_DIR "/rules/content",
                      s->dir, store_suffix[number], getenv("OG_TEST_LOG") != NULL ? "debug" : "warn",
