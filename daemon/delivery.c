@@ -142,6 +142,13 @@ static bool read_key(og_str key, delivery *d)
     return true;
 }
 
+/* For want of memory nothing is damaged: it is read again. */
+static og_status unreadable(const og_arena *a, og_error *err)
+{
+    return og_arena_failed(a) ? og_fail(err, OG_NOMEM, "no memory for a delivery")
+                              : og_fail(err, OG_CORRUPT, "a stored delivery cannot be read");
+}
+
 og_status delivery_read_value(og_arena *a, og_str value, delivery *ret, og_error *err)
 {
     delivery d = *ret;
@@ -151,14 +158,14 @@ og_status delivery_read_value(og_arena *a, og_str value, delivery *ret, og_error
     if (doc == NULL || value.p == NULL)
         return og_fail(err, OG_NOMEM, "no memory for a delivery");
     if (fhir_decode(a, value, NULL, doc, NULL) != OG_OK)
-        return og_fail(err, OG_CORRUPT, "a stored delivery cannot be read");
+        return unreadable(a, err);
     fhir_elem o = fhir_root(doc);
     if (!read_state(fhir_get(o, "state"), &d.state) || !read_number(o, "revision", &revision) ||
         !read_number(o, "sequence", &d.sequence) || !read_number(o, "attempts", &d.attempts) ||
         !read_number(o, "next", &d.next_ms) || !read_number(o, "cause", &d.cause_ms) ||
         !read_uuid(fhir_get(o, "doubtful"), d.doubtful) || !read_held(a, fhir_get(o, "held"), &d) ||
         !read_under_way(o, &d))
-        return og_fail(err, OG_CORRUPT, "a stored delivery cannot be read");
+        return unreadable(a, err);
     d.resolved = fhir_kind_of(fhir_get(o, "resolved")) == FHIR_TRUE;
     d.doubted = fhir_kind_of(fhir_get(o, "doubted")) == FHIR_TRUE;
     d.revision = (uint32_t)revision;

@@ -93,16 +93,18 @@ static void ring_release(keyring *r)
     free(r);
 }
 
-static void ring_set(client *c, jwks *keys)
+/* False: no memory; the old ones stay. */
+static bool ring_set(client *c, jwks *keys)
 {
     keyring *r = malloc(sizeof *r);
     if (r == NULL) {
         jwks_free(keys);
-        return;
+        return false;
     }
     *r = (keyring){keys, 1};
     ring_release(c->ring);
     c->ring = r;
+    return true;
 }
 
 /* Keys that cannot be read leave the ones that were there. */
@@ -118,8 +120,7 @@ static bool take_keys(client *c, og_str text, const char *origin)
     }
     if (jwks_count(keys) == 0)
         log_warn("%s has no public key of kind EC or RSA with a kid", origin);
-    ring_set(c, keys);
-    return true;
+    return ring_set(c, keys);
 }
 
 static void look_at_file(client *c)

@@ -245,6 +245,26 @@ static void what_is_too_deep_is_no_word(void **state)
     rig_done(&r);
 }
 
+/* A receipt that there is no memory for is no garbage. */
+static void want_of_memory_damages_nothing(void **state)
+{
+    static const char row[] =
+        "{\"state\":\"intent\",\"resolved\":false,\"revision\":2,\"sequence\":7,\"attempts\":1,"
+        "\"next\":0,\"cause\":0,\"doubtful\":\"\",\"doubted\":false,\"held\":[\"" ALERT
+        "\"],\"reason\":\"none\"}";
+    unsigned failed = 0;
+    (void)state;
+    for (size_t bytes = 64; bytes < 65536; bytes += bytes / 4) {
+        og_arena *a = og_arena_new(bytes);
+        delivery d = {.revision = 0};
+        og_status status = a != NULL ? delivery_read_value(a, OG_STR(row), &d, NULL) : OG_NOMEM;
+        assert_true(status == OG_OK || status == OG_NOMEM);
+        failed += status != OG_OK;
+        og_arena_free(a);
+    }
+    assert_true(failed > 0);
+}
+
 static void an_endless_endpoint_is_no_word(void **state)
 {
     static const char row[] =
@@ -272,6 +292,7 @@ int main(void)
         cmocka_unit_test(an_outdated_word_changes_nothing),
         cmocka_unit_test(what_is_too_deep_is_no_word),
         cmocka_unit_test(an_endless_endpoint_is_no_word),
+        cmocka_unit_test(want_of_memory_damages_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
