@@ -131,22 +131,6 @@ static void the_newest_version_stands_last(void **state)
     stage_free(s);
 }
 
-static bool is_current(stage *s)
-{
-    for (int i = 0; i < PARTITIONS; i++)
-        if (!serve__is_current(s->at[0].serve, i))
-            return false;
-    return true;
-}
-
-static bool nothing_is_current(stage *s)
-{
-    for (int i = 0; i < PARTITIONS; i++)
-        if (serve__is_current(s->at[0].serve, i))
-            return false;
-    return true;
-}
-
 static int64_t beats_seen;
 
 static bool a_beat_later(stage *s)

@@ -78,18 +78,10 @@ static void link_content(const char *dir, bool all)
     closedir(d);
 }
 
-static bool all_are_current(const stage *s)
-{
-    for (int i = 0; i < PARTITIONS; i++)
-        if (!serve__is_current(s->at[0].serve, i))
-            return false;
-    return true;
-}
-
 static bool worked_off(stage *s)
 {
     return metric_value(METRIC_MESSAGES) >= OTHERS + 2 && s->at[0].serve->known_ms > 0 &&
-           all_are_current(s);
+           is_current(s);
 }
 
 static bool was_reloaded(stage *s)
@@ -193,7 +185,7 @@ static bool has_read(stage *s)
 
 static bool has_read_all(stage *s)
 {
-    return metric_value(METRIC_MESSAGES) >= expected && all_are_current(s) && nothing_waits(s);
+    return metric_value(METRIC_MESSAGES) >= expected && is_current(s) && nothing_waits(s);
 }
 
 /* Another instance was behind with its partitions, and is gone: who gets them knows nothing of them
@@ -244,11 +236,6 @@ static void divide(stage *s)
         (void)rd_kafka_mock_coordinator_set(s->kafka.cluster, "group", groups[i], 1);
 }
 
-static bool is_current(stage *s)
-{
-    return all_are_current(s);
-}
-
 static bool is_stored(stage *s)
 {
     for (int i = 0; i < PARTITIONS; i++)
@@ -257,17 +244,9 @@ static bool is_stored(stage *s)
     return true;
 }
 
-static bool nothing_is_current(stage *s)
-{
-    for (int i = 0; i < PARTITIONS; i++)
-        if (serve__is_current(s->at[0].serve, i))
-            return false;
-    return true;
-}
-
 static bool case_is_read(stage *s)
 {
-    return metric_value(METRIC_MESSAGES) >= 1 && all_are_current(s) && nothing_waits(s);
+    return metric_value(METRIC_MESSAGES) >= 1 && is_current(s) && nothing_waits(s);
 }
 
 /* Where the sources' broker does not answer, nobody knows how much is there by now, whatever was

@@ -395,6 +395,23 @@ static inline bool is_gathered(stage *s)
     return false;
 }
 
+/* What the gate says of all partitions (STREAM 3.8). */
+static inline bool is_current(stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        if (!serve__is_current(s->at[0].serve, i))
+            return false;
+    return true;
+}
+
+static inline bool nothing_is_current(stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        if (serve__is_current(s->at[0].serve, i))
+            return false;
+    return true;
+}
+
 /* Every record is in the store of the one who owns it. */
 static inline bool is_applied(stage *s)
 {
