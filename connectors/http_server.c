@@ -680,7 +680,7 @@ static og_status daemon_start(http_server *s, int fd, og_error *err)
 }
 
 /* What libmicrohttpd would only say as "cannot start". */
-static og_status check_certificate(const char *cert, const char *key, og_error *err)
+static og_status try_certificate(const char *cert, const char *key, og_error *err)
 {
     gnutls_certificate_credentials_t c;
     if (gnutls_certificate_allocate_credentials(&c) != 0)
@@ -694,17 +694,40 @@ static og_status check_certificate(const char *cert, const char *key, og_error *
                   : OG_OK;
 }
 
+static og_status try_authority(const char *ca, og_error *err)
+{
+    gnutls_certificate_credentials_t c;
+    if (gnutls_certificate_allocate_credentials(&c) != 0)
+        return og_fail(err, OG_NOMEM, "out of memory");
+    const gnutls_datum_t trusted = {(unsigned char *)(uintptr_t)ca, (unsigned)strlen(ca)};
+    int rc = gnutls_certificate_set_x509_trust_mem(c, &trusted, GNUTLS_X509_FMT_PEM);
+    gnutls_certificate_free_credentials(c);
+    if (rc > 0)
+        return OG_OK;
+    return og_fail(err, OG_INVALID, "whose certificates clients show cannot be used: %s",
+                   rc < 0 ? gnutls_strerror(rc) : "there is no certificate");
+}
+
+og_status http_server_try_tls(const http_server_options *o, og_error *err)
+{
+    if (o->cert_pem == NULL)
+        return OG_OK;
+    if (o->key_pem == NULL)
+        return og_fail(err, OG_INVALID, "a certificate needs its key");
+    og_status status = try_certificate(o->cert_pem, o->key_pem, err);
+    return status == OG_OK && o->client_ca_pem != NULL ? try_authority(o->client_ca_pem, err)
+                                                       : status;
+}
+
 /* libmicrohttpd keeps the pointers that it is given. */
 static og_status pems_copy(http_server *s, const http_server_options *o, og_error *err)
 {
     const char *const from[] = {o->cert_pem, o->key_pem, o->client_ca_pem};
     char **const to[] = {&s->cert_pem, &s->key_pem, &s->client_ca_pem};
-    if (o->cert_pem != NULL && o->key_pem == NULL)
-        return og_fail(err, OG_INVALID, "a certificate needs its key");
     for (int i = 0; i < 3; i++)
         if (from[i] != NULL && (*to[i] = strdup(from[i])) == NULL)
             return og_fail(err, OG_NOMEM, "out of memory");
-    return s->cert_pem != NULL ? check_certificate(s->cert_pem, s->key_pem, err) : OG_OK;
+    return http_server_try_tls(o, err);
 }
 
 og_status http_server_new(uv_loop_t *loop, const http_server_options *options, http_server **ret,

@@ -41,10 +41,12 @@ typedef struct http_server_options {
 } http_server_options;
 
 /* Binds and listens; serves when the loop runs. OG_IO with address and reason when it cannot;
- * OG_INVALID: certificate and key cannot be used.
+ * OG_INVALID: the certificates or the key cannot be used.
  * Caller owns *ret. */
 OG_MUSTCHECK og_status http_server_new(uv_loop_t *loop, const http_server_options *options,
                                        http_server **ret, og_error *err);
+/* Whether it could use the certificates and the key of options; OG_INVALID says why not. */
+OG_MUSTCHECK og_status http_server_try_tls(const http_server_options *options, og_error *err);
 int http_server_port(const http_server *s);
 /* Open connections. */
 size_t http_server_connections(const http_server *s);

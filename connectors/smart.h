@@ -52,6 +52,10 @@ typedef struct smart_wait {
 void smart_ask(smart *s, smart_wait *wait);
 void smart_leave(smart_wait *wait); /* does not wait any more; harmless when it does not */
 
+/* Whether an assertion could be signed with the key in this file (smart_options.key_file). OG_IO,
+ * OG_SYNTAX, OG_INVALID; no error says anything of the key. Takes milliseconds. */
+OG_MUSTCHECK og_status smart_try_key(const char *path, og_error *err);
+
 /* Do these scopes (SMART 1 and 2: context/Type.read, context/Type.rs?query) let their bearer read
  * and search resources of this type? patient_bound: scopes of context patient count too. A scope
  * with a query is narrower than what is asked for and does not count. */

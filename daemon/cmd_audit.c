@@ -1,6 +1,7 @@
 /* osteoguard audit verify FILE… */
 #include "daemon/cmd_audit.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@ static og_status verify_file(audit_chain *chain, const char *path, og_error *err
 {
     FILE *file = fopen(path, "re");
     if (file == NULL) {
-        og_status status = og_fail(err, OG_IO, "cannot be read");
+        og_status status = og_fail(err, OG_IO, "cannot be read: %s", strerror(errno));
         snprintf(err->origin, sizeof err->origin, "%s", path);
         return status;
     }

@@ -8,11 +8,13 @@
 
 #include "connectors/http_client.h"
 #include "connectors/jwt.h"
+#include "connectors/smart.h"
 #include "daemon/cmd.h"
 #include "daemon/config.h"
 #include "daemon/content_dir.h"
 #include "daemon/fhir_servers.h"
 #include "daemon/file.h"
+#include "daemon/hooks_tls.h"
 #include "daemon/log.h"
 #include "daemon/rulebook.h"
 
@@ -139,6 +141,33 @@ static void check_jwks(const config *c, tally *t)
             problem(t, path, "has no key that a signature can be checked with");
         jwks_free(keys);
         og_buf_done(&text);
+    }
+}
+
+/* With what the CDS services would be offered. */
+static void check_hooks_tls(const config *c, tally *t)
+{
+    http_server_options o = {0};
+    hooks_tls tls;
+    og_error err;
+    og_error_init(&err);
+    og_status status = hooks_tls_read(c, &tls, &o, &err);
+    if (status == OG_OK)
+        status = http_server_try_tls(&o, &err);
+    if (status != OG_OK)
+        problem(t, err.origin[0] != '\0' ? err.origin : "hooks", err.text);
+    hooks_tls_forget(&tls);
+}
+
+/* With what we would ask for tokens. */
+static void check_smart_keys(const config *c, tally *t)
+{
+    for (size_t i = 0; i < c->fhir_server_count; i++) {
+        const char *path = c->fhir_servers[i].private_jwk_file;
+        og_error err;
+        og_error_init(&err);
+        if (path[0] != '\0' && smart_try_key(path, &err) != OG_OK)
+            problem(t, path, err.text);
     }
 }
 
@@ -359,6 +388,8 @@ static int check(const char *path, bool online, const char *rulebook)
     printf("configuration %s: good\n", path);
     check_zone(c, &t);
     check_jwks(c, &t);
+    check_hooks_tls(c, &t);
+    check_smart_keys(c, &t);
     check_configured_content(c, rulebook, &t);
     if (online) {
         check_topics(c, &t);

@@ -1013,6 +1013,7 @@ static void check_hooks(reader *r)
 static void check_properties(reader *r)
 {
     static const bool consumer[] = {true, false};
+    char said[sizeof((og_error *)0)->text] = "";
     for (size_t i = 0; i < 2; i++) {
         config_map map = {0};
         og_error err;
@@ -1020,9 +1021,10 @@ static void check_properties(reader *r)
         og_status status = config_kafka(r->c, consumer[i], &map, &err);
         if (status == OG_OK)
             status = kafka_properties_check(map.at, map.count, consumer[i], &err);
-        if (status != OG_OK)
+        if (status != OG_OK && strcmp(err.text, said) != 0) /* of what both have it is said once */
             problem(r, NULL, "kafka: %s%s%s", err.origin, err.origin[0] != '\0' ? ": " : "",
                     err.text);
+        snprintf(said, sizeof said, "%s", err.text);
     }
 }
 

@@ -8,12 +8,12 @@
 
 #include "daemon/file.h"
 #include "daemon/hooks.h"
+#include "daemon/hooks_tls.h"
 #include "daemon/metrics.h"
 #include "daemon/said.h"
 #include "daemon/serve_private.h"
 
 #define MAX_DISCOVERY ((size_t)4 << 20)
-#define MAX_PEM       ((size_t)1 << 20)
 #define JSON          "application/json"
 
 /* ---- CORS (Fetch standard) ---- */
@@ -469,45 +469,10 @@ static void call(void *ctx, http_exchange *x)
 
 /* ---- the listener ---- */
 
-/* The texts of the PEM files; empty where there is none. */
-typedef struct pems {
-    og_buf cert, key, ca;
-} pems;
-
-static og_status read_pem(const char *path, og_buf *ret, const char **text, og_error *err)
-{
-    og_buf_init(ret, MAX_PEM);
-    if (path[0] == '\0')
-        return OG_OK;
-    og_status status = file_read(path, MAX_PEM - 1, ret, err);
-    og_buf_addc(ret, '\0');
-    *text = ret->p;
-    return status;
-}
-
-static og_status read_pems(const config *c, pems *p, http_server_options *o, og_error *err)
-{
-    og_status status = read_pem(c->hooks_cert_file, &p->cert, &o->cert_pem, err);
-    if (status == OG_OK)
-        status = read_pem(c->hooks_key_file, &p->key, &o->key_pem, err);
-    if (status == OG_OK)
-        status = read_pem(c->hooks_client_ca_file, &p->ca, &o->client_ca_pem, err);
-    return status;
-}
-
-static void forget_pems(pems *p)
-{
-    if (p->key.p != NULL)
-        explicit_bzero(p->key.p, p->key.n);
-    og_buf_done(&p->cert);
-    og_buf_done(&p->key);
-    og_buf_done(&p->ca);
-}
-
 static og_status open_server(serve *s, og_error *err)
 {
     const config *c = s->config;
-    pems p = {0};
+    hooks_tls tls;
     const http_route routes[] = {{"GET", "/cds-services", discovery, s, 0},
                                  {"OPTIONS", "/cds-services", preflight, s, 0},
                                  {"POST", "/cds-services/*", call, s, 0},
@@ -522,10 +487,10 @@ static og_status open_server(serve *s, og_error *err)
                              .deadline_ms = (int)c->hooks_deadline_ms,
                              .routes = routes,
                              .route_count = sizeof routes / sizeof routes[0]};
-    og_status status = read_pems(c, &p, &o, err);
+    og_status status = hooks_tls_read(c, &tls, &o, err);
     if (status == OG_OK)
         status = http_server_new(s->loop, &o, &s->hook_server, err);
-    forget_pems(&p);
+    hooks_tls_forget(&tls);
     return status;
 }
 
