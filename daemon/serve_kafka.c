@@ -640,9 +640,9 @@ static void on_source_assigned(void *ctx, const kafka_partition *partitions, siz
     s->gathering = true;
     serve__forget_ends(s); /* other partitions */
     s->share_away = false;
-    serve__beat(s); /* what we knew was about the old ones */
     s->share_from_ms = s->reread_all ? s->read_from_ms : 0;
     s->share_through = false;
+    serve__beat(s); /* what we knew, and had read again, was about the old ones */
     log_info("reading %zu partitions of the source topics%s", count,
              s->reread_all ? ", from the beginning" : "");
 }
