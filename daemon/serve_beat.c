@@ -61,6 +61,15 @@ static void tell_ends_unknown(serve *s, const kafka_error *e)
                          e);
 }
 
+/* Where the log ends before the place that we have come to, it is another one, or cut off. */
+static bool fits(const serve *s, const int64_t *ends, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ends[i] < s->asked_at[i])
+            return false;
+    return true;
+}
+
 static void on_ends(void *ctx, const int64_t *ends, size_t count, const kafka_error *error)
 {
     serve *s = ctx;
@@ -76,19 +85,24 @@ static void on_ends(void *ctx, const int64_t *ends, size_t count, const kafka_er
     if (s->asked_in_vain >= ASKED_IN_VAIN && s->config->freshness_ms > 0)
         log_info("the brokers say again where the source topics end");
     s->asked_in_vain = 0;
+    if (!fits(s, ends, count))
+        return; /* the next fetch tells, and the source says that it cannot go on */
+    bool again = s->mark_ms != 0; /* asked while a mark waits: the log may have become shorter */
     for (size_t i = 0; i < count; i++)
-        s->mark[i] = ends[i];
+        s->mark[i] = again && s->mark[i] < ends[i] ? s->mark[i] : ends[i];
     s->mark_count = count;
-    s->mark_ms = asked_ms;
+    s->mark_ms = again ? s->mark_ms : asked_ms;
 }
 
 /* What the fetches have told is not enough: of a broker that does not answer any more it would be
- * the end for ever. The answer comes behind a fetch that waits, so it may take half a second. */
+ * the end for ever. */
 static void ask_ends(serve *s, const kafka_position *at, size_t n)
 {
     static kafka_partition parts[SERVE_MARKS];
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         parts[i] = (kafka_partition){at[i].topic, at[i].partition, 0};
+        s->asked_at[i] = at[i].next;
+    }
     s->ask_next_ms = clock_monotonic_ms() + interval(s) / 2;
     s->asked_ms = clock_wall_ms();
     if (n == 0) {
@@ -96,7 +110,7 @@ static void ask_ends(serve *s, const kafka_position *at, size_t n)
         return;
     }
     s->asking_ends =
-        kafka_source_ends(s->sources, parts, n, ENDS_TIMEOUT, on_ends, s, NULL) == OG_OK;
+        kafka_source_ends(s->shared, parts, n, ENDS_TIMEOUT, on_ends, s, NULL) == OG_OK;
 }
 
 void serve__forget_ends(serve *s)
@@ -129,7 +143,7 @@ static void follow_sources(serve *s)
     }
     if (s->mark_ms != 0 && is_reached(s, at))
         take_news(s);
-    if (s->mark_ms == 0 && !s->asking_ends && clock_monotonic_ms() >= s->ask_next_ms)
+    if (s->shared != NULL && !s->asking_ends && clock_monotonic_ms() >= s->ask_next_ms)
         ask_ends(s, at, n);
 }
 

@@ -13,6 +13,8 @@
 #define RETRY_MS        2000
 #define TOPICS_TIMEOUT  5000
 #define QUERY_TIMEOUT   10000
+#define FETCH_WAIT      500
+#define FETCH_WAIT_TEXT "500"
 #define REREAD_PAUSE_MS 1000
 #define REBALANCE_MS    15000 /* most are through by then */
 #define PROGRESS_TICKS  5
@@ -197,11 +199,39 @@ static og_status open_source(serve *s, kafka_source_options *o, kafka_source **r
     og_status status = config_kafka(s->config, true, &properties, err);
     if (status != OG_OK)
         return status;
-    o->properties = properties.at;
-    o->property_count = properties.count;
+    if (o->properties == NULL) {
+        o->properties = properties.at;
+        o->property_count = properties.count;
+    }
     o->ctx = s;
     o->on_log = on_log;
     return kafka_source_new(s->loop, o, ret, err);
+}
+
+/* Of whom ends are asked (serve_beat.c): an end is where the log ends, also behind a transaction
+ * that is still open, and the answer stands behind a fetch that waits. Nothing on the shared topic
+ * is part of a transaction. */
+static og_status with_what_asks(serve *s, kafka_source_options *o, og_error *err)
+{
+    config_map map;
+    bool patient = false;
+    og_status status = config_kafka(s->config, true, &map, err);
+    if (status != OG_OK)
+        return status;
+    kafka_property *list = og_arena_zalloc(s->config->arena, map.count + 2, sizeof *list);
+    if (list == NULL)
+        return og_fail(err, OG_NOMEM, "no memory for Kafka's properties");
+    for (size_t i = 0; i < map.count; i++) {
+        list[i] = map.at[i];
+        if (strcmp(list[i].name, "fetch.wait.max.ms") == 0)
+            patient = strtoll(list[i].value, NULL, 10) > FETCH_WAIT;
+    }
+    list[map.count++] = (kafka_property){"isolation.level", "read_uncommitted"};
+    if (patient)
+        list[map.count++] = (kafka_property){"fetch.wait.max.ms", FETCH_WAIT_TEXT};
+    o->properties = list;
+    o->property_count = map.count;
+    return OG_OK;
 }
 
 /* ---- the shared topic: its messages, and questions about any partition ---- */
@@ -239,7 +269,8 @@ static og_status open_shared(serve *s, og_error *err)
                               .on_message = on_shared_message,
                               .on_end = on_shared_end,
                               .on_error = on_shared_error};
-    return open_source(s, &o, &s->shared, err);
+    og_status status = with_what_asks(s, &o, err);
+    return status == OG_OK ? open_source(s, &o, &s->shared, err) : status;
 }
 
 static void ask_end(serve *s, int number);

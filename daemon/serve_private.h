@@ -138,8 +138,9 @@ struct serve {
     int64_t asked_ms;      /* when that was; 0: the answer is about another share; real time */
     int64_t ask_next_ms;   /* not before; monotonic */
     unsigned asked_in_vain;
-    int64_t mark_ms;           /* of these ends, which are to be reached next; 0: none */
-    int64_t mark[SERVE_MARKS]; /* these ends */
+    int64_t asked_at[SERVE_MARKS]; /* the positions then */
+    int64_t mark_ms;               /* of these ends, which are to be reached next; 0: none */
+    int64_t mark[SERVE_MARKS];     /* these ends */
     size_t mark_count;
     int64_t tick_wall_ms, tick_steady_ms, clock_hold_until_ms;
     bool clock_doubted;        /* it has jumped far ahead, and nobody has said the same */

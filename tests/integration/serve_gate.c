@@ -293,11 +293,8 @@ static bool case_is_read(stage *s)
     return metric_value(METRIC_MESSAGES) >= 1 && is_current(s) && nothing_waits(s);
 }
 
-/* Where the sources' broker does not answer, nobody knows how much is there by now, whatever was
- * known before. */
-static void an_end_that_nobody_tells_is_not_reached(void **state)
+static stage *divided(void)
 {
-    (void)state;
     stage_brokers = 2;
     stage *s = stage_new();
     stage_brokers = 0;
@@ -307,15 +304,102 @@ static void an_end_that_nobody_tells_is_not_reached(void **state)
     start_and_wait(s);
     wait_until(s, "current", is_current);
     wait_until(s, "stored", is_stored);
+    return s;
+}
+
+/* Nothing is current, the cards of calls say so, and it all comes right. */
+static void is_not_current_for_a_while(stage *s)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        assert_true(clock_wall_ms() - serve__stored_until(s->at[0].serve, i) > 6000);
+    (void)rd_kafka_mock_broker_set_up(s->kafka.cluster, 2);
+    send_case(s, 0);
+    wait_until(s, "the case", case_is_read);
+    stage_free(s);
+}
+
+/* Where the sources' broker does not answer, nobody knows how much is there by now, whatever was
+ * known before. */
+static void an_end_that_nobody_tells_is_not_reached(void **state)
+{
+    stage *s = divided();
+    (void)state;
+    (void)rd_kafka_mock_broker_set_down(s->kafka.cluster, 2);
+    wait_until(s, "not current", nothing_is_current);
+    is_not_current_for_a_while(s);
+}
+
+static bool behind_a_slow_fetch(stage *s)
+{
+    static int64_t put_ms;
+    if (clock_monotonic_ms() - put_ms > 500) {
+        put_ms = clock_monotonic_ms();
+        mock_kafka_put(&s->kafka, "fhir.bundle", 0, NULL, other, strlen(other));
+    }
+    return nothing_is_current(s);
+}
+
+/* It answers, but does not give what it has. */
+static void what_is_not_given_is_not_read(void **state)
+{
+    stage *s = divided();
+    (void)state;
     assert_int_equal(rd_kafka_mock_broker_push_request_error_rtts(
                          s->kafka.cluster, 2, FETCH, 2, RD_KAFKA_RESP_ERR_NO_ERROR, SLOW_MS,
                          RD_KAFKA_RESP_ERR_NO_ERROR, SLOW_MS),
                      RD_KAFKA_RESP_ERR_NO_ERROR);
-    wait_until(s, "not current", nothing_is_current);
-    for (int i = 0; i < PARTITIONS; i++) /* and the cards of calls say so */
-        assert_true(clock_wall_ms() - serve__stored_until(s->at[0].serve, i) > 6000);
-    send_case(s, 0);
-    wait_until(s, "the case", case_is_read);
+    wait_until(s, "not current", behind_a_slow_fetch);
+    is_not_current_for_a_while(s);
+}
+
+/* ---- a log that ends before the place that the group has come to ---- */
+
+static void commit_ahead(const stage *s, int64_t offset)
+{
+    char why[256];
+    rd_kafka_conf_t *c = rd_kafka_conf_new();
+    assert_int_equal(rd_kafka_conf_set(c, "bootstrap.servers", s->kafka.bootstrap, why, sizeof why),
+                     RD_KAFKA_CONF_OK);
+    assert_int_equal(rd_kafka_conf_set(c, "group.id", "osteoguard-gather", why, sizeof why),
+                     RD_KAFKA_CONF_OK);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, c, why, sizeof why);
+    assert_non_null(rk);
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(l, "fhir.bundle", 0)->offset = offset;
+    assert_int_equal(rd_kafka_commit(rk, l, 0), RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_topic_partition_list_destroy(l);
+    rd_kafka_destroy(rk);
+}
+
+static bool was_known;
+
+static bool has_stopped(stage *s)
+{
+    const serve *d = s->at[0].serve;
+    was_known |= d != NULL && d->known_ms > 0;
+    return s->at[0].stopped;
+}
+
+/* It was made anew, or put back from a backup, and its broker is slow to say so to who fetches. */
+static void what_is_beyond_the_end_is_not_read(void **state)
+{
+    (void)state;
+    stage_brokers = 2;
+    stage *s = stage_new();
+    stage_brokers = 0;
+    divide(s);
+    was_known = false;
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, NULL, other, strlen(other)); /* it ends at 1 */
+    commit_ahead(s, 50);
+    start(s);
+    for (int i = 0; i < 60; i++)
+        (void)rd_kafka_mock_broker_push_request_error_rtts(s->kafka.cluster, 2, FETCH, 1,
+                                                           RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, 0);
+    wait_until(s, "an operator has to decide", has_stopped);
+    assert_int_equal(s->at[0].status, 1);
+    assert_false(was_known);
+    config_free(s->at[0].config);
+    s->at[0].config = NULL;
     stage_free(s);
 }
 
@@ -353,6 +437,8 @@ int main(void)
         cmocka_unit_test(a_share_that_was_taken_over_is_not_known),
         cmocka_unit_test(a_share_that_was_taken_over_is_not_read_again),
         cmocka_unit_test(an_end_that_nobody_tells_is_not_reached),
+        cmocka_unit_test(what_is_not_given_is_not_read),
+        cmocka_unit_test(what_is_beyond_the_end_is_not_read),
         cmocka_unit_test(a_source_is_heard_before_anything_is_overdue)};
     cmocka_set_test_filter(getenv("OG_TEST_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
