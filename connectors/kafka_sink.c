@@ -498,9 +498,9 @@ static conn_verdict refusal(kafka_sink *k, const kafka_record *r, rd_kafka_error
     bool moment = k->o.waits_for_topics && is_of_the_moment(code);
     if (moment)
         tell_moment(k, r, code);
-    /* An empty queue that has no room never will. */
-    if ((code == RD_KAFKA_RESP_ERR__QUEUE_FULL && k->outstanding > 0) || moment ||
-        code == RD_KAFKA_RESP_ERR__FATAL ||
+    /* An empty queue that has no room never will. While its report is handled a record is in it. */
+    bool full = code == RD_KAFKA_RESP_ERR__QUEUE_FULL && rd_kafka_outq_len(k->rk) > 0;
+    if (full || moment || code == RD_KAFKA_RESP_ERR__FATAL ||
         rd_kafka_fatal_error(k->rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR) {
         verdict = CONN_AGAIN;
         status = OG_AGAIN;

@@ -347,7 +347,9 @@ static void assign_finish(kafka_source *s)
         for (int i = 0; view != NULL && i < list->cnt; i++)
             view[i] = (kafka_partition){list->elems[i].topic, list->elems[i].partition,
                                         list->elems[i].offset};
-        if (view != NULL && s->o.on_assigned != NULL)
+        if (view == NULL)
+            source_nomem(s);
+        else if (s->o.on_assigned != NULL)
             s->o.on_assigned(s->o.ctx, view, (size_t)list->cnt);
         free(view);
     }

@@ -753,6 +753,45 @@ static void test_full_queue_says_again_then_room(void **state)
     scene_end(&sc);
 }
 
+typedef struct chain {
+    kafka_sink *sink;
+    written *w;
+    conn_verdict second;
+    size_t reports;
+} chain;
+
+static void send_next(void *ctx, conn_verdict verdict, int32_t partition, int64_t offset,
+                      const kafka_error *error)
+{
+    chain *c = ctx;
+    (void)partition;
+    (void)offset;
+    (void)error;
+    assert_int_equal(verdict, CONN_DONE);
+    c->second = put(c->sink, c->w, "chain", 0, "key", "second");
+    c->reports++;
+}
+
+/* The queue holds one record, which is there until its report is over. */
+static void test_a_record_sent_from_a_report_is_not_refused_for_good(void **state)
+{
+    scene sc;
+    written w = {0};
+    const kafka_property more[] = {{"queue.buffering.max.messages", "1"}};
+    (void)state;
+    scene_begin(&sc);
+    mock_kafka_topic(&mock, "chain", 1);
+    chain c = {.sink = sink_open(&sc, &w, more, 1), .w = &w};
+    kafka_record r = {.topic = "chain", .value = OG_STR("first")};
+    assert_int_equal(kafka_sink_send(c.sink, &r, send_next, &c, NULL), CONN_DONE);
+    run_until(&sc, &c.reports, 1);
+    assert_int_not_equal(c.second, CONN_NEVER);
+    if (c.second == CONN_AGAIN)
+        run_until(&sc, &w.room, 1);
+    sink_shut(&sc, c.sink);
+    scene_end(&sc);
+}
+
 static void test_record_over_every_limit_is_never(void **state)
 {
     (void)state;
@@ -908,6 +947,7 @@ int main(void)
         cmocka_unit_test(test_produce_survives_transient_errors),
         cmocka_unit_test(test_produce_says_never_when_refused),
         cmocka_unit_test(test_full_queue_says_again_then_room),
+        cmocka_unit_test(test_a_record_sent_from_a_report_is_not_refused_for_good),
         cmocka_unit_test(test_record_over_every_limit_is_never),
         cmocka_unit_test(test_fatal_producer_is_replaced),
         cmocka_unit_test(test_reader_reads_what_it_is_told),
