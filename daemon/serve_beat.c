@@ -16,6 +16,7 @@
 #define JUMP_MS       2000    /* between the real and the monotonic clock, from tick to tick */
 #define FAR_MS        3600000 /* a jump ahead by more is believed late */
 #define HOLD_MS       60000
+#define AHEAD_MS      5000 /* clocks of instances may differ by */
 #define ENDS_TIMEOUT  5000
 #define ASKED_IN_VAIN 2 /* times, and it is told */
 #define FAR_HOLD_MS   600000
@@ -348,6 +349,19 @@ static serve_beat *place_of(serve_partition *p, og_str id)
     return silent;
 }
 
+/* Nothing is known of a time to come: somebody's clock is wrong, and would be believed until then,
+ * also when whoever said it is gone. */
+static bool is_ahead(const serve_beat *b)
+{
+    int64_t ahead_ms = b->at_ms - clock_wall_ms();
+    if (ahead_ms <= AHEAD_MS)
+        return false;
+    log_warn("the clock of the instance %s is ahead of ours by %lld s, or ours is behind: what it "
+             "says of the sources does not count",
+             b->id, (long long)ahead_ms / 1000);
+    return true;
+}
+
 /* A version that only counts its partitions has read none that can be told from those of others. */
 static void hear_read(const serve *s, fhir_elem said, serve_beat *b)
 {
@@ -355,7 +369,7 @@ static void hear_read(const serve *s, fhir_elem said, serve_beat *b)
     fhir_elem read = fhir_get(said, "read");
     b->at_ms = number(said, "at");
     b->of = number(said, "of");
-    if (b->at_ms <= 0 || bits <= 0 || fhir_kind_of(read) != FHIR_OBJECT)
+    if (b->at_ms <= 0 || bits <= 0 || fhir_kind_of(read) != FHIR_OBJECT || is_ahead(b))
         return;
     b->read = calloc((size_t)bits / 8 + 1, 1);
     if (b->read != NULL)

@@ -180,6 +180,20 @@ static void the_store_is_behind_the_beats(void **state)
     rig_free(r);
 }
 
+/* Of a machine that has died while its clock was ahead, and of its heir, who has yet to read. */
+static void a_beat_from_the_future_is_no_news(void **state)
+{
+    rig *r = rig_new();
+    (void)state;
+    take(r, "dead", -600000, "{\"fhir.a\":[0],\"fhir.b\":[]}");
+    take(r, "heir", 60000, every_one);
+    take(r, "third", 0, "{\"fhir.a\":[],\"fhir.b\":[0,1]}");
+    assert_false(serve__is_current(&r->s, 0));
+    take(r, "heir", -2000, "{\"fhir.a\":[0]}"); /* clocks are never quite the same */
+    assert_true(serve__is_current(&r->s, 0));
+    rig_free(r);
+}
+
 /* More sources' partitions than bits in a byte. */
 static void each_of_many_partitions_is_asked_for(void **state)
 {
@@ -637,6 +651,7 @@ int main(void)
         cmocka_unit_test(a_share_counts_once_whoever_says_it),
         cmocka_unit_test(what_is_not_named_is_not_read),
         cmocka_unit_test(the_store_is_behind_the_beats),
+        cmocka_unit_test(a_beat_from_the_future_is_no_news),
         cmocka_unit_test(each_of_many_partitions_is_asked_for),
         cmocka_unit_test(more_instances_than_places_forget_who_was_silent_longest),
         cmocka_unit_test(records_are_no_beats),
