@@ -295,6 +295,17 @@ void serve__note_wants(serve *s)
     free(path);
 }
 
+void serve__want_reread(serve *s)
+{
+    og_error err;
+    char *path = wants_path(s);
+    og_error_init(&err);
+    s->reread_all = s->wants_pending = true;
+    if (path == NULL || file_write(path, OG_STR(""), &err) != OG_OK) /* covers nothing */
+        log_failure(LOG_LEVEL_WARN, "cannot note that the sources are to be read again", &err);
+    free(path);
+}
+
 /* New content that asks for more than the old did: what gather dropped is read again, from the
  * beginning. */
 static void reread_if_wanted(serve *s)
@@ -490,6 +501,8 @@ og_status serve_new(uv_loop_t *loop, config *c, const serve_options *options, se
     og_status status = load_content(c, &s->content, report, c->arena);
     if (status != OG_OK)
         status = og_fail(err, status, "the content in %s cannot be used", c->content_dir);
+    else
+        serve__set_wants(s);
     if (status == OG_OK && plan_content_rule_count(s->content) == 0)
         status = og_fail(err, OG_INVALID, "there is no rule in %s, or none is switched on",
                          c->content_dir);
@@ -612,6 +625,7 @@ static void reload_done(uv_work_t *w, int status)
     log_info("content reloaded: %zu rules, %s", plan_content_rule_count(s->reloaded),
              same ? "unchanged" : "changed");
     s->content = s->reloaded;
+    serve__set_wants(s);
     s->swap_pending = true;
     gather_set_content(s->gather, s->content);
     owner_set_content(s->owner, s->content, content_released, s);
@@ -652,6 +666,7 @@ static void finish(serve *s)
     og_arena_free(s->hook_arena);
     audit_close(s->audit);
     og_arena_free(s->beat_arena);
+    free(s->read_wants);
     serve__free_forwards(s);
     free(s);
     if (on_stopped != NULL)

@@ -11,6 +11,7 @@
 
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
+#include "daemon/wants.h"
 
 #define BEAT_MS       10000   /* or a third of what is still fresh */
 #define JUMP_MS       2000    /* between the real and the monotonic clock, from tick to tick */
@@ -120,9 +121,43 @@ void serve__forget_ends(serve *s)
     s->share_unread = true;
 }
 
-/* The ends were reached that the sources had at mark_ms. */
-static void take_news(serve *s)
+void serve__set_wants(serve *s)
 {
+    s->wants = wants_digest(s->content);
+    s->told_wants = false;
+    for (int i = 0; s->partitions != NULL && i < s->count; i++)
+        s->partitions[i].read_known = false;
+}
+
+/* The place of a partition among those of all sources; -1: it was not there when they were asked
+ * for. */
+static int64_t place_of_source(const serve *s, const char *topic, int32_t partition)
+{
+    int64_t first = 0;
+    for (size_t i = 0; i < s->config->kafka_sources.count; i++) {
+        int64_t n = serve__partitions_of_source(s, i);
+        if (strcmp(s->config->kafka_sources.at[i], topic) == 0)
+            return partition < n ? first + partition : -1;
+        first += n;
+    }
+    return -1;
+}
+
+bool serve__is_read_otherwise(const serve *s, const char *topic, int32_t partition)
+{
+    int64_t at = place_of_source(s, topic, partition);
+    return at >= 0 && (size_t)at < s->read_wants_count && s->read_wants[at] != 0 &&
+           s->read_wants[at] != s->wants;
+}
+
+/* The ends were reached that the sources had at mark_ms. */
+static void take_news(serve *s, const kafka_position *at)
+{
+    for (size_t i = 0; i < s->mark_count; i++) {
+        int64_t place = place_of_source(s, at[i].topic, at[i].partition);
+        if (place >= 0 && (size_t)place < s->read_wants_count)
+            s->read_wants[place] = s->wants;
+    }
     s->known_ms = s->mark_ms;
     s->mark_ms = 0;
     s->share_unread = false;
@@ -143,7 +178,7 @@ static void follow_sources(serve *s)
         return;
     }
     if (s->mark_ms != 0 && is_reached(s, at))
-        take_news(s);
+        take_news(s, at);
     if (s->shared != NULL && !s->asking_ends && clock_monotonic_ms() >= s->ask_next_ms)
         ask_ends(s, at, n);
 }
@@ -245,8 +280,8 @@ void serve__beat(serve *s)
     og_buf_addf(&key, RECORD_BEAT "%s", SERVE_SHARED(s)->id);
     og_buf_addf(&value,
                 "{\"osteoguard\":1,\"at\":%" PRId64 ",\"partitions\":%zu,\"of\":%" PRId64
-                ",\"read\":",
-                s->known_ms, positions(s, NULL), serve__source_partitions(s));
+                ",\"wants\":%" PRId64 ",\"read\":",
+                s->known_ms, positions(s, NULL), serve__source_partitions(s), s->wants);
     serve__add_share(s, &value);
     serve__say_heard(s, &value);
     og_buf_addf(&value, "%.*s}", OG_STR_ARG(og_buf_str(&loss)));
@@ -362,18 +397,43 @@ static bool is_ahead(const serve_beat *b)
     return true;
 }
 
+/* Of each partition that is named: with what content it was read. Ours is noted when it is. */
+static void note_wants(serve *s, const serve_beat *b)
+{
+    size_t count = (size_t)serve__source_partitions(s);
+    if (og_str_is(og_str_of(b->id), SERVE_SHARED(s)->id))
+        return;
+    if (s->read_wants_count != count) {
+        free(s->read_wants);
+        s->read_wants = calloc(count, sizeof *s->read_wants);
+        s->read_wants_count = s->read_wants != NULL ? count : 0;
+    }
+    for (size_t i = 0; i < s->read_wants_count; i++)
+        if ((b->read[i / 8] & 1U << i % 8) != 0)
+            s->read_wants[i] = b->wants;
+    if (b->wants != s->wants && !s->told_wants &&
+        b->at_ms > clock_wall_ms() - s->config->freshness_ms) {
+        s->told_wants = true;
+        log_warn("another instance has content that asks for other data than ours: nothing counts "
+                 "as overdue until all have the same");
+    }
+}
+
 /* A version that only counts its partitions has read none that can be told from those of others. */
-static void hear_read(const serve *s, fhir_elem said, serve_beat *b)
+static void hear_read(serve *s, fhir_elem said, serve_beat *b)
 {
     int64_t bits = serve__source_partitions(s);
     fhir_elem read = fhir_get(said, "read");
     b->at_ms = number(said, "at");
     b->of = number(said, "of");
+    b->wants = number(said, "wants");
     if (b->at_ms <= 0 || bits <= 0 || fhir_kind_of(read) != FHIR_OBJECT || is_ahead(b))
         return;
     b->read = calloc((size_t)bits / 8 + 1, 1);
-    if (b->read != NULL)
-        serve__hear_share(s, read, b->read);
+    if (b->read == NULL)
+        return;
+    serve__hear_share(s, read, b->read);
+    note_wants(s, b);
 }
 
 bool serve__take_beat(serve *s, int partition, const conn_message *m)
@@ -410,13 +470,15 @@ void serve__forget_beats(serve_partition *p)
     p->read_known = false;
 }
 
-/* The latest moment that a beat tells of this partition of the sources; -1: none does. */
-static int64_t partition_read(const serve_partition *p, size_t number)
+/* The latest moment that a beat tells of this partition of the sources; -1: none does that has read
+ * it as our content asks. */
+static int64_t partition_read(const serve *s, const serve_partition *p, size_t number)
 {
     int64_t newest = -1;
     for (size_t i = 0; i < SERVE_BEATS; i++) {
         const serve_beat *b = &p->beats[i];
-        if (b->read != NULL && (b->read[number / 8] & 1U << number % 8) != 0 && b->at_ms > newest)
+        if (b->read != NULL && b->wants == s->wants &&
+            (b->read[number / 8] & 1U << number % 8) != 0 && b->at_ms > newest)
             newest = b->at_ms;
     }
     return newest;
@@ -430,7 +492,7 @@ static int64_t read_until(const serve *s, serve_partition *p)
         return p->read_until_ms;
     int64_t count = serve__source_partitions(s), until = count > 0 ? INT64_MAX : -1;
     for (int64_t i = 0; i < count; i++) {
-        int64_t read = partition_read(p, (size_t)i);
+        int64_t read = partition_read(s, p, (size_t)i);
         until = read < until ? read : until;
     }
     p->read_known = true;

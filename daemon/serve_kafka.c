@@ -658,9 +658,13 @@ static void on_source_message(void *ctx, const conn_message *m)
 
 static int64_t on_source_start(void *ctx, const char *topic, int32_t partition)
 {
-    const serve *s = ctx;
-    (void)topic;
-    (void)partition;
+    serve *s = ctx;
+    if (!s->reread_all && serve__is_read_otherwise(s, topic, partition)) {
+        log_info("an instance with other content has read %s[%d]: it is read again from the "
+                 "beginning",
+                 topic, (int)partition);
+        serve__want_reread(s);
+    }
     return s->reread_all ? KAFKA_OFFSET_BEGINNING : KAFKA_OFFSET_COMMITTED;
 }
 

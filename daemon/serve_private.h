@@ -41,6 +41,7 @@ typedef struct serve_beat { /* the newest of one instance */
     int64_t at_ms;       /* what had come by then (real time) it has finished */
     unsigned char *read; /* of these partitions of the sources, a bit for each; NULL: of none */
     int64_t of;          /* it knows of so many */
+    int64_t wants;       /* wants_digest of the content with which it has read them */
     int64_t lost_ms;     /* the newest loss that it waits for; 0: none */
     int64_t filled_ms;   /* losses up to this one are over where it looks */
 } serve_beat;
@@ -126,6 +127,11 @@ struct serve {
     int64_t beat_ms, beat_there_ms; /* our last heartbeat, and the last that the brokers took */
     int64_t beat_at_ms;             /* what it said */
     uint64_t beats_heard;
+    int64_t wants;       /* wants_digest of our content */
+    int64_t *read_wants; /* the same of whoever has last read each partition of the sources; 0: not
+                            known. NULL: of none */
+    size_t read_wants_count;
+    bool told_wants;       /* that another instance's are not ours */
     int64_t known_ms;      /* everything is finished that had come by then; real time */
     bool share_away;       /* the sources were closed, and the group has given none yet */
     bool share_unread;     /* other partitions, or begun anew: not yet read to their ends */
@@ -213,6 +219,8 @@ void serve__failed(serve *s, const char *what, const og_error *err); /* the daem
 bool serve__stopping(const serve *s);
 /* What the content in force wants is noted in the store's directory. */
 void serve__note_wants(serve *s);
+/* The next assignments of the sources begin at their beginning, also if the process dies. */
+void serve__want_reread(serve *s);
 
 /* serve_said.c */
 /* The partition is assigned to us: writes a claim; nothing is said or sent before it is read back.
@@ -266,6 +274,11 @@ void serve__beat(serve *s);
 void serve__forget_ends(serve *s);
 /* Those of others. */
 void serve__forget_beats(serve_partition *p);
+/* The content is another one. */
+void serve__set_wants(serve *s);
+/* Whoever had this partition of the sources last, or has it, has not read it as our content asks.
+ */
+bool serve__is_read_otherwise(const serve *s, const char *topic, int32_t partition);
 /* The partitions of the sources that are ours, as a JSON object: a list for each topic. */
 void serve__add_share(const serve *s, og_buf *out);
 /* What such an object names is set in bits: a bit for each partition of the sources, in their

@@ -106,3 +106,39 @@ bool wants_covered(const plan_content *c, og_str old)
     free(values);
     return w.covered;
 }
+
+typedef struct gathered {
+    uint64_t *at;
+    size_t count, room;
+    bool failed;
+} gathered;
+
+static void gather_one(void *ctx, uint64_t all, uint64_t one)
+{
+    gathered *g = ctx;
+    (void)all;
+    if (g->count == g->room && !g->failed) {
+        size_t room = g->room > 0 ? 2 * g->room : 1024;
+        uint64_t *grown = realloc(g->at, room * sizeof *grown);
+        g->failed = grown == NULL;
+        g->at = grown != NULL ? grown : g->at;
+        g->room = grown != NULL ? room : g->room;
+    }
+    if (!g->failed)
+        g->at[g->count++] = one;
+}
+
+int64_t wants_digest(const plan_content *c)
+{
+    gathered g = {NULL, 0, 0, false};
+    uint64_t h = 0xcbf29ce484222325u;
+    each_want(c, gather_one, &g);
+    if (g.count > 0)
+        qsort(g.at, g.count, sizeof *g.at, by_value);
+    for (size_t i = 0; i < g.count; i++)
+        if (i == 0 || g.at[i] != g.at[i - 1])
+            h = (h ^ g.at[i]) * 0x100000001b3u;
+    free(g.at);
+    h = (h ^ h >> 32) & INT64_MAX;
+    return g.failed ? 0 : h > 0 ? (int64_t)h : 1;
+}

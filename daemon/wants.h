@@ -13,4 +13,7 @@ void wants_write(const plan_content *c, og_buf *out);
  */
 bool wants_covered(const plan_content *c, og_str old);
 
+/* A number for the same set of requirements, above 0, whatever their order; 0: no memory. */
+int64_t wants_digest(const plan_content *c);
+
 #endif

@@ -128,6 +128,101 @@ static void what_is_read_again_is_not_missing(void **state)
     stage_free(s);
 }
 
+/* ---- new content, and an instance that has not heard of it ---- */
+
+static size_t share_of(const stage *s, int m)
+{
+    const serve *d = s->at[m].serve;
+    return d != NULL && d->sources != NULL ? kafka_source_positions(d->sources, NULL, 0) : 0;
+}
+
+static bool has_dose(const stage *s, int m, bool committed)
+{
+    kafka_position at[4];
+    const serve *d = s->at[m].serve;
+    size_t n = d->sources != NULL ? kafka_source_positions(d->sources, at, 4) : 0;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(at[i].topic, "fhir.bundle") == 0 && at[i].partition == 0)
+            return !committed || at[i].committed >= 1;
+    return false;
+}
+
+static bool they_share(stage *s)
+{
+    return share_of(s, 0) == 2 && share_of(s, 1) == 2;
+}
+
+static bool both_are_current(const stage *s)
+{
+    for (int m = 0; m < 2; m++)
+        for (int i = 0; i < PARTITIONS; i++)
+            if (s->at[m].serve->partitions[i].assigned && !serve__is_current(s->at[m].serve, i))
+                return false;
+    return true;
+}
+
+static bool dose_is_behind(stage *s)
+{
+    return metric_value(METRIC_MESSAGES) >= 2 && they_share(s) && both_are_current(s) &&
+           (has_dose(s, 0, true) || has_dose(s, 1, true));
+}
+
+static int reloading; /* the member that is told of the new content */
+
+static bool has_reloaded(stage *s)
+{
+    return was_reloaded(s) && they_share(s) && !s->at[reloading].serve->wants_pending;
+}
+
+static bool is_alone(stage *s)
+{
+    serve *d = s->at[reloading].serve;
+    if (share_of(s, reloading) != 4 || d->share_unread)
+        return false;
+    for (int i = 0; i < PARTITIONS; i++)
+        if (!d->partitions[i].assigned || !serve__is_current(d, i))
+            return false;
+    return true;
+}
+
+static bool all_is_said(stage *s)
+{
+    return is_applied(s) && nothing_waits(s);
+}
+
+/* Whoever takes over from one with the old content reads anew what that one has dropped. */
+static void what_old_content_has_dropped_is_read_again(void **state)
+{
+    char dir[128];
+    stage *s = stage_new();
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/content", s->dir);
+    assert_int_equal(file_make_dirs(dir, NULL), OG_OK);
+    link_content(dir, false);
+    s->content_dir = dir;
+    s->now_ms = 1772352000000;
+    start_and_wait(s);
+    start_member(s, 1);
+    wait_until(s, "two members", they_share);
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, NULL, last_dose, strlen(last_dose));
+    mock_kafka_put(&s->kafka, "fhir.bundle", 1, NULL, other, strlen(other));
+    wait_until(s, "both read", dose_is_behind);
+    assert_int_equal(metric_value(METRIC_RECORDED), 0); /* no rule asks for a dose */
+    link_content(dir, true);
+    reloading = has_dose(s, 0, false) ? 1 : 0;
+    serve_reload(s->at[reloading].serve);
+    wait_until(s, "reloaded", has_reloaded);
+    assert_false(both_are_current(s));
+    stop_member(s, 1 - reloading); /* before it has heard */
+    wait_until(s, "alone", is_alone);
+    assert_true(metric_value(METRIC_RECORDED) > 0);
+    send_case(s, 1);
+    s->sent = 0;
+    wait_until(s, "the case", all_is_said);
+    assert_int_equal(posts_with(s, "\"code\":\"D3\""), 0);
+    stage_free(s);
+}
+
 /* ---- a share that changes hands ---- */
 
 static int32_t theirs; /* partition of fhir.bundle that another member has, or -1 */
@@ -434,6 +529,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_read_again_is_not_missing),
+        cmocka_unit_test(what_old_content_has_dropped_is_read_again),
         cmocka_unit_test(a_share_that_was_taken_over_is_not_known),
         cmocka_unit_test(a_share_that_was_taken_over_is_not_read_again),
         cmocka_unit_test(an_end_that_nobody_tells_is_not_reached),

@@ -40,6 +40,7 @@ static rig *rig_new(void)
 static void rig_free(rig *r)
 {
     og_arena_free(r->s.beat_arena);
+    free(r->s.read_wants);
     serve__forget_beats(&r->parts[0]);
     serve__forget_beats(&r->parts[1]);
     free(r->parts[0].again);
@@ -191,6 +192,35 @@ static void a_beat_from_the_future_is_no_news(void **state)
     assert_false(serve__is_current(&r->s, 0));
     take(r, "heir", -2000, "{\"fhir.a\":[0]}"); /* clocks are never quite the same */
     assert_true(serve__is_current(&r->s, 0));
+    rig_free(r);
+}
+
+/* What content that asks for other data has dropped is not read. */
+static void what_other_content_has_read_is_not_read(void **state)
+{
+    char text[256];
+    rig *r = rig_new();
+    (void)state;
+    strcpy(r->parts[1].id, "me");
+    take(r, "other", 0, "{\"fhir.a\":[0]}");
+    take(r, "me", 0, every_one);
+    assert_true(serve__is_current(&r->s, 0));
+    assert_false(serve__is_read_otherwise(&r->s, "fhir.a", 0));
+    for (int wants = 5; wants <= 6; wants++) {
+        r->s.wants = 6;
+        r->parts[0].read_known = false;
+        snprintf(text, sizeof text,
+                 "{\"at\":%lld,\"of\":3,\"wants\":%d,\"read\":{\"fhir.b\":[0,1]}}",
+                 (long long)clock_wall_ms(), wants);
+        take_text(r, 0, "other", text);
+        snprintf(text, sizeof text, "{\"at\":%lld,\"of\":3,\"wants\":6,\"read\":{\"fhir.a\":[0]}}",
+                 (long long)clock_wall_ms());
+        take_text(r, 0, "me", text);
+        assert_int_equal(serve__is_current(&r->s, 0), wants == 6);
+        assert_int_equal(serve__is_read_otherwise(&r->s, "fhir.b", 1), wants == 5);
+    }
+    assert_false(serve__is_read_otherwise(&r->s, "fhir.b", 2)); /* nobody knows of it */
+    assert_false(serve__is_read_otherwise(&r->s, "fhir.c", 0));
     rig_free(r);
 }
 
@@ -652,6 +682,7 @@ int main(void)
         cmocka_unit_test(what_is_not_named_is_not_read),
         cmocka_unit_test(the_store_is_behind_the_beats),
         cmocka_unit_test(a_beat_from_the_future_is_no_news),
+        cmocka_unit_test(what_other_content_has_read_is_not_read),
         cmocka_unit_test(each_of_many_partitions_is_asked_for),
         cmocka_unit_test(more_instances_than_places_forget_who_was_silent_longest),
         cmocka_unit_test(records_are_no_beats),

@@ -421,6 +421,8 @@ static void more_wishes_mean_reading_again(void **state)
     wants_write(c, &all);
     assert_true(all.n > 17 * 10);
     assert_true(wants_covered(c, og_buf_str(&all)));
+    assert_true(wants_digest(c) > 0);
+    assert_true(wants_digest(c) == wants_digest(c));
     assert_false(wants_covered(c, OG_STR("")));
     /* one wish fewer than now */
     og_buf_add(&less, all.p + 17, all.n - 17);
