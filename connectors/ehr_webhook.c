@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TOKEN_MAX = 65536 };
+enum { TOKEN_MAX = 65536, DEFAULT_TIMEOUT_MS = 30000 };
 
 typedef struct post {
     struct post *prev, *next;
@@ -22,6 +22,7 @@ typedef struct post {
     char *body, *key;
     size_t body_n, key_n;
     uint64_t token_version; /* of the token that it was sent with */
+    int64_t until_ms;       /* steady; whatever it waits for, and however often it is sent */
     bool repeated;
     smart_wait wait; /* for a token */
     ehr_result_fn *cb;
@@ -102,11 +103,16 @@ static void post_free(post *p)
     free(p);
 }
 
-static int64_t wall_ms(void)
+static int64_t ms_of(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
+    clock_gettime(clock, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t wall_ms(void)
+{
+    return ms_of(CLOCK_REALTIME);
 }
 
 conn_verdict ehr_webhook_verdict(http_failure failure, int status)
@@ -192,6 +198,9 @@ static void post_answered(void *ctx, const http_response *r)
 static og_status post_send(post *p, og_str bearer, og_error *err)
 {
     ehr_webhook *ep = p->ep;
+    int64_t left_ms = p->until_ms - ms_of(CLOCK_MONOTONIC);
+    if (left_ms <= 0)
+        return og_fail(err, OG_IO, "no time is left to send it");
     const conn_header headers[] = {{"Content-Type", og_str_of(ep->content_type)},
                                    {"Accept", og_str_of(ep->content_type)},
                                    {"Idempotency-Key", {p->key, p->key_n}}};
@@ -202,7 +211,7 @@ static og_status post_send(post *p, og_str bearer, og_error *err)
                                   .body = {p->body, p->body_n},
                                   .bearer = bearer,
                                   .connect_timeout_ms = ep->connect_timeout_ms,
-                                  .timeout_ms = ep->timeout_ms,
+                                  .timeout_ms = (int)left_ms,
                                   .tls = &ep->tls};
     return http_client_send(ep->client, &request, post_answered, p, &p->call, err);
 }
@@ -271,6 +280,7 @@ og_status ehr_webhook_post(ehr_webhook *ep, og_str body, og_str key, ehr_result_
     p->ep = ep;
     p->cb = cb;
     p->ctx = ctx;
+    p->until_ms = ms_of(CLOCK_MONOTONIC) + ep->timeout_ms;
     p->body_n = body.n;
     p->key_n = key.n;
     p->body = copy(body);
@@ -306,7 +316,7 @@ static og_status endpoint_copy(ehr_webhook *ep, const ehr_webhook_options *o, og
         !set_text(&ep->key_file, o->tls.key_file))
         return og_fail(err, OG_NOMEM, "out of memory");
     ep->connect_timeout_ms = o->connect_timeout_ms;
-    ep->timeout_ms = o->timeout_ms;
+    ep->timeout_ms = o->timeout_ms > 0 ? o->timeout_ms : DEFAULT_TIMEOUT_MS;
     ep->tls = (http_tls){ep->ca_file, ep->cert_file, ep->key_file, o->tls.no_verify};
     return OG_OK;
 }

@@ -24,6 +24,8 @@ enum {
     RETRY_MAX_MS = 3600000,
 };
 
+#define LAST_SECOND 253402300799 /* of the year 9999: HTTP has no later one */
+
 struct http_call {
     http_call *prev, *next;
     http_client *client;
@@ -310,6 +312,8 @@ static void deadline_fired(uv_timer_t *t)
     while (!h->closing && (c = overdue(h)) != NULL) {
         snprintf(c->error, sizeof(c->error), "no answer within %" PRIu64 " ms",
                  c->deadline - c->started);
+        /* HTTP/2 would keep the connection for the next one, and it may be dead. */
+        curl_easy_setopt(c->easy, CURLOPT_FORBID_REUSE, 1L);
         call_finish(c, CURLE_OPERATION_TIMEDOUT);
     }
     if (!h->closing)
@@ -587,6 +591,8 @@ static void multi_setup(http_client *h, const http_client_options *o)
     curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, total);
     curl_multi_setopt(h->multi, CURLMOPT_MAX_HOST_CONNECTIONS, per_host);
     curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, total);
+    /* One call on a connection: others would keep it alive for the next when it is dead. */
+    curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
 }
 
 og_status http_client_new(uv_loop_t *loop, const http_client_options *options, http_client **ret,
@@ -670,7 +676,7 @@ static bool parse_date(og_str v, int64_t *ret_ms)
     time_t t = curl_getdate(text, NULL);
     if (t == (time_t)-1)
         return false;
-    *ret_ms = (int64_t)t * 1000;
+    *ret_ms = (t < LAST_SECOND ? (int64_t)t : LAST_SECOND) * 1000;
     return true;
 }
 

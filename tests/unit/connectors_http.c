@@ -555,6 +555,9 @@ static void test_retry_after(void **state)
                  {"Sun Nov  6 08:50:07 1994", 30000},
                  {"Sun, 06 Nov 1994 08:00:00 GMT", 0},
                  {"Mon, 06 Nov 2034 08:00:00 GMT", 3600000},
+                 {"Mon, 06 Nov 9999 08:00:00 GMT", 3600000},
+                 {"Mon, 06 Nov 2000000000 08:00:00 GMT", 3600000},
+                 {"Mon, 06 Nov 300000000 08:00:00 GMT", 3600000},
                  {"", -1},
                  {"-5", -1},
                  {"soon", -1},
@@ -750,6 +753,80 @@ static void test_webhook_token(void **state)
     scene_end(&s);
 }
 
+typedef struct sluggish { /* refuses the first token after a while, and then says nothing more */
+    uv_timer_t timer, end;
+    bool ended; /* its time, and a second */
+    http_exchange *first;
+    const char *token_file;
+    http_exchange *second;
+} sluggish;
+
+static void refuse_late(uv_timer_t *t)
+{
+    sluggish *b = t->data;
+    put_file(b->token_file, "second");
+    http_exchange_answer(b->first, 401, NULL, OG_STR(""));
+}
+
+static void note_end(uv_timer_t *t)
+{
+    ((sluggish *)t->data)->ended = true;
+}
+
+static void take_late(void *ctx, http_exchange *x)
+{
+    sluggish *b = ctx;
+    if (b->first != NULL) {
+        b->second = x;
+        return;
+    }
+    b->first = x;
+    uv_timer_start(&b->timer, refuse_late, 1500, 0);
+    uv_timer_start(&b->end, note_end, 3000, 0);
+}
+
+/* Whoever takes over waits for the call's timeout and a second: then it cannot be under way any
+ * more, whatever became of its token. */
+static void test_webhook_ends_in_time(void **state)
+{
+    (void)state;
+    scene s;
+    sluggish b = {.token_file = NULL};
+    http_server *slow;
+    size_t closed = 0;
+    char path[] = "/tmp/og-token-XXXXXX", url[100];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    put_file(path, "first");
+    scene_begin(&s, 0);
+    const http_route routes[] = {{"POST", "/cards", take_late, &b, 0}};
+    http_server_options so = {.routes = routes, .route_count = 1};
+    assert_int_equal(http_server_new(&s.loop, &so, &slow, NULL), OG_OK);
+    b.token_file = path;
+    b.timer.data = b.end.data = &b;
+    uv_timer_init(&s.loop, &b.timer);
+    uv_timer_init(&s.loop, &b.end);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d/cards", http_server_port(slow));
+    ehr_webhook_options o = {.url = url, .bearer_token_file = path, .timeout_ms = 2000};
+    ehr_webhook *ep = NULL;
+    outcome r = {0};
+    assert_int_equal(ehr_webhook_new(s.client, &o, &ep, NULL), OG_OK);
+    assert_int_equal(ehr_webhook_post(ep, OG_STR("{}"), OG_STR("k"), on_result, &r, NULL), OG_OK);
+    run_until(&s, &r.count, 1);
+    assert_false(b.ended);
+    assert_int_equal(r.verdict, CONN_AGAIN);
+    ehr_webhook_free(ep);
+    if (b.second != NULL)
+        http_exchange_answer(b.second, 200, NULL, OG_STR(""));
+    uv_close((uv_handle_t *)&b.timer, NULL);
+    uv_close((uv_handle_t *)&b.end, NULL);
+    http_server_close(slow, 0, note_closed, &closed);
+    run_until(&s, &closed, 1);
+    unlink(path);
+    scene_end(&s);
+}
+
 /* ---- TLS: openssl is the other side ---- */
 
 typedef struct tls_server {
@@ -761,16 +838,15 @@ typedef struct tls_server {
 
 static char tls_dir[] = "/tmp/og-tls-XXXXXX";
 
-static bool tls_begin(tls_server *t, const char *cert, const char *more)
+static bool tls_run(tls_server *t, const char *cert, const char *more)
 {
     char command[800], line[300];
     int to[2], from[2];
     assert_int_equal(pipe(to), 0);
     assert_int_equal(pipe(from), 0);
-    snprintf(
-        command, sizeof(command),
-        "cd %s && exec openssl s_server -accept 127.0.0.1:0 -cert %s.pem -key %s.key -www %s 2>&1",
-        tls_dir, cert, cert, more);
+    snprintf(command, sizeof(command),
+             "cd %s && exec openssl s_server -accept 127.0.0.1:0 -cert %s.pem -key %s.key %s 2>&1",
+             tls_dir, cert, cert, more);
     t->pid = fork();
     assert_true(t->pid >= 0);
     if (t->pid == 0) {
@@ -789,6 +865,13 @@ static bool tls_begin(tls_server *t, const char *cert, const char *more)
     while (t->port == 0 && fgets(line, sizeof(line), t->out) != NULL)
         sscanf(line, "ACCEPT 127.0.0.1:%d", &t->port);
     return t->port != 0;
+}
+
+static bool tls_begin(tls_server *t, const char *cert, const char *more)
+{
+    char all[200];
+    snprintf(all, sizeof(all), "-www %s", more);
+    return tls_run(t, cert, all);
 }
 
 static void tls_end(tls_server *t)
@@ -890,6 +973,43 @@ static void test_tls(void **state)
     assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): fixed text */
 }
 
+/* A balancer or firewall that dropped the connection, or a worker behind it that hangs: HTTP/2
+ * shares one connection, and what got no answer on it will get none there the next time. */
+static void test_no_answer_is_not_asked_for_on_the_same_connection(void **state)
+{
+    (void)state;
+    char command[500], url[100], line[300];
+    int connections = 0;
+    tls_server t;
+    scene s;
+    strcpy(tls_dir, "/tmp/og-tls-XXXXXX");
+    assert_non_null(mkdtemp(tls_dir));
+    snprintf(command, sizeof(command),
+             "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+             "-keyout localhost.key -out localhost.pem -days 2 -subj /CN=localhost >/dev/null 2>&1",
+             tls_dir);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): fixed text */
+    scene_begin(&s, 0);
+    assert_true(tls_run(&t, "localhost", "-alpn h2"));
+    snprintf(url, sizeof(url), "https://localhost:%d/", t.port);
+    for (int i = 0; i < 2; i++) {
+        got g = {0};
+        http_request r = {.url = url, .tls = &(http_tls){.no_verify = true}, .timeout_ms = 2000};
+        assert_int_equal(http_client_send(s.client, &r, on_answer, &g, NULL, NULL), OG_OK);
+        run_until(&s, &g.count, 1);
+        assert_int_equal(g.failure, HTTP_FAILURE_TIMEOUT);
+        assert_true(g.sent);
+    }
+    kill(t.pid, SIGKILL);
+    while (fgets(line, sizeof(line), t.out) != NULL)
+        connections += strstr(line, "ALPN protocols selected: h2") != NULL;
+    assert_int_equal(connections, 2);
+    tls_end(&t);
+    scene_end(&s);
+    snprintf(command, sizeof(command), "rm -r %s", tls_dir);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): fixed text */
+}
+
 static void test_port_in_use(void **state)
 {
     (void)state;
@@ -925,7 +1045,9 @@ int main(void)
         cmocka_unit_test(test_webhook_maps_answers),
         cmocka_unit_test(test_webhook_doubts_what_breaks_off),
         cmocka_unit_test(test_webhook_token),
+        cmocka_unit_test(test_webhook_ends_in_time),
         cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_no_answer_is_not_asked_for_on_the_same_connection),
     };
     return cmocka_run_group_tests_name("connectors_http", tests, NULL, NULL);
 }
