@@ -407,6 +407,8 @@ static og_status wanted_row(store_txn *t, og_arena *a, const delivery_endpoint *
         memcpy(d.alert_id, alert->id, sizeof d.alert_id);
     }
     *ret_was = d.state;
+    /* Of another owner it may be under way until then; what fails here is told anew at once. */
+    bool waits = d.state == DELIVERY_INTENT || (d.state == DELIVERY_PENDING && d.attempts == 0);
     note_under_way(&d);
     status = hold(a, &d, d.doubtful, err);
     if (status != OG_OK)
@@ -425,7 +427,8 @@ static og_status wanted_row(store_txn *t, og_arena *a, const delivery_endpoint *
     d.state = DELIVERY_PENDING;
     d.revision = alert->revision;
     d.attempts = 0;
-    d.next_ms = 0;
+    if (!waits)
+        d.next_ms = 0;
     d.cause_ms = cause_ms;
     d.reason = (og_str){NULL, 0};
     *ret = DELIVERY_SEND;

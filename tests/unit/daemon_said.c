@@ -136,6 +136,36 @@ static void an_attempt_of_another_owner_is_waited_for(void **state)
     rig_done(&r);
 }
 
+/* Nor is anything else said of the alert before that attempt has ended: its card would come behind
+ * what withdraws it, and stay. */
+static void nothing_overtakes_an_attempt_of_another_owner(void **state)
+{
+    static const char row[] =
+        "{\"state\":\"intent\",\"resolved\":false,\"revision\":2,\"sequence\":7,\"attempts\":1,"
+        "\"next\":0,\"cause\":0,\"doubtful\":\"" CARD
+        "\",\"doubted\":false,\"held\":[],\"reason\":\"\"}";
+    const delivery_endpoint ehr = {.name = "ehr"};
+    rig r;
+    plan_alert alert;
+    (void)state;
+    rig_init(&r);
+    apply(&r, "t|p|" ALERT "|ehr", OG_STR(row), 12345, OG_OK);
+    apply(&r, "t|p|" ALERT, alert_text(&r, 3, PLAN_ALERT_RESOLVED), 0, OG_OK);
+    assert_int_equal(store_alert(r.t, r.a, OG_STR("p"), ALERT, &alert, NULL), OG_OK);
+    for (int i = 0; i < 2; i++) { /* and once more while it waits */
+        delivery d = {0};
+        delivery_wanted wanted;
+        delivery_state was;
+        assert_int_equal(
+            delivery_want(r.t, r.a, &ehr, OG_STR("p"), &alert, 0, &wanted, &d, &was, NULL), OG_OK);
+        assert_int_equal(wanted, DELIVERY_SEND);
+        assert_true(d.resolved);
+        assert_int_equal(d.held_count, 1);
+        assert_int_equal(d.next_ms, 12345);
+    }
+    rig_done(&r);
+}
+
 static void a_receipt_settles_the_row(void **state)
 {
     static const char told[] =
@@ -287,6 +317,7 @@ int main(void)
         cmocka_unit_test(keys_go_there_and_back),
         cmocka_unit_test(an_alert_is_taken_over_and_its_patient_dirty),
         cmocka_unit_test(an_attempt_of_another_owner_is_waited_for),
+        cmocka_unit_test(nothing_overtakes_an_attempt_of_another_owner),
         cmocka_unit_test(a_receipt_settles_the_row),
         cmocka_unit_test(a_row_that_waits_hides_what_was_told),
         cmocka_unit_test(an_outdated_word_changes_nothing),
