@@ -241,6 +241,7 @@ void owner_said(owner *o, int partition, const said_message *m, int64_t next_off
     copy->m.key.p = copy->bytes;
     if (m->value.p != NULL)
         copy->m.value = (og_str){copy->bytes + m->key.n, value_n};
+    owner_said_nothing(o, partition, next_offset, claim); /* once all of it has been taken over */
     *p->said_end = copy;
     p->said_end = &copy->next;
     p->said_bytes += m->key.n + value_n;

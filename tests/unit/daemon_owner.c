@@ -321,9 +321,14 @@ static void what_others_said_outlives_a_rebalance(void **state)
     (void)state;
     restore_shared(s);
     owner_assign(s->owner, 0, 0);
+    owner_said_nothing(s->owner, 0, 6, 5); /* a claim */
     owner_said(s->owner, 0, &m, 8, 5);
     owner_revoke(s->owner, 0);
     owner_assign(s->owner, 0, 0);
+    work_off(s);
+    owner_end(s->owner, 0);
+    owner_run(s->owner);
+    owner_wake(s->owner, 0); /* what was read stays read, also with the next batch */
     work_off(s);
     assert_int_equal(store_begin(s->w->stores[0], false, &t, NULL), OG_OK);
     assert_int_equal(store_meta_int(t, STORE_SAID_OFFSET, &offset, NULL), OG_OK);
