@@ -27,6 +27,7 @@ typedef enum item_state {
 #define FAILING_AT     8   /* patients of whom nothing was taken, one after the other */
 #define PACE           100 /* the shortest wait has so many of the waits by which these slow down */
 #define PROBES         10  /* within the longest wait, at the least */
+#define LONGEST_MS     3600000 /* no back-off and no Retry-After is longer */
 
 typedef struct kept { /* a message */
     outbox_message m; /* points into bytes */
@@ -40,6 +41,7 @@ typedef struct item {
     kept *message;        /* while it is ready, or behind another */
     bool dropped;         /* while under way: nobody wants it any more */
     struct item *renewed; /* while under way: it was wanted anew */
+    uint64_t outages;     /* of its endpoint, when it was sent */
 } item;
 
 typedef struct line {
@@ -77,8 +79,9 @@ typedef struct endpoint {
     int kept;
     int window; /* so many may be prepared or sent, before the endpoint fails and after */
     int64_t failures, not_before_ms; /* the endpoint itself is failing */
-    uint64_t series;                 /* of answers none of which took anything */
-    int came_back;                   /* patients in it */
+    uint64_t outages;
+    uint64_t series; /* of answers none of which took anything */
+    int came_back;   /* patients in it */
 } endpoint;
 
 struct outbox {
@@ -483,15 +486,21 @@ static bool has_room(const endpoint *ep)
     return ep->preparing + ep->sending < ep->window;
 }
 
+/* Or it lies further ahead than any wait: the clock has been set back since. */
+static bool is_time(int64_t at_ms, int64_t now_ms)
+{
+    return at_ms <= now_ms || at_ms - now_ms > LONGEST_MS;
+}
+
 static bool may_begin(const endpoint *ep, int64_t now_ms)
 {
-    return ep->heap_count > 0 && has_room(ep) && ep->not_before_ms <= now_ms &&
-           line_time(ep->heap[0]) <= now_ms;
+    return ep->heap_count > 0 && has_room(ep) && is_time(ep->not_before_ms, now_ms) &&
+           is_time(line_time(ep->heap[0]), now_ms);
 }
 
 static bool may_send(const endpoint *ep, int64_t now_ms)
 {
-    return ep->sending < most_sending(ep) && ep->not_before_ms <= now_ms;
+    return ep->sending < most_sending(ep) && is_time(ep->not_before_ms, now_ms);
 }
 
 /* False: there is no memory. */
@@ -514,6 +523,7 @@ static bool begin_first(outbox *ob, endpoint *ep, int64_t now_ms)
 static void send_now(outbox *ob, endpoint *ep, item *it, const outbox_message *m)
 {
     it->state = ITEM_SENDING;
+    it->outages = ep->outages;
     ep->preparing--;
     ep->sending++;
     ob->options.send(ob->options.ctx, &it->pub, m);
@@ -648,6 +658,12 @@ static void has_failed(outbox *ob, endpoint *ep, int64_t not_before_ms)
 static void note_endpoint(outbox *ob, const item *it, const outbox_answer *answer, int64_t now_ms)
 {
     endpoint *ep = &ob->endpoints[it->pub.endpoint];
+    if (answer->verdict == CONN_AGAIN && it->dropped)
+        return; /* its partition may have gone: then it was not even tried */
+    if (is_time(ep->not_before_ms, now_ms))
+        ep->not_before_ms = 0;
+    if (answer->verdict != CONN_AGAIN && it->outages != ep->outages)
+        return; /* let in before it failed */
     if (answer->verdict != CONN_AGAIN) {
         ep->failures = 0;
         ep->not_before_ms = 0;
@@ -656,6 +672,7 @@ static void note_endpoint(outbox *ob, const item *it, const outbox_answer *answe
         ep->window = ep->window * 2 < widest(ep) ? ep->window * 2 : widest(ep);
     } else if (answer->endpoint_down && now_ms >= ep->not_before_ms) {
         ep->failures++; /* once: others that were on their way fail for the same reason */
+        ep->outages++;
         has_failed(ob, ep, now_ms + backoff(ob, ep->failures, answer->retry_after_ms));
     } else if (!answer->endpoint_down && takes_nothing(ob, ep, it)) {
         has_failed(ob, ep, now_ms + next_probe(ob, ep));

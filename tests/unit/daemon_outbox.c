@@ -323,6 +323,55 @@ static void a_dead_endpoint_is_probed_by_one(void **state)
     rig_free(r);
 }
 
+/* No wait is longer than an hour: what lies further ahead was reckoned by a clock that was wrong.
+ */
+static void a_clock_that_was_ahead_holds_nothing_back(void **state)
+{
+    enum { DAY_MS = 86400000 };
+    rig *r = rig_new(1);
+    (void)state;
+    add(r, 0, "a", 1, 1, 1);
+    outbox_deliver(r->ob, 2 * DAY_MS); /* the machine's clock is two days ahead */
+    answer(r, 0, CONN_AGAIN, 5000, true, 2 * DAY_MS);
+    outbox_deliver(r->ob, DAY_MS / 2); /* it is set right */
+    assert_int_equal(r->sent_count, 2);
+    answer(r, 1, CONN_AGAIN, 5000, true, DAY_MS / 2);
+    outbox_deliver(r->ob, DAY_MS / 2 + 4999); /* the waits are good again */
+    assert_int_equal(r->sent_count, 2);
+    r->now_ms = DAY_MS / 2 + 5000 + 1000;
+    outbox_deliver(r->ob, r->now_ms);
+    assert_int_equal(r->sent_count, 3);
+    answer(r, 2, CONN_DONE, -1, false, r->now_ms);
+    delivery d = row_of("b", 2, 1, 1); /* its row says so */
+    d.next_ms = 2 * DAY_MS;
+    assert_true(outbox_add(r->ob, 0, 0, &d));
+    outbox_deliver(r->ob, r->now_ms);
+    assert_int_equal(r->sent_count, 4);
+    rig_free(r);
+}
+
+/* A server that limits the rate still answers what it has let in: that does not take its word back.
+ */
+static void what_was_let_in_before_does_not_end_the_wait(void **state)
+{
+    rig *r = rig_with_patients(2, 4);
+    (void)state;
+    outbox_deliver(r->ob, 0);
+    assert_int_equal(r->sent_count, 2);
+    answer(r, 1, CONN_AGAIN, 120000, true, 10); /* 429, Retry-After: 120 */
+    answer(r, 0, CONN_DONE, -1, false, 20);
+    outbox_deliver(r->ob, 20);
+    outbox_deliver(r->ob, 120009);
+    assert_int_equal(r->sent_count, 2);
+    r->now_ms = 130000;
+    outbox_deliver(r->ob, 130000);
+    assert_int_equal(r->sent_count, 3);
+    answer(r, 2, CONN_DONE, -1, false, 130000);
+    outbox_deliver(r->ob, 130000);
+    assert_int_equal(r->sent_count, 5);
+    rig_free(r);
+}
+
 static void answer_all_from(rig *r, size_t first, int64_t now_ms)
 {
     for (size_t i = first, count = r->sent_count; i < count; i++)
@@ -610,6 +659,28 @@ static void a_partition_that_goes_takes_its_deliveries_along(void **state)
     add(r, 0, "late", 1, 1, 1);
     outbox_deliver(r->ob, 0);
     assert_int_equal(outbox_sending(r->ob), 0);
+    rig_free(r);
+}
+
+/* What was on its way when the partition went is not sent (serve_deliver.c), which says nothing of
+ * the endpoint. */
+static void a_partition_that_goes_is_no_failure(void **state)
+{
+    rig *r = rig_new(2);
+    (void)state;
+    add(r, 0, "a", 1, 1, 1);
+    outbox_deliver(r->ob, 0);
+    outbox_forget_partition(r->ob, 0);
+    answer(r, 0, CONN_AGAIN, -1, true, 0);
+    assert_false(outbox_is_down(r->ob, 0));
+    for (int i = 0; i < 2; i++) {
+        char patient[8];
+        snprintf(patient, sizeof patient, "p%d", i);
+        delivery d = row_of(patient, i, 1, 1);
+        assert_true(outbox_add(r->ob, 0, 1, &d));
+    }
+    outbox_deliver(r->ob, 0); /* what is of other partitions goes on */
+    assert_int_equal(r->sent_count, 3);
     rig_free(r);
 }
 
@@ -1333,6 +1404,8 @@ int main(void)
         cmocka_unit_test(nothing_that_is_ready_is_sent_after_the_stop),
         cmocka_unit_test(failures_wait_longer_and_longer),
         cmocka_unit_test(a_dead_endpoint_is_probed_by_one),
+        cmocka_unit_test(a_clock_that_was_ahead_holds_nothing_back),
+        cmocka_unit_test(what_was_let_in_before_does_not_end_the_wait),
         cmocka_unit_test(who_takes_nothing_is_probed_by_one),
         cmocka_unit_test(a_message_that_comes_back_is_not_the_endpoint),
         cmocka_unit_test(who_can_be_told_is_told_though_most_cannot),
@@ -1341,6 +1414,7 @@ int main(void)
         cmocka_unit_test(a_newer_revision_replaces_what_waits),
         cmocka_unit_test(what_is_dropped_is_not_sent),
         cmocka_unit_test(a_partition_that_goes_takes_its_deliveries_along),
+        cmocka_unit_test(a_partition_that_goes_is_no_failure),
         cmocka_unit_test(deliveries_begin_in_order_of_time),
         cmocka_unit_test(what_is_prepared_already_is_sent_in_order),
         cmocka_unit_test(what_is_behind_waits_with_the_first),
