@@ -10,6 +10,9 @@
 #include "daemon/metrics.h"
 #include "daemon/serve_private.h"
 
+#define OTHER_CONNECTIONS 64 /* for all that is no delivery */
+#define OTHERS_OF_HOST    16
+
 /* One delivery under way; in a list, because a webhook that is closed does not answer any more. */
 typedef struct serve_sending {
     struct serve_sending *next, **link;
@@ -367,10 +370,21 @@ static og_status open_hook(serve *s, size_t i, og_error *err)
     return ehr_webhook_new(s->client, &o, &s->hooks[i], err);
 }
 
+/* Each delivery that may be under way has a connection: one that had to wait for another one's
+ * would fail with that. Many endpoints may stand on one host. */
+static http_client_options connections(const config *c)
+{
+    int deliveries = 0;
+    for (size_t i = 0; i < c->endpoint_count; i++)
+        deliveries += (int)c->endpoints[i].max_in_flight;
+    return (http_client_options){.max_connections = OTHER_CONNECTIONS + deliveries,
+                                 .max_per_host = OTHERS_OF_HOST + deliveries};
+}
+
 og_status serve__open_outbox(serve *s, og_error *err)
 {
     config *c = s->config;
-    http_client_options http = {0};
+    http_client_options http = connections(c);
     s->endpoint_count = c->endpoint_count + 1;
     s->endpoints = og_arena_zalloc(c->arena, s->endpoint_count, sizeof *s->endpoints);
     s->hooks = og_arena_zalloc(c->arena, s->endpoint_count, sizeof(ehr_webhook *));

@@ -68,6 +68,66 @@ static void an_ehr_that_is_down_gets_its_cards_later(void **state)
     stage_free(s);
 }
 
+static http_exchange *held_back[64];
+static size_t held_back_count;
+
+static void hold_back(void *ctx, http_exchange *x)
+{
+    (void)ctx;
+    assert_true(held_back_count < 64);
+    held_back[held_back_count++] = x;
+}
+
+static void note_closed(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+enum { QUICK = 0 };
+
+static bool is_told_or_fails(stage *s)
+{
+    const serve *d = s->at[0].serve;
+    return d->failing[QUICK] || (is_gathered(s) && is_applied(s) && s->post_count > 0 &&
+                                 outbox_pending(d->outbox, QUICK) == 0);
+}
+
+/* One machine often stands for many endpoints: an interface engine, or a proxy. Those that hang
+ * take nothing from the one that does not. */
+static void who_hangs_delays_no_other(void **state)
+{
+    char endpoints[1024];
+    bool closed = false;
+    http_server *slow;
+    stage *s = stage_new();
+    const http_route routes[] = {{"POST", "/cards", on_cards, s, 0},
+                                 {"POST", "/slow", hold_back, s, 0}};
+    http_server_options o = {.routes = routes, .route_count = 2};
+    (void)state;
+    held_back_count = 0;
+    assert_int_equal(http_server_new(&s->loop, &o, &slow, NULL), OG_OK);
+    int port = http_server_port(slow);
+    int n = snprintf(endpoints, sizeof endpoints,
+                     "quick: {url: \"http://127.0.0.1:%d/cards\", timeout_ms: 5000}", port);
+    for (int i = 0; i < 4; i++)
+        n += snprintf(endpoints + n, sizeof endpoints - (size_t)n,
+                      ", slow%d: {url: \"http://127.0.0.1:%d/slow\", timeout_ms: 600000}", i, port);
+    s->endpoints = endpoints;
+    s->outbox_patients = 100;
+    start_and_wait(s);
+    (void)send_stream(s, 0, SIZE_MAX);
+    wait_until(s, "all is said where nothing hangs", is_told_or_fails);
+    assert_false(s->at[0].serve->failing[QUICK]);
+    assert_true(held_back_count > 16);
+    for (size_t i = 0; i < held_back_count; i++)
+        http_exchange_answer(held_back[i], 503, NULL, OG_STR(""));
+    stop(s);
+    http_server_close(slow, 0, note_closed, &closed);
+    while (!closed)
+        uv_run(&s->loop, UV_RUN_ONCE);
+    stage_free(s);
+}
+
 static bool was_refused(stage *s)
 {
     return s->refused > 0;
@@ -665,6 +725,7 @@ int main(void)
         cmocka_unit_test(cards_come_from_sources_and_from_the_clock),
         cmocka_unit_test(a_restart_goes_on_where_it_was),
         cmocka_unit_test(an_ehr_that_is_down_gets_its_cards_later),
+        cmocka_unit_test(who_hangs_delays_no_other),
         cmocka_unit_test(deliveries_outlive_a_rebalance),
         cmocka_unit_test(the_newest_version_stands_last),
         cmocka_unit_test(nothing_is_overdue_while_sources_stand_still),
