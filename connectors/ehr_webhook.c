@@ -137,7 +137,9 @@ conn_verdict ehr_webhook_verdict(http_failure failure, int status)
     case 429: return CONN_AGAIN;
     case 501:
     case 505: return CONN_NEVER;
-    default: return status >= 500 && status < 600 ? CONN_AGAIN : CONN_NEVER;
+    default: /* a redirect is of the address too: a maintenance page, a login */
+        return (status >= 300 && status < 400) || (status >= 500 && status < 600) ? CONN_AGAIN
+                                                                                  : CONN_NEVER;
     }
 }
 
@@ -153,6 +155,11 @@ static og_status post_begin(post *p, og_error *err);
 static bool refused_token(const http_response *r)
 {
     return r->failure == HTTP_FAILURE_NONE && (r->status == 401 || r->status == 403);
+}
+
+static bool is_of_address(int status)
+{
+    return (status >= 300 && status < 400) || status == 404 || status == 405 || status == 410;
 }
 
 static void post_answered(void *ctx, const http_response *r)
@@ -186,9 +193,9 @@ static void post_answered(void *ctx, const http_response *r)
         snprintf(text, sizeof(text), "%s: %s", ep->name, r->error);
     else if (out.verdict != CONN_DONE)
         snprintf(text, sizeof(text), "%s answers %d%s", ep->name, r->status,
-                 refused_token(r) ? " (the token or certificate is refused)"
-                 : r->status == 404 || r->status == 405 || r->status == 410 ? " (is its URL right?)"
-                                                                            : "");
+                 refused_token(r)           ? " (the token or certificate is refused)"
+                 : is_of_address(r->status) ? " (is its URL right?)"
+                                            : "");
     ehr_result_fn *cb = p->cb;
     void *cb_ctx = p->ctx;
     post_free(p); /* before the callback, which may free the endpoint */

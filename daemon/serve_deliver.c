@@ -195,9 +195,9 @@ static void answered(sending *it, const outbox_answer *answer)
 /* It would not go better with another card now. */
 static bool endpoint_is_down(const ehr_result *r)
 {
-    return r->failure != HTTP_FAILURE_NONE || r->status == 401 || r->status == 403 ||
-           r->status == 404 || r->status == 405 || r->status == 407 || r->status == 410 ||
-           r->status == 429 || r->status == 503;
+    return r->failure != HTTP_FAILURE_NONE || (r->status >= 300 && r->status < 400) ||
+           r->status == 401 || r->status == 403 || r->status == 404 || r->status == 405 ||
+           r->status == 407 || r->status == 410 || r->status == 429 || r->status == 503;
 }
 
 static void log_result(const serve *s, const sending *it, const ehr_result *r)
