@@ -952,9 +952,14 @@ void serve__on_swept(void *ctx, int partition, const owner_sweep *sweep)
 
 #define MAX_POSITIONS 1024
 
+/* Behind the last message that is done may stand what is none: the end of a transaction. */
 static int64_t lag_of_source(const kafka_position *p)
 {
-    int64_t at = p->done >= 0 ? p->done : p->next >= 0 ? p->next - (int64_t)p->waiting : p->low;
+    bool all_done = p->waiting == 0 && p->next >= 0;
+    int64_t at = all_done       ? p->next
+                 : p->done >= 0 ? p->done
+                 : p->next >= 0 ? p->next - (int64_t)p->waiting
+                                : p->low;
     return p->high > at && at >= 0 ? p->high - at : (int64_t)p->waiting;
 }
 

@@ -322,6 +322,27 @@ records_recreated() { # the truth is gone: that is said, and is no reason to wit
     judge "$1"
 }
 
+is_current() { [ "$(metric osteoguard_partitions_not_current)" -eq 0 ]; }
+is_not_current() { ! is_current; }
+transaction_began() {
+    kcat -b "$(cat "$kit/bootstrap")" -C -t fhir.bundle -p 0 -o beginning -c 1 -e -X isolation.level=read_uncommitted 2>/dev/null | grep -q Slot
+}
+
+open_transaction() { # of one sender: what others write behind it is not read, and so nothing counts as overdue
+    local sender i
+    local -x OSTEOGUARD_LIMITS_FRESHNESS_MS=6000
+    fresh "$1" && start_daemon && until_true 60 is_current || return 1
+    exec {sender}> >(exec kcat -b "$(cat "$kit/bootstrap")" -P -t fhir.bundle -p 0 -X transactional.id=hangs -X transaction.timeout.ms=300000 2>/dev/null)
+    for ((i = 0; i < 200; i++)); do # kcat reads by blocks
+        echo '{"resourceType":"Slot","id":"s","status":"free"}' >&"$sender"
+    done
+    until_true 30 transaction_began || { echo "   no transaction"; return 1; }
+    replay "$work/load.ndjson" >/dev/null || return 1
+    until_true 60 is_not_current || { echo "   all counts as read"; return 1; }
+    exec {sender}>&- # it is committed
+    judge "$1"
+}
+
 partitions_added() { # to the source topics, under load: what comes through the new ones is read
     local consumer=', topic.metadata.refresh.interval.ms: "1000"' topic new
     fresh "$1" && start_daemon || return 1
@@ -530,6 +551,7 @@ all=(
     "25  compacted          compacted topics, then a new store"
     "29  offsets_reset      offsets of all groups reset to the earliest"
     "29  records_recreated  the records topic deleted"
+    "29  open_transaction   a sender's transaction that hangs"
     "29  partitions_added   partitions added to the sources under load"
     "30  rolling_upgrade    an older osteoguard replaced by this one, and back"
     "30  sighup_storm       SIGHUP, $storm times under load"
