@@ -314,7 +314,9 @@ static void reread_if_wanted(serve *s)
     char *path = wants_path(s);
     og_buf_init(&old, (size_t)16 << 20);
     og_status status = path != NULL ? file_read(path, (size_t)16 << 20, &old, NULL) : OG_NOMEM;
-    if (status == OG_OK && !wants_covered(s->content, og_buf_str(&old))) {
+    bool covered = status != OG_OK || wants_covered(s->content, og_buf_str(&old));
+    serve__set_wants(s, covered);
+    if (!covered) {
         log_info("the content asks for more than before: the source topics are read again from the "
                  "beginning");
         s->wants_pending = true;
@@ -501,8 +503,6 @@ og_status serve_new(uv_loop_t *loop, config *c, const serve_options *options, se
     og_status status = load_content(c, &s->content, report, c->arena);
     if (status != OG_OK)
         status = og_fail(err, status, "the content in %s cannot be used", c->content_dir);
-    else
-        serve__set_wants(s);
     if (status == OG_OK && plan_content_rule_count(s->content) == 0)
         status = og_fail(err, OG_INVALID, "there is no rule in %s, or none is switched on",
                          c->content_dir);
@@ -625,7 +625,6 @@ static void reload_done(uv_work_t *w, int status)
     log_info("content reloaded: %zu rules, %s", plan_content_rule_count(s->reloaded),
              same ? "unchanged" : "changed");
     s->content = s->reloaded;
-    serve__set_wants(s);
     s->swap_pending = true;
     gather_set_content(s->gather, s->content);
     owner_set_content(s->owner, s->content, content_released, s);
@@ -666,7 +665,7 @@ static void finish(serve *s)
     og_arena_free(s->hook_arena);
     audit_close(s->audit);
     og_arena_free(s->beat_arena);
-    free(s->read_wants);
+    free(s->read_by);
     serve__free_forwards(s);
     free(s);
     if (on_stopped != NULL)

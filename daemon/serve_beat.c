@@ -121,9 +121,13 @@ void serve__forget_ends(serve *s)
     s->share_unread = true;
 }
 
-void serve__set_wants(serve *s)
+void serve__set_wants(serve *s, bool covered)
 {
+    int64_t before = s->wants;
     s->wants = wants_digest(s->content);
+    for (size_t i = 0; covered && i < s->read_by_count; i++)
+        if (s->read_by[i].wants == before) /* what it has read is enough */
+            s->read_by[i].wants = s->wants;
     s->told_wants = false;
     for (int i = 0; s->partitions != NULL && i < s->count; i++)
         s->partitions[i].read_known = false;
@@ -143,21 +147,44 @@ static int64_t place_of_source(const serve *s, const char *topic, int32_t partit
     return -1;
 }
 
+/* False: no memory. */
+static bool has_read_by(serve *s)
+{
+    size_t count = (size_t)serve__source_partitions(s);
+    if (s->read_by_count != count) {
+        free(s->read_by);
+        s->read_by = calloc(count, sizeof *s->read_by);
+        s->read_by_count = s->read_by != NULL ? count : 0;
+    }
+    return s->read_by != NULL;
+}
+
+/* What was said before is no news, though it is read again: beats stand in many partitions. */
+static void note_read(serve *s, size_t place, int64_t wants, int64_t at_ms)
+{
+    if (at_ms >= s->read_by[place].at_ms)
+        s->read_by[place] = (serve_read){wants, at_ms};
+}
+
+void serve__note_read(serve *s, const char *topic, int32_t partition, int64_t at_ms)
+{
+    int64_t place = place_of_source(s, topic, partition);
+    if (place >= 0 && has_read_by(s))
+        note_read(s, (size_t)place, s->wants, at_ms);
+}
+
 bool serve__is_read_otherwise(const serve *s, const char *topic, int32_t partition)
 {
     int64_t at = place_of_source(s, topic, partition);
-    return at >= 0 && (size_t)at < s->read_wants_count && s->read_wants[at] != 0 &&
-           s->read_wants[at] != s->wants;
+    return at >= 0 && (size_t)at < s->read_by_count && s->read_by[at].wants != 0 &&
+           s->read_by[at].wants != s->wants;
 }
 
 /* The ends were reached that the sources had at mark_ms. */
 static void take_news(serve *s, const kafka_position *at)
 {
-    for (size_t i = 0; i < s->mark_count; i++) {
-        int64_t place = place_of_source(s, at[i].topic, at[i].partition);
-        if (place >= 0 && (size_t)place < s->read_wants_count)
-            s->read_wants[place] = s->wants;
-    }
+    for (size_t i = 0; i < s->mark_count; i++)
+        serve__note_read(s, at[i].topic, at[i].partition, s->mark_ms);
     s->known_ms = s->mark_ms;
     s->mark_ms = 0;
     s->share_unread = false;
@@ -166,12 +193,28 @@ static void take_news(serve *s, const kafka_position *at)
     s->share_through = true;
 }
 
+/* What others have said of our share may come behind it, as when it is restored. */
+static void reread_if_otherwise(serve *s, const kafka_position *at, size_t n)
+{
+    size_t i = 0;
+    while (i < n && i < SERVE_MARKS && !serve__is_read_otherwise(s, at[i].topic, at[i].partition))
+        i++;
+    if (s->reread_all || s->share_away || i == n || i == SERVE_MARKS)
+        return;
+    log_info("an instance with other content has read %s[%d]: the sources are read again from the "
+             "beginning",
+             at[i].topic, (int)at[i].partition);
+    serve__want_reread(s);
+    serve__restart_sources(s, true);
+}
+
 /* The brokers are asked from time to time where the sources end; when all of it is finished,
  * everything is known that was there when they were asked, however much has come since. */
 static void follow_sources(serve *s)
 {
     static kafka_position at[SERVE_MARKS];
     size_t n = positions(s, at);
+    reread_if_otherwise(s, at, n);
     if (s->sources == NULL || !s->gathering || s->share_away || n > SERVE_MARKS ||
         (s->mark_ms != 0 && s->mark_count != n)) {
         s->asked_ms = s->mark_ms = 0;
@@ -397,22 +440,17 @@ static bool is_ahead(const serve_beat *b)
     return true;
 }
 
-/* Of each partition that is named: with what content it was read. Ours is noted when it is. */
+/* Of each partition that is named: with what content it was read. What we said with other content
+ * may come back behind it, and is no news. */
 static void note_wants(serve *s, const serve_beat *b)
 {
-    size_t count = (size_t)serve__source_partitions(s);
-    if (og_str_is(og_str_of(b->id), SERVE_SHARED(s)->id))
+    bool same = b->wants == s->wants;
+    if (!same && og_str_is(og_str_of(b->id), SERVE_SHARED(s)->id))
         return;
-    if (s->read_wants_count != count) {
-        free(s->read_wants);
-        s->read_wants = calloc(count, sizeof *s->read_wants);
-        s->read_wants_count = s->read_wants != NULL ? count : 0;
-    }
-    for (size_t i = 0; i < s->read_wants_count; i++)
+    for (size_t i = 0; has_read_by(s) && i < s->read_by_count; i++)
         if ((b->read[i / 8] & 1U << i % 8) != 0)
-            s->read_wants[i] = b->wants;
-    if (b->wants != s->wants && !s->told_wants &&
-        b->at_ms > clock_wall_ms() - s->config->freshness_ms) {
+            note_read(s, i, b->wants, b->at_ms);
+    if (!same && !s->told_wants && b->at_ms > clock_wall_ms() - s->config->freshness_ms) {
         s->told_wants = true;
         log_warn("another instance has content that asks for other data than ours: nothing counts "
                  "as overdue until all have the same");

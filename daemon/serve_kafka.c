@@ -665,6 +665,8 @@ static int64_t on_source_start(void *ctx, const char *topic, int32_t partition)
                  topic, (int)partition);
         serve__want_reread(s);
     }
+    if (s->reread_all)
+        serve__note_read(s, topic, partition, clock_wall_ms());
     return s->reread_all ? KAFKA_OFFSET_BEGINNING : KAFKA_OFFSET_COMMITTED;
 }
 

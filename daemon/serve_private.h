@@ -46,6 +46,11 @@ typedef struct serve_beat { /* the newest of one instance */
     int64_t filled_ms;   /* losses up to this one are over where it looks */
 } serve_beat;
 
+typedef struct serve_read { /* who has read a partition of the sources last */
+    int64_t wants;          /* as in its beat; 0: not known */
+    int64_t at_ms;
+} serve_read;
+
 typedef struct serve_silence { /* of a source; serve_silence.c */
     int64_t heard_ms;      /* when the newest message came that anybody has told of; real time */
     int64_t hold_until_ms; /* monotonic */
@@ -128,9 +133,8 @@ struct serve {
     int64_t beat_at_ms;             /* what it said */
     uint64_t beats_heard;
     int64_t wants;       /* wants_digest of our content */
-    int64_t *read_wants; /* the same of whoever has last read each partition of the sources; 0: not
-                            known. NULL: of none */
-    size_t read_wants_count;
+    serve_read *read_by; /* of each partition of the sources; NULL: of none */
+    size_t read_by_count;
     bool told_wants;       /* that another instance's are not ours */
     int64_t known_ms;      /* everything is finished that had come by then; real time */
     bool share_away;       /* the sources were closed, and the group has given none yet */
@@ -274,11 +278,13 @@ void serve__beat(serve *s);
 void serve__forget_ends(serve *s);
 /* Those of others. */
 void serve__forget_beats(serve_partition *p);
-/* The content is another one. */
-void serve__set_wants(serve *s);
+/* The content is another one. covered: it asks for nothing that the one before did not. */
+void serve__set_wants(serve *s, bool covered);
 /* Whoever had this partition of the sources last, or has it, has not read it as our content asks.
  */
 bool serve__is_read_otherwise(const serve *s, const char *topic, int32_t partition);
+/* From at_ms on it is read as our content asks. */
+void serve__note_read(serve *s, const char *topic, int32_t partition, int64_t at_ms);
 /* The partitions of the sources that are ours, as a JSON object: a list for each topic. */
 void serve__add_share(const serve *s, og_buf *out);
 /* What such an object names is set in bits: a bit for each partition of the sources, in their

@@ -40,7 +40,7 @@ static rig *rig_new(void)
 static void rig_free(rig *r)
 {
     og_arena_free(r->s.beat_arena);
-    free(r->s.read_wants);
+    free(r->s.read_by);
     serve__forget_beats(&r->parts[0]);
     serve__forget_beats(&r->parts[1]);
     free(r->parts[0].again);
@@ -219,6 +219,18 @@ static void what_other_content_has_read_is_not_read(void **state)
         assert_int_equal(serve__is_current(&r->s, 0), wants == 6);
         assert_int_equal(serve__is_read_otherwise(&r->s, "fhir.b", 1), wants == 5);
     }
+    snprintf(text, sizeof text, "{\"at\":%lld,\"of\":3,\"wants\":5,\"read\":{\"fhir.b\":[0,1]}}",
+             (long long)clock_wall_ms() - 60000);
+    take_text(r, 0, "dead", text); /* what was said long ago stands in other partitions too */
+    take_text(r, 0, "me", text);   /* nor what we ourselves have said */
+    assert_false(serve__is_read_otherwise(&r->s, "fhir.b", 1));
+    snprintf(text, sizeof text, "{\"at\":%lld,\"of\":3,\"wants\":5,\"read\":{\"fhir.b\":[0,1]}}",
+             (long long)clock_wall_ms());
+    take_text(r, 0, "new", text);
+    assert_true(serve__is_read_otherwise(&r->s, "fhir.b", 1));
+    serve__note_read(&r->s, "fhir.b", 1, clock_wall_ms()); /* we begin anew */
+    assert_false(serve__is_read_otherwise(&r->s, "fhir.b", 1));
+    assert_true(serve__is_read_otherwise(&r->s, "fhir.b", 0));
     assert_false(serve__is_read_otherwise(&r->s, "fhir.b", 2)); /* nobody knows of it */
     assert_false(serve__is_read_otherwise(&r->s, "fhir.c", 0));
     rig_free(r);
