@@ -33,6 +33,10 @@ typedef struct gather gather;
 /* Of a message that `dead-letters retry` has sent again: the offset at which it stood first. */
 #define GATHER_RETRY_HEADER "osteoguard-retry-of"
 
+/* Of a message that the daemon has put on a source topic: `inbound` what an EHR sent it, `backfill`
+ * what it has fetched itself. */
+#define GATHER_OWN_HEADER "osteoguard-own"
+
 /* Why an input is dead: the header `reason` and the label of the metric. */
 #define GATHER_REASON_MAP(X)                                                                       \
     X(SYNTAX, "syntax") /* not JSON, or not UTF-8 */                                               \

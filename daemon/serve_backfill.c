@@ -425,6 +425,7 @@ static bool put(fetching *f, og_str type, og_str id, og_str json)
     const backfill *b = f->backfill;
     char name[80];
     og_error err;
+    const conn_header own = {GATHER_OWN_HEADER, OG_STR("backfill")};
     og_error_init(&err);
     message *m = calloc(1, sizeof *m);
     if (m == NULL)
@@ -439,7 +440,9 @@ static bool put(fetching *f, og_str type, og_str id, og_str json)
     kafka_record r = {.topic = m->topic,
                       .partition = KAFKA_PARTITION_BY_KEY,
                       .key = {keyed ? m->name : NULL, keyed ? (size_t)n : 0},
-                      .value = json};
+                      .value = json,
+                      .headers = &own,
+                      .header_count = 1};
     conn_verdict verdict =
         b->s->sink != NULL ? kafka_sink_send(b->s->sink, &r, on_report, m, &err) : CONN_AGAIN;
     if (verdict == CONN_NEVER)

@@ -71,6 +71,7 @@ static void put_on_topic(serve *s, http_exchange *x, og_str type, og_str id, og_
 {
     char key[400], name[64];
     og_error err;
+    const conn_header own = {GATHER_OWN_HEADER, OG_STR("inbound")};
     inbound *in = calloc(1, sizeof *in);
     snprintf(name, sizeof name, "%.*s", OG_STR_ARG(type));
     const char *topic =
@@ -87,7 +88,9 @@ static void put_on_topic(serve *s, http_exchange *x, og_str type, og_str id, og_
     kafka_record r = {.topic = topic,
                       .partition = KAFKA_PARTITION_BY_KEY,
                       .key = keyed ? (og_str){key, (size_t)n} : (og_str){NULL, 0},
-                      .value = value};
+                      .value = value,
+                      .headers = &own,
+                      .header_count = 1};
     og_error_init(&err);
     conn_verdict v = kafka_sink_send(s->sink, &r, on_report, in, &err);
     if (v == CONN_DONE)

@@ -22,11 +22,18 @@ static void note(serve *s, size_t source, int64_t at_ms)
         s->silence[source].heard_ms = at_ms;
 }
 
-/* By the time of the message: a backlog that is read today says nothing of today. */
+/* By the time of the message: a backlog that is read today says nothing of today. What we have put
+ * there bears the time of our clock, and what we have fetched is no sign of its sender. */
 void serve__heard(serve *s, const conn_message *m)
 {
     const config_list *sources = &s->config->kafka_sources;
-    serve__compare_clock(s, m->origin.timestamp_ms);
+    og_str own = {NULL, 0};
+    if (!s->clock_doubted && !is_watched(s))
+        return;
+    if (!kafka_message_header(m, GATHER_OWN_HEADER, &own))
+        serve__compare_clock(s, m->origin.timestamp_ms);
+    if (og_str_is(own, "backfill"))
+        return;
     for (size_t i = 0; is_watched(s) && i < sources->count; i++)
         if (strcmp(sources->at[i], m->origin.topic) == 0)
             note(s, i, m->origin.timestamp_ms >= 0 ? m->origin.timestamp_ms : clock_wall_ms());
