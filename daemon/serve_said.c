@@ -114,6 +114,11 @@ static void send_saying(serve *s, saying *it)
     og_str key = {it->bytes, it->key_n};
     og_str value = {it->has_value ? it->bytes + it->key_n : NULL, it->value_n};
     og_error_init(&err);
+    if (it->claim && !s->partitions[it->partition].assigned) { /* it would stop the new owner */
+        if (!it->sent)
+            saying_free(it);
+        return;
+    }
     if (it->sent || s->sink == NULL || clock_monotonic_ms() < s->said_again_ms ||
         (s->partitions[it->partition].epoch < 0 && !it->claim))
         return;
