@@ -17,6 +17,7 @@
 #define JUMP_MS       2000    /* between the real and the monotonic clock, from tick to tick */
 #define FAR_MS        3600000 /* a jump ahead by more is believed late */
 #define HOLD_MS       60000
+#define TELL_AGAIN_MS 600000
 #define AHEAD_MS      5000 /* clocks of instances may differ by */
 #define ENDS_TIMEOUT  5000
 #define ASKED_IN_VAIN 2 /* times, and it is told */
@@ -176,7 +177,7 @@ void serve__note_read(serve *s, const char *topic, int32_t partition, int64_t at
 bool serve__is_read_otherwise(const serve *s, const char *topic, int32_t partition)
 {
     int64_t at = place_of_source(s, topic, partition);
-    return at >= 0 && (size_t)at < s->read_by_count && s->read_by[at].wants != 0 &&
+    return at >= 0 && (size_t)at < s->read_by_count && s->read_by[at].wants != 0 && s->wants != 0 &&
            s->read_by[at].wants != s->wants;
 }
 
@@ -396,6 +397,8 @@ void serve__tend_beat(serve *s)
     serve__watch_clock(s, clock_wall_ms(), clock_monotonic_ms());
     if (s->step != SERVE_WORKING && (s->step != SERVE_RESTORE || s->beat_ms == 0))
         return;
+    if (s->wants == 0 && s->content != NULL)
+        serve__set_wants(s, true); /* there was no memory for it */
     if (s->step == SERVE_WORKING)
         serve__tend_silence(s);
     if (s->step == SERVE_WORKING)
@@ -429,11 +432,14 @@ static serve_beat *place_of(serve_partition *p, og_str id)
 
 /* Nothing is known of a time to come: somebody's clock is wrong, and would be believed until then,
  * also when whoever said it is gone. */
-static bool is_ahead(const serve_beat *b)
+static bool is_ahead(serve *s, const serve_beat *b)
 {
-    int64_t ahead_ms = b->at_ms - clock_wall_ms();
+    int64_t ahead_ms = b->at_ms - clock_wall_ms(), now_ms = clock_monotonic_ms();
     if (ahead_ms <= AHEAD_MS)
         return false;
+    if (s->told_ahead_ms != 0 && now_ms - s->told_ahead_ms < TELL_AGAIN_MS)
+        return true;
+    s->told_ahead_ms = now_ms;
     log_warn("the clock of the instance %s is ahead of ours by %lld s, or ours is behind: what it "
              "says of the sources does not count",
              b->id, (long long)ahead_ms / 1000);
@@ -465,7 +471,7 @@ static void hear_read(serve *s, fhir_elem said, serve_beat *b)
     b->at_ms = number(said, "at");
     b->of = number(said, "of");
     b->wants = number(said, "wants");
-    if (b->at_ms <= 0 || bits <= 0 || fhir_kind_of(read) != FHIR_OBJECT || is_ahead(b))
+    if (b->at_ms <= 0 || bits <= 0 || fhir_kind_of(read) != FHIR_OBJECT || is_ahead(s, b))
         return;
     b->read = calloc((size_t)bits / 8 + 1, 1);
     if (b->read == NULL)
@@ -574,7 +580,7 @@ bool serve__is_current(void *ctx, int partition)
     const serve *s = ctx;
     int64_t since_ms = clock_wall_ms() - s->config->freshness_ms - 1;
     if (s->config->freshness_ms == 0)
-        return true;
+        return !s->clock_doubted;
     if (s->share_unread || s->clock_doubted || s->clock_hold_until_ms > clock_monotonic_ms())
         return false;
     if (s->lost_ms > serve__filled(s, partition) || serve__any_silent(s))

@@ -135,6 +135,7 @@ struct serve {
     int64_t wants;       /* wants_digest of our content */
     serve_read *read_by; /* of each partition of the sources; NULL: of none */
     size_t read_by_count;
+    int64_t told_ahead_ms; /* that another one's clock is; monotonic */
     bool told_wants;       /* that another instance's are not ours */
     int64_t known_ms;      /* everything is finished that had come by then; real time */
     bool share_away;       /* the sources were closed, and the group has given none yet */

@@ -223,6 +223,39 @@ static void what_old_content_has_dropped_is_read_again(void **state)
     stage_free(s);
 }
 
+static bool dose_is_committed(stage *s)
+{
+    return metric_value(METRIC_MESSAGES) >= 1 && is_current(s) && has_dose(s, 0, true);
+}
+
+/* The same when it begins with an empty disk, and hears of the other one behind its assignment. */
+static void who_begins_reads_again_what_old_content_has_dropped(void **state)
+{
+    char dir[128];
+    stage *s = stage_new();
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/content", s->dir);
+    assert_int_equal(file_make_dirs(dir, NULL), OG_OK);
+    link_content(dir, false);
+    s->content_dir = dir;
+    s->now_ms = 1772352000000;
+    start_and_wait(s);
+    mock_kafka_put(&s->kafka, "fhir.bundle", 0, NULL, last_dose, strlen(last_dose));
+    wait_until(s, "read", dose_is_committed);
+    assert_int_equal(metric_value(METRIC_RECORDED), 0);
+    stop(s);
+    link_content(dir, true);
+    start_member(s, 1);
+    reloading = 1;
+    wait_until(s, "current", is_alone);
+    assert_true(metric_value(METRIC_RECORDED) > 0);
+    send_case(s, 1);
+    s->sent = 0;
+    wait_until(s, "the case", all_is_said);
+    assert_int_equal(posts_with(s, "\"code\":\"D3\""), 0);
+    stage_free(s);
+}
+
 /* ---- a share that changes hands ---- */
 
 static int32_t theirs; /* partition of fhir.bundle that another member has, or -1 */
@@ -530,6 +563,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_read_again_is_not_missing),
         cmocka_unit_test(what_old_content_has_dropped_is_read_again),
+        cmocka_unit_test(who_begins_reads_again_what_old_content_has_dropped),
         cmocka_unit_test(a_share_that_was_taken_over_is_not_known),
         cmocka_unit_test(a_share_that_was_taken_over_is_not_read_again),
         cmocka_unit_test(an_end_that_nobody_tells_is_not_reached),

@@ -348,6 +348,9 @@ static void a_clock_far_ahead_is_believed_with_others(void **state)
     assert_true(serve__is_current(&r->s, 0)); /* after its hold, that is */
     jump(r, 24 * HOUR);
     assert_false(serve__is_current(&r->s, 0));
+    r->c.freshness_ms = 0;
+    assert_false(serve__is_current(&r->s, 0)); /* also where nobody asks for beats */
+    r->c.freshness_ms = 30000;
     take(r, "me", 0, every_one); /* by the same clock */
     m.origin.timestamp_ms = clock_wall_ms() - 24 * HOUR;
     serve__heard(&r->s, &m);
