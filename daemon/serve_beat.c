@@ -399,10 +399,10 @@ void serve__tend_beat(serve *s)
         return;
     if (s->wants == 0 && s->content != NULL)
         serve__set_wants(s, true); /* there was no memory for it */
-    if (s->step == SERVE_WORKING)
+    if (s->step == SERVE_WORKING) {
         serve__tend_silence(s);
-    if (s->step == SERVE_WORKING)
         follow_sources(s); /* also where nobody asks what is overdue: lost records wait for it */
+    }
     bool news = clock_wall_ms() - s->beat_at_ms > 2 * interval(s) && s->known_ms > s->beat_at_ms;
     if (s->beat_ms == 0 || clock_monotonic_ms() - s->beat_ms >= interval(s) || news)
         serve__beat(s);
