@@ -78,6 +78,15 @@ static void link_content(const char *dir, bool all)
     closedir(d);
 }
 
+/* Of its rules F4a's alone, in a folder that the others can be linked into. */
+static void use_old_content(stage *s, char dir[128])
+{
+    snprintf(dir, 128, "%s/content", s->dir);
+    assert_int_equal(file_make_dirs(dir, NULL), OG_OK);
+    link_content(dir, false);
+    s->content_dir = dir;
+}
+
 static bool worked_off(stage *s)
 {
     return metric_value(METRIC_MESSAGES) >= OTHERS + 2 && s->at[0].serve->known_ms > 0 &&
@@ -109,10 +118,7 @@ static void what_is_read_again_is_not_missing(void **state)
     char dir[128];
     stage *s = stage_new();
     (void)state;
-    snprintf(dir, sizeof dir, "%s/content", s->dir);
-    assert_int_equal(file_make_dirs(dir, NULL), OG_OK);
-    link_content(dir, false);
-    s->content_dir = dir;
+    use_old_content(s, dir);
     start_and_wait(s);
     s->now_ms = 1772352000000; /* 2026-03-01T09:00+01:00, as the case */
     send_all(s);
@@ -196,10 +202,7 @@ static void what_old_content_has_dropped_is_read_again(void **state)
     char dir[128];
     stage *s = stage_new();
     (void)state;
-    snprintf(dir, sizeof dir, "%s/content", s->dir);
-    assert_int_equal(file_make_dirs(dir, NULL), OG_OK);
-    link_content(dir, false);
-    s->content_dir = dir;
+    use_old_content(s, dir);
     s->now_ms = 1772352000000;
     start_and_wait(s);
     start_member(s, 1);
@@ -234,10 +237,7 @@ static void who_begins_reads_again_what_old_content_has_dropped(void **state)
     char dir[128];
     stage *s = stage_new();
     (void)state;
-    snprintf(dir, sizeof dir, "%s/content", s->dir);
-    assert_int_equal(file_make_dirs(dir, NULL), OG_OK);
-    link_content(dir, false);
-    s->content_dir = dir;
+    use_old_content(s, dir);
     s->now_ms = 1772352000000;
     start_and_wait(s);
     mock_kafka_put(&s->kafka, "fhir.bundle", 0, NULL, last_dose, strlen(last_dose));
